@@ -1,0 +1,273 @@
+#include "cli.h"
+
+#include <bsd/stdlib.h>
+#include <bsd/vis.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <stdarg.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#ifdef HAVE_CONFIG_H
+#include "config.h"
+#endif
+
+void cli_begin(void)
+{
+	int fd;
+
+	do
+		fd = open("/dev/null", O_RDWR);
+	while (fd >= 0 && fd <= STDERR_FILENO);
+	if (fd < 0)
+		err(EX_OSERR, "/dev/null");
+	close(fd);
+}
+
+void cli_option(struct cli *cli, int option, const char *help)
+{
+	switch (option) {
+	case 's':
+		cli->spool = optarg;
+		break;
+	case 'q':
+		if (!queue_name_ok(optarg))
+			cli_usage("queue %s: a name is 1 to 64 letters, digits or ._- and does "
+				  "not start with a dot",
+			    optarg);
+		cli->queue = optarg;
+		break;
+	case 'v':
+		cli->verbose = true;
+		break;
+	case 'h':
+		fputs(help, stdout);
+		cli_finish_output();
+		exit(EX_OK);
+	case 'V':
+		printf("%s (qspool) %s\n", program_invocation_short_name, PACKAGE_VERSION);
+		cli_finish_output();
+		exit(EX_OK);
+	default: /* getopt has said what is wrong */
+		fprintf(stderr, "%s: try %s --help\n", program_invocation_short_name,
+		    program_invocation_short_name);
+		exit(EX_USAGE);
+	}
+}
+
+void cli_usage(const char *format, ...)
+{
+	va_list args;
+
+	fprintf(stderr, "%s: ", program_invocation_short_name);
+	va_start(args, format);
+	vfprintf(stderr, format, args);
+	va_end(args);
+	fprintf(stderr, " (try %s --help)\n", program_invocation_short_name);
+	exit(EX_USAGE);
+}
+
+long long cli_number(const char *option, const char *text, long long min, long long max)
+{
+	const char *why;
+	long long value = strtonum(text, min, max, &why);
+
+	if (why)
+		cli_usage("%s %s: a number from %lld to %lld is wanted", option, text, min, max);
+	return value;
+}
+
+int64_t cli_duration(const char *option, const char *text)
+{
+	int64_t ms;
+
+	if (duration_parse(text, &ms) != 0)
+		cli_usage("%s %s: a duration such as 90s, 10m or 1h30m is wanted", option, text);
+	return ms;
+}
+
+struct backoff cli_backoff(const char *text)
+{
+	struct backoff backoff;
+
+	if (backoff_parse(text, &backoff) != 0)
+		cli_usage("--backoff %s: BASE..CAP is wanted, such as 5s..1h", text);
+	return backoff;
+}
+
+int cli_status(int error)
+{
+	switch (error) {
+	case ENOENT:
+	case ENOTDIR:
+		return EX_NOINPUT;
+	case EACCES:
+	case EPERM:
+	case EROFS:
+		return EX_NOPERM;
+	case EIO:
+	case ENOSPC:
+	case EDQUOT:
+	case EFBIG:
+	case EPIPE:
+		return EX_IOERR;
+	case ENOMEM:
+	case EMFILE:
+	case ENFILE:
+	case EAGAIN:
+		return EX_OSERR;
+	case EBUSY:
+	case ETIMEDOUT:
+	case ESTALE:
+		return EX_TEMPFAIL;
+	case EXDEV:
+		return EX_CONFIG;
+	case EBADMSG:
+	case EINVAL:
+		return EX_DATAERR;
+	default:
+		return EX_SOFTWARE;
+	}
+}
+
+int cli_complain(const struct spool *spool, const char *what)
+{
+	int error = errno;
+	char *place = cli_visible(spool_place(spool));
+
+	if (what)
+		warnx("%s: %s/%s: %s", what, spool_path(spool), place, strerror(error));
+	else
+		warnx("%s/%s: %s", spool_path(spool), place, strerror(error));
+	free(place);
+	return cli_status(error);
+}
+
+/* Two spools with work in them are a trap: one of them is not looked after. */
+static char *default_path(void)
+{
+	bool both;
+	char *path = spool_default_path(&both);
+
+	if (!path)
+		err(EX_CONFIG, "no spool: name one with -s or $QSPOOL");
+	if (both)
+		warnx("using %s, but your own spool under your state directory holds queues too; "
+		      "choose with -s or $QSPOOL",
+		    path);
+	return path;
+}
+
+struct spool *cli_open(const struct cli *cli, bool create, bool missing_ok)
+{
+	char *path = cli->spool ? strdup(cli->spool) : default_path();
+	struct spool *spool = path ? spool_open(path, create) : NULL;
+
+	if (!spool && !(missing_ok && errno == ENOENT)) {
+		int status = cli_status(errno);
+
+		err(status == EX_SOFTWARE ? EX_CANTCREAT : status, "spool %s", path);
+	}
+	free(path);
+	return spool;
+}
+
+void cli_finish_output(void)
+{
+	if (fflush(stdout) != 0 || ferror(stdout))
+		err(EX_IOERR, "standard output");
+}
+
+static void add_word(struct strings *words, const char *word)
+{
+	if (strings_add(words, word) != 0)
+		err(EX_OSERR, NULL);
+}
+
+void cli_words(int count, char *const *argv, struct strings *words)
+{
+	char *line = NULL;
+	size_t room = 0;
+	ssize_t len;
+
+	for (int i = 0; i < count; i++)
+		if (strcmp(argv[i], "-") != 0)
+			add_word(words, argv[i]);
+	if (count > 0 && words->count == (size_t)count)
+		return;
+	if (count == 0 && isatty(STDIN_FILENO))
+		cli_usage("no job is named");
+	while ((len = getline(&line, &room, stdin)) > 0) {
+		if (line[len - 1] == '\n')
+			line[--len] = '\0';
+		if (len > 0)
+			add_word(words, line);
+	}
+	if (ferror(stdin))
+		err(EX_IOERR, "standard input");
+	free(line);
+}
+
+int cli_found(const struct spool *spool, const struct job_word *word)
+{
+	char *text;
+
+	if (word->matches == 1)
+		return EX_OK;
+	text = cli_visible(word->text);
+	if (word->matches == 0)
+		warnx("no job %s in %s", text, spool_path(spool));
+	else
+		warnx("%s is ambiguous: it begins the ids of %u jobs", text, word->matches);
+	free(text);
+	return word->matches == 0 ? EX_NOINPUT : EX_DATAERR;
+}
+
+char *cli_visible(const char *text)
+{
+	char *visible;
+
+	if (stravis(&visible, text, VIS_CSTYLE | VIS_NL | VIS_TAB) < 0)
+		err(EX_OSERR, NULL);
+	return visible;
+}
+
+/* Length of the UTF-8 sequence at TEXT, 0 if it is none. RFC 3629. */
+static size_t utf8_length(const unsigned char *text)
+{
+	size_t len = text[0] < 0x80 ? 1 :
+	    text[0] >= 0xc2 && text[0] < 0xe0 ? 2 :
+	    text[0] >= 0xe0 && text[0] < 0xf0 ? 3 :
+	    text[0] >= 0xf0 && text[0] < 0xf5 ? 4 :
+						0;
+
+	for (size_t i = 1; i < len; i++)
+		if ((text[i] & 0xc0) != 0x80)
+			return 0;
+	if ((text[0] == 0xe0 && text[1] < 0xa0) || (text[0] == 0xed && text[1] >= 0xa0) ||
+	    (text[0] == 0xf0 && text[1] < 0x90) || (text[0] == 0xf4 && text[1] >= 0x90))
+		return 0;
+	return len;
+}
+
+void cli_json_string(FILE *out, const char *text)
+{
+	const unsigned char *p = (const unsigned char *)text;
+
+	fputc('"', out);
+	while (*p) {
+		size_t len = utf8_length(p);
+
+		if (len == 0)
+			fputs("\\ufffd", out);
+		else if (*p == '"' || *p == '\\')
+			fprintf(out, "\\%c", *p);
+		else if (*p < 0x20 || *p == 0x7f)
+			fprintf(out, "\\u%04x", *p);
+		else
+			fwrite(p, 1, len, out);
+		p += len ? len : 1;
+	}
+	fputc('"', out);
+}

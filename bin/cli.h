@@ -1,0 +1,65 @@
+/*
+ * What the tools share: the options that mean the same everywhere, error messages
+ * with sysexits(3) statuses, and output that a terminal can bear.
+ *
+ * The tools end by exit; functions here that are said to exit print one line to
+ * stderr first. A status is always one of sysexits.h, or 0.
+ */
+#ifndef QSPOOL_BIN_CLI_H
+#define QSPOOL_BIN_CLI_H
+
+#include <err.h>
+#include <getopt.h>
+#include <stdio.h>
+#include <sysexits.h>
+
+#include "qspool.h"
+
+struct cli {
+	const char *spool; /* -s, NULL if not given */
+	const char *queue; /* -q, NULL if not given */
+	bool verbose;      /* -v */
+};
+
+#define CLI_SHORT "s:q:vhV"
+#define CLI_LONG                                                                                   \
+	{"spool", required_argument, NULL, 's'}, {"queue", required_argument, NULL, 'q'},          \
+	    {"verbose", no_argument, NULL, 'v'}, {"help", no_argument, NULL, 'h'},                 \
+	    {"version", no_argument, NULL, 'V'}, {NULL, 0, NULL, 0}
+
+/* Opens /dev/null for standard descriptors that are closed, or the first file of the
+ * spool would become one of them. First thing in main. */
+void cli_begin(void);
+/* Takes a common option; prints HELP or the version and exits; exits EX_USAGE for
+ * anything that is no option. */
+void cli_option(struct cli *cli, int option, const char *help);
+/* "qsend: ... (try qsend --help)", EX_USAGE. */
+_Noreturn void cli_usage(const char *format, ...) __attribute__((format(printf, 1, 2)));
+
+/* Values of options; exit with EX_USAGE if they are wrong. */
+long long cli_number(const char *option, const char *text, long long min, long long max);
+int64_t cli_duration(const char *option, const char *text);
+struct backoff cli_backoff(const char *text);
+
+/* The spool that was named or the default one; exits if it cannot be opened. With
+ * MISSING_OK returns NULL if there is none. */
+struct spool *cli_open(const struct cli *cli, bool create, bool missing_ok);
+/* The sysexits status of an errno. */
+int cli_status(int error);
+/* Prints "TOOL: PLACE: why" for the last error on SPOOL; returns its status. */
+int cli_complain(const struct spool *spool, const char *what);
+/* Flushes stdout; exits if what was printed could not be written. */
+void cli_finish_output(void);
+
+/* The words on the command line, or if there are none (or "-") one a line from stdin. */
+void cli_words(int count, char *const *argv, struct strings *words);
+
+/* Looks up WORD's job for tools that take many; complains and returns a status. */
+int cli_found(const struct spool *spool, const struct job_word *word);
+
+/* TEXT with control bytes made visible (vis(3)), malloc'd. */
+char *cli_visible(const char *text);
+/* A JSON string with its quotes; bytes that are not UTF-8 become U+FFFD. */
+void cli_json_string(FILE *out, const char *text);
+
+#endif

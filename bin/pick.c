@@ -1,0 +1,259 @@
+#include "pick.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+
+enum {
+	TRIES = 5,           /* a job may move between finding it and doing the verb */
+	KILL_GRACE_MS = 5000 /* between TERM and KILL */
+};
+
+void pick_option(struct pick *pick, int option, const char *help)
+{
+	switch (option) {
+	case 'n':
+		pick->oldest = cli_number("--oldest", optarg, 0, INT64_MAX);
+		break;
+	case PICK_ALL:
+		pick->all = true;
+		break;
+	case PICK_DRY_RUN:
+		pick->dry_run = true;
+		break;
+	default:
+		cli_option(&pick->cli, option, help);
+	}
+}
+
+struct gathering {
+	const struct pick *pick;
+	struct places *places;
+	uint64_t before_ns;
+};
+
+static int gather(void *arg, const struct job_place *place)
+{
+	const struct gathering *g = arg;
+
+	if (!place->ours || job_id_sent_ns(place->name.id) >= g->before_ns)
+		return 0;
+	return places_add(g->places, place);
+}
+
+static uint64_t sent_before(const struct pick *pick)
+{
+	struct timespec now;
+	uint64_t ns, age = (uint64_t)pick->older_ms * 1000000;
+
+	if (pick->older_ms < 0)
+		return UINT64_MAX;
+	clock_gettime(CLOCK_REALTIME, &now);
+	ns = (uint64_t)now.tv_sec * 1000000000 + (uint64_t)now.tv_nsec;
+	return ns > age ? ns - age : 0;
+}
+
+static int gather_queue(const struct pick *pick, struct spool *spool, const char *queue,
+    struct places *places)
+{
+	struct gathering g = {pick, places, sent_before(pick)};
+
+	for (enum job_state s = JOB_READY; s <= JOB_BURIED; s++)
+		if (pick->states & PICK_BIT(s) &&
+		    spool_each(spool, queue, s, gather, &g) != 0)
+			return cli_complain(spool, NULL);
+	return EX_OK;
+}
+
+static int gather_all(const struct pick *pick, struct spool *spool, struct places *places)
+{
+	struct strings queues = {0};
+	int status = EX_OK;
+
+	if (pick->cli.queue ? strings_add(&queues, pick->cli.queue) != 0 :
+			      spool_queues(spool, &queues) != 0)
+		return cli_complain(spool, NULL);
+	for (size_t i = 0; status == EX_OK && i < queues.count; i++)
+		status = gather_queue(pick, spool, queues.item[i], places);
+	strings_release(&queues);
+	places_sort(places);
+	if (pick->oldest >= 0 && (unsigned long long)pick->oldest < places->count)
+		places->count = (size_t)pick->oldest;
+	return status;
+}
+
+static int complain_running(struct spool *spool, const struct job_place *place)
+{
+	struct job_runner runner;
+
+	if (spool_runner(spool, place, &runner) <= 0)
+		return EX_TEMPFAIL;
+	fprintf(stderr, "%s: job %s is running in queue %s", program_invocation_short_name,
+	    place->name.id, place->queue);
+	if (runner.worker)
+		fprintf(stderr, " (qwork pid %d", (int)runner.worker);
+	if (runner.handler)
+		fprintf(stderr, "%shandler pid %d", runner.worker ? ", " : " (",
+		    (int)runner.handler);
+	fprintf(stderr, "%s; --kill ends it first\n",
+	    runner.worker || runner.handler ? ")" : "");
+	return EX_TEMPFAIL;
+}
+
+/* Finds the job again, wherever it moved. False if it is no more. */
+static bool find_again(struct spool *spool, struct job_place *place)
+{
+	struct job_word word = {.text = place->name.id};
+
+	if (spool_find(spool, NULL, &word, 1) != 0 || word.matches != 1)
+		return false;
+	*place = word.place;
+	return true;
+}
+
+static int gone(const struct pick *pick, const struct job_place *place)
+{
+	if (pick->gone_is_done)
+		return EX_OK;
+	warnx("job %s ended meanwhile", place->name.id);
+	return EX_NOINPUT;
+}
+
+/* EX_OK to go on with what is at PLACE now; -1 if the verb is to be tried again. */
+static int end_running(const struct pick *pick, struct spool *spool, struct job_place *place)
+{
+	struct job_runner runner;
+	int held = spool_runner(spool, place, &runner);
+
+	if (held < 0)
+		return cli_complain(spool, place->name.id);
+	if (held == 0)
+		return EX_OK;
+	if (!pick->kill)
+		return complain_running(spool, place);
+	if (spool_end_handler(spool, place, KILL_GRACE_MS) < 0)
+		return cli_complain(spool, place->name.id);
+	return EX_OK;
+}
+
+/* One try: -1 if the job moved. */
+static int try_one(const struct pick *pick, struct spool *spool, struct job_place *place)
+{
+	int status = EX_OK, done;
+	const char *why;
+
+	if (place->state == JOB_RUNNING) {
+		status = end_running(pick, spool, place);
+		if (status != EX_OK)
+			return status;
+		if (!find_again(spool, place))
+			return gone(pick, place);
+	}
+	why = pick->refuse ? pick->refuse(pick, place, &status) : NULL;
+	if (why && status != EX_OK)
+		warnx("job %s is %s, %s", place->name.id, job_state_name(place->state), why);
+	if (why)
+		return status;
+	done = pick->verb(spool, place, pick->arg);
+	if (done < 0)
+		return errno == EBUSY && place->state == JOB_RUNNING ?
+			    -1 :
+			    cli_complain(spool, place->name.id);
+	return done == 1 ? EX_OK : -1;
+}
+
+static int do_one(const struct pick *pick, struct spool *spool, struct job_place place)
+{
+	int status = -1;
+
+	if (pick->dry_run) {
+		printf("%s %s %s\n", place.name.id, place.queue, job_state_name(place.state));
+		return EX_OK;
+	}
+	for (int i = 0; status == -1 && i < TRIES; i++) {
+		if (i > 0 && !find_again(spool, &place))
+			return gone(pick, &place);
+		status = try_one(pick, spool, &place);
+	}
+	if (status == -1) {
+		warnx("job %s keeps moving; nothing was done to it", place.name.id);
+		return EX_TEMPFAIL;
+	}
+	if (status == EX_OK && pick->cli.verbose)
+		puts(place.name.id);
+	return status;
+}
+
+static int first_failure(int status, int next)
+{
+	return status != EX_OK ? status : next;
+}
+
+static int do_filtered(const struct pick *pick, struct spool *spool)
+{
+	struct places places = {0};
+	int status = gather_all(pick, spool, &places);
+
+	for (size_t i = 0; i < places.count; i++)
+		status = first_failure(status, do_one(pick, spool, places.item[i]));
+	places_release(&places);
+	return status;
+}
+
+static int do_word(const struct pick *pick, struct spool *spool, const struct job_word *word)
+{
+	int status = cli_found(spool, word);
+	char *text;
+
+	if (status != EX_OK)
+		return status;
+	if (word->place.ours)
+		return do_one(pick, spool, word->place);
+	text = cli_visible(word->place.file);
+	warnx("%s is no job yet but a file in %s/%s/new: use rm or mv", text, spool_path(spool),
+	    word->place.queue);
+	free(text);
+	return EX_DATAERR;
+}
+
+static int do_named(const struct pick *pick, struct spool *spool, int count, char *const *argv)
+{
+	struct strings words = {0};
+	struct job_word *word;
+	int status = EX_OK;
+
+	cli_words(count, argv, &words);
+	word = calloc(words.count + 1, sizeof *word);
+	if (!word)
+		err(EX_OSERR, NULL);
+	for (size_t i = 0; i < words.count; i++)
+		word[i].text = words.item[i];
+	if (spool_find(spool, pick->cli.queue, word, words.count) != 0)
+		status = cli_complain(spool, NULL);
+	for (size_t i = 0; status != EX_OSERR && i < words.count; i++)
+		status = first_failure(status, do_word(pick, spool, &word[i]));
+	free(word);
+	strings_release(&words);
+	return status;
+}
+
+int pick_run(struct pick *pick, int count, char *const *argv)
+{
+	bool filter = pick->all || pick->oldest >= 0 || pick->filtered;
+	struct spool *spool;
+	int status;
+
+	if (filter && count > 0)
+		cli_usage("jobs are named, or selected by options, not both");
+	spool = cli_open(&pick->cli, false, false);
+	if (pick->cli.queue && !spool_has_queue(spool, pick->cli.queue)) {
+		warnx("no queue %s in %s", pick->cli.queue, spool_path(spool));
+		status = EX_NOINPUT;
+	} else {
+		status = filter ? do_filtered(pick, spool) : do_named(pick, spool, count, argv);
+	}
+	cli_finish_output();
+	spool_close(spool);
+	return status;
+}

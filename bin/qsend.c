@@ -1,0 +1,378 @@
+/* qsend: put jobs into a queue. See qsend(1). */
+#include "cli.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <poll.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+#include <unistd.h>
+
+enum {
+	BATCH_MAX = 1000,       /* jobs that share one sync */
+	BUFFER_SIZE = 256 << 10,
+	PROGRESS_MS = 200,
+};
+
+enum long_option { OPT_PER_JOB = 256, OPT_NO_SYNC };
+
+static const char help[] =
+    "usage: qsend [-q QUEUE] [options] [--] [ARGUMENT...]\n"
+    "Sends the payload on standard input as a job and prints its id once it is on disk.\n"
+    "ARGUMENTs are appended to the handler's command line.\n"
+    "\n"
+    "  -f, --file FILE         read FILE instead of standard input\n"
+    "  -p, --priority N        0 to 99, lower runs first (50)\n"
+    "  -d, --delay DURATION    not before so long from now\n"
+    "  -a, --at TIME           not before then: RFC 3339, @EPOCH or HH:MM\n"
+    "  -A, --attempts N        attempts until it is buried\n"
+    "  -b, --backoff BASE..CAP waits between attempts, doubling, such as 1s..1h\n"
+    "  -t, --timeout DURATION  ends an attempt that takes longer\n"
+    "  -T, --ttl DURATION      buried as expired if an attempt would start later\n"
+    "  -e, --env NAME[=VALUE]  a variable for the handler; repeatable\n"
+    "  -H, --header 'N: V'     a header for handlers and qstat; repeatable\n"
+    "  -l, --lines             one job a line, its newline kept\n"
+    "  -0, --null              one job a NUL-terminated record, the NUL dropped\n"
+    "      --per-job N         so many lines or records in each job\n"
+    "      --no-sync           do not wait for the disk: may be lost with the power\n"
+    "  -s, --spool DIR         the spool ($QSPOOL)\n"
+    "  -q, --queue QUEUE       the queue (default)\n"
+    "  -v, --verbose           say what was sent on standard error\n"
+    "  -h, --help, -V, --version\n";
+
+struct sending {
+	struct cli cli;
+	struct send_options options;
+	struct meta meta;
+	const char *file;
+	int terminator; /* of records: '\n' or '\0'; -1: the input is one job */
+	unsigned long long per_job;
+	struct spool *spool;
+	struct sender *sender;
+	unsigned long long sent;
+	bool unsure; /* of at least one job */
+	bool progress;
+	int64_t shown_ms;
+};
+
+static int64_t now_ms(void)
+{
+	struct timespec t;
+
+	clock_gettime(CLOCK_REALTIME, &t);
+	return (int64_t)t.tv_sec * 1000 + t.tv_nsec / 1000000;
+}
+
+static void add_env(struct sending *s, const char *text)
+{
+	const char *value = strchr(text, '=') ? NULL : getenv(text);
+	char *variable = NULL;
+
+	if (!strchr(text, '=') && !value)
+		cli_usage("--env %s: there is no such variable", text);
+	if (asprintf(&variable, "%s%s%s", text, value ? "=" : "", value ? value : "") < 0)
+		err(EX_OSERR, NULL);
+	if (!env_ok(variable))
+		cli_usage("--env %s: NAME or NAME=VALUE is wanted, and QSPOOL and QJOB_* are "
+			  "qwork's",
+		    text);
+	if (strings_add(&s->meta.env, variable) != 0)
+		err(EX_OSERR, NULL);
+	free(variable);
+}
+
+static void add_header(struct sending *s, const char *text)
+{
+	if (!header_ok(text))
+		cli_usage("--header %s: 'Name: value' is wanted", text);
+	if (strings_add(&s->meta.headers, text) != 0)
+		err(EX_OSERR, NULL);
+}
+
+static void set_due(struct sending *s, const char *option, int64_t due_ms)
+{
+	if (s->options.due_ms != JOB_DUE_NONE)
+		cli_usage("%s: --delay or --at, and once", option);
+	if (due_ms > WHEN_MAX_MS)
+		cli_usage("%s: too far in the future", option);
+	s->options.due_ms = due_ms;
+}
+
+static void set_at(struct sending *s, const char *text)
+{
+	int64_t when;
+
+	if (when_parse(text, now_ms(), &when) != 0)
+		cli_usage("--at %s: 2026-12-31T23:59:00Z, @EPOCH or HH:MM is wanted", text);
+	set_due(s, "--at", when);
+}
+
+static void set_terminator(struct sending *s, int terminator)
+{
+	if (s->terminator != -1 && s->terminator != terminator)
+		cli_usage("--lines and --null exclude each other");
+	s->terminator = terminator;
+}
+
+/* Options that become the job's own; false if OPTION is another one. */
+static bool job_option(struct sending *s, int option)
+{
+	struct meta *meta = &s->meta;
+
+	switch (option) {
+	case 'A':
+		meta->attempts = (unsigned)cli_number("--attempts", optarg, 1, JOB_ATTEMPTS_MAX);
+		return meta->has_attempts = true;
+	case 'b':
+		meta->backoff = cli_backoff(optarg);
+		return meta->has_backoff = true;
+	case 't':
+		meta->timeout_ms = cli_duration("--timeout", optarg);
+		if (meta->timeout_ms == 0)
+			cli_usage("--timeout 0: longer than nothing is wanted");
+		return meta->has_timeout = true;
+	case 'T':
+		meta->expires_ms = now_ms() + cli_duration("--ttl", optarg);
+		return meta->has_expires = true;
+	case 'e':
+		add_env(s, optarg);
+		return true;
+	case 'H':
+		add_header(s, optarg);
+		return true;
+	default:
+		return false;
+	}
+}
+
+static void take_option(struct sending *s, int option)
+{
+	if (job_option(s, option))
+		return;
+	switch (option) {
+	case 'f':
+		s->file = optarg;
+		break;
+	case 'p':
+		s->options.priority =
+		    (unsigned)cli_number("--priority", optarg, 0, JOB_PRIORITY_MAX);
+		break;
+	case 'd':
+		set_due(s, "--delay", now_ms() + cli_duration("--delay", optarg));
+		break;
+	case 'a':
+		set_at(s, optarg);
+		break;
+	case 'l':
+		set_terminator(s, '\n');
+		break;
+	case '0':
+		set_terminator(s, '\0');
+		break;
+	case OPT_PER_JOB:
+		s->per_job = (unsigned long long)cli_number("--per-job", optarg, 1, INT64_MAX);
+		break;
+	case OPT_NO_SYNC:
+		s->options.no_sync = true;
+		break;
+	default:
+		cli_option(&s->cli, option, help);
+	}
+}
+
+static void parse(struct sending *s, int argc, char *const *argv)
+{
+	static const struct option options[] = {{"file", required_argument, NULL, 'f'},
+		{"priority", required_argument, NULL, 'p'},
+		{"delay", required_argument, NULL, 'd'}, {"at", required_argument, NULL, 'a'},
+		{"attempts", required_argument, NULL, 'A'},
+		{"backoff", required_argument, NULL, 'b'},
+		{"timeout", required_argument, NULL, 't'}, {"ttl", required_argument, NULL, 'T'},
+		{"env", required_argument, NULL, 'e'}, {"header", required_argument, NULL, 'H'},
+		{"lines", no_argument, NULL, 'l'}, {"null", no_argument, NULL, '0'},
+		{"per-job", required_argument, NULL, OPT_PER_JOB},
+		{"no-sync", no_argument, NULL, OPT_NO_SYNC}, CLI_LONG};
+	int option;
+
+	while ((option = getopt_long(
+		    argc, argv, "+f:p:d:a:A:b:t:T:e:H:l0" CLI_SHORT, options, NULL)) != -1)
+		take_option(s, option);
+	if (s->per_job > 1 && s->terminator == -1)
+		cli_usage("--per-job goes with --lines or --null");
+	if (s->options.due_ms != JOB_DUE_NONE && s->options.due_ms <= now_ms())
+		s->options.due_ms = JOB_DUE_NONE;
+	for (int i = optind; i < argc; i++)
+		if (strings_add(&s->meta.args, argv[i]) != 0)
+			err(EX_OSERR, NULL);
+}
+
+static void show_progress(struct sending *s, bool last)
+{
+	int64_t now;
+
+	if (!s->progress)
+		return;
+	now = now_ms();
+	if (!last && now - s->shown_ms < PROGRESS_MS)
+		return;
+	s->shown_ms = now;
+	fprintf(stderr, "\r%s: %llu jobs sent%s", program_invocation_short_name, s->sent,
+	    last ? "\n" : "");
+}
+
+static void report(void *arg, const char *id, enum send_fate fate)
+{
+	struct sending *s = arg;
+
+	if (fate == SEND_UNSURE) {
+		warnx("job %s may have been sent: it is in the queue, but a sync failed", id);
+		s->unsure = true;
+		return;
+	}
+	s->sent++;
+	puts(id);
+}
+
+static _Noreturn void give_up(struct sending *s)
+{
+	int status;
+
+	show_progress(s, true);
+	status = cli_complain(
+	    s->spool, s->sent || s->unsure ? "not all was sent" : "nothing was sent");
+	send_close(s->sender);
+	cli_finish_output();
+	exit(s->unsure ? EX_TEMPFAIL : status);
+}
+
+static void commit(struct sending *s)
+{
+	if (send_commit(s->sender, report, s) != 0)
+		give_up(s);
+	cli_finish_output();
+	show_progress(s, false);
+}
+
+/* A sender that pauses (tail -f) must not keep jobs back. */
+static bool input_pauses(int fd)
+{
+	struct pollfd input = {.fd = fd, .events = POLLIN};
+
+	return poll(&input, 1, 0) == 0;
+}
+
+static size_t read_input(struct sending *s, int fd, char *buffer)
+{
+	ssize_t n;
+
+	if (send_pending(s->sender) > 0 && input_pauses(fd))
+		commit(s);
+	do
+		n = read(fd, buffer, BUFFER_SIZE);
+	while (n < 0 && errno == EINTR);
+	if (n < 0) {
+		warn("%s", s->file ? s->file : "standard input");
+		if (s->terminator != -1 && send_pending(s->sender) > 0)
+			commit(s); /* the records before it came whole */
+		send_close(s->sender);
+		exit(EX_IOERR);
+	}
+	return (size_t)n;
+}
+
+static void write_piece(struct sending *s, const char *data, size_t len)
+{
+	if (send_write(s->sender, data, len) != 0)
+		give_up(s);
+}
+
+static void end_job(struct sending *s)
+{
+	if (send_end(s->sender) != 0)
+		give_up(s);
+	if (send_pending(s->sender) >= BATCH_MAX)
+		commit(s);
+}
+
+static void send_whole(struct sending *s, int fd, char *buffer)
+{
+	size_t len;
+
+	while ((len = read_input(s, fd, buffer)) > 0)
+		write_piece(s, buffer, len);
+	end_job(s);
+}
+
+static void send_records(struct sending *s, int fd, char *buffer)
+{
+	bool keep = s->terminator == '\n', open = false;
+	unsigned long long records = 0;
+	size_t len;
+
+	while ((len = read_input(s, fd, buffer)) > 0) {
+		for (char *p = buffer; p < buffer + len;) {
+			size_t rest = (size_t)(buffer + len - p);
+			char *end = memchr(p, s->terminator, rest);
+
+			write_piece(s, p, end ? (size_t)(end - p) + keep : rest);
+			open = true;
+			p = end ? end + 1 : p + rest;
+			if (end && ++records == s->per_job) {
+				end_job(s);
+				open = false;
+				records = 0;
+			}
+		}
+	}
+	if (open)
+		end_job(s);
+}
+
+static int open_input(const struct sending *s)
+{
+	int fd = s->file ? open(s->file, O_RDONLY | O_CLOEXEC) : STDIN_FILENO;
+
+	if (fd < 0)
+		err(cli_status(errno), "%s", s->file);
+	if (!s->file && isatty(fd))
+		fprintf(stderr, "%s: reading from the terminal; end with Ctrl-D\n",
+		    program_invocation_short_name);
+	return fd;
+}
+
+int main(int argc, char **argv)
+{
+	struct sending s = {.terminator = -1, .per_job = 1};
+	char *buffer = malloc(BUFFER_SIZE);
+	int fd;
+
+	cli_begin();
+	meta_init(&s.meta);
+	s.options = (struct send_options){.priority = JOB_PRIORITY_DEFAULT,
+		.due_ms = JOB_DUE_NONE,
+		.meta = &s.meta};
+	parse(&s, argc, argv);
+	if (!buffer)
+		err(EX_OSERR, NULL);
+	fd = open_input(&s);
+	s.progress = s.terminator != -1 && isatty(STDERR_FILENO) && !isatty(STDOUT_FILENO);
+	s.spool = cli_open(&s.cli, true, false);
+	s.sender = send_open(s.spool, s.cli.queue ? s.cli.queue : "default", &s.options);
+	if (!s.sender)
+		return cli_complain(s.spool, NULL);
+	if (s.terminator == -1)
+		send_whole(&s, fd, buffer);
+	else
+		send_records(&s, fd, buffer);
+	commit(&s);
+	show_progress(&s, true);
+	if (s.cli.verbose)
+		fprintf(stderr, "%s: %llu sent to %s in %s\n", program_invocation_short_name,
+		    s.sent, s.cli.queue ? s.cli.queue : "default", spool_path(s.spool));
+	send_close(s.sender);
+	spool_close(s.spool);
+	meta_release(&s.meta);
+	free(buffer);
+	return EX_OK;
+}

@@ -1,0 +1,518 @@
+/* qstat: show queues and jobs. See qstat(1). */
+#include "cli.h"
+
+#include <bsd/vis.h>
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <time.h>
+#include <unistd.h>
+
+static const char help[] =
+    "usage: qstat [-q QUEUE] [-j] [QUEUE | JOB]...\n"
+    "Shows all queues; of a QUEUE its jobs; of a JOB (an id, a unique beginning of one, or\n"
+    "a path) all that is known, its history included.\n"
+    "\n"
+    "  -j, --json              one JSON object a line\n"
+    "  -s, --spool DIR         the spool ($QSPOOL)\n"
+    "  -q, --queue QUEUE       only this queue\n"
+    "  -v, --verbose           the path of the spool, too\n"
+    "  -h, --help, -V, --version\n";
+
+struct stat_tool {
+	struct cli cli;
+	bool json;
+	struct spool *spool;
+	int64_t now_ms;
+};
+
+/* --- all queues --- */
+
+struct row {
+	const char *name;
+	struct queue_count count;
+};
+
+static void age(int64_t ms, char text[static WHEN_SIZE])
+{
+	if (ms == JOB_DUE_NONE)
+		snprintf(text, WHEN_SIZE, "-");
+	else
+		duration_format_short(ms, text);
+}
+
+static int64_t since(const struct stat_tool *t, int64_t ms)
+{
+	return ms == JOB_DUE_NONE ? ms : t->now_ms - ms;
+}
+
+static void print_row(const struct stat_tool *t, const struct row *row, int width, bool strange)
+{
+	const struct queue_count *c = &row->count;
+	char name[QUEUE_NAME_SIZE + 16], oldest[WHEN_SIZE], next[WHEN_SIZE];
+
+	snprintf(name, sizeof name, "%s%s", row->name, c->paused ? " (paused)" : "");
+	age(since(t, c->oldest_ms), oldest);
+	age(c->next_ms == JOB_DUE_NONE ? JOB_DUE_NONE : c->next_ms - t->now_ms, next);
+	printf("%-*s %7zu %7zu %7zu %7zu", width, name, c->ready, c->running, c->delayed,
+	    c->buried);
+	if (strange)
+		printf(" %7zu", c->strange);
+	printf(" %8s %8s\n", oldest, next);
+}
+
+static void json_time(const char *key, int64_t ms)
+{
+	char text[WHEN_SIZE];
+
+	if (ms == JOB_DUE_NONE) {
+		printf(",\"%s\":null", key);
+		return;
+	}
+	when_rfc3339(ms, text);
+	printf(",\"%s\":\"%s\"", key, text);
+}
+
+static void print_row_json(const struct stat_tool *t, const struct row *row)
+{
+	const struct queue_count *c = &row->count;
+
+	printf("{\"queue\":\"%s\",\"ready\":%zu,\"running\":%zu,\"delayed\":%zu,\"buried\":%zu,"
+	       "\"strange\":%zu,\"paused\":%s,\"oldest_seconds\":",
+	    row->name, c->ready, c->running, c->delayed, c->buried, c->strange,
+	    c->paused ? "true" : "false");
+	if (c->oldest_ms == JOB_DUE_NONE)
+		printf("null");
+	else
+		printf("%.3f", (double)(t->now_ms - c->oldest_ms) / 1000);
+	json_time("next_due", c->next_ms);
+	puts("}");
+}
+
+static void print_table(const struct stat_tool *t, const struct row *rows, size_t count)
+{
+	int width = 5;
+	bool strange = false;
+
+	for (size_t i = 0; i < count; i++) {
+		int len = (int)strlen(rows[i].name) + (rows[i].count.paused ? 9 : 0);
+
+		width = len > width ? len : width;
+		strange |= rows[i].count.strange > 0;
+	}
+	printf("%-*s %7s %7s %7s %7s", width, "QUEUE", "READY", "RUNNING", "DELAYED", "BURIED");
+	if (strange)
+		printf(" %7s", "STRANGE");
+	printf(" %8s %8s\n", "OLDEST", "NEXT");
+	for (size_t i = 0; i < count; i++)
+		print_row(t, &rows[i], width, strange);
+}
+
+static int show_queues(const struct stat_tool *t)
+{
+	struct strings names = {0};
+	struct row *rows;
+	int status = EX_OK;
+	size_t used = 0;
+
+	if (t->cli.queue ? strings_add(&names, t->cli.queue) != 0 :
+			   spool_queues(t->spool, &names) != 0)
+		return cli_complain(t->spool, NULL);
+	rows = calloc(names.count + 1, sizeof *rows);
+	if (!rows)
+		err(EX_OSERR, NULL);
+	for (size_t i = 0; i < names.count; i++) {
+		rows[used].name = names.item[i];
+		if (spool_count(t->spool, names.item[i], &rows[used].count) == 0)
+			used++;
+		else if (errno != ENOENT) /* ENOENT: removed meanwhile */
+			status = cli_complain(t->spool, NULL);
+	}
+	for (size_t i = 0; t->json && i < used; i++)
+		print_row_json(t, &rows[i]);
+	if (!t->json)
+		print_table(t, rows, used);
+	free(rows);
+	strings_release(&names);
+	return status;
+}
+
+/* --- the jobs of a queue --- */
+
+static void time_text(int64_t ms, char text[static WHEN_SIZE])
+{
+	if (ms == JOB_DUE_NONE)
+		snprintf(text, WHEN_SIZE, "-");
+	else
+		when_rfc3339(ms, text);
+}
+
+static int64_t sent_ms(const struct job_place *place)
+{
+	return (int64_t)(job_id_sent_ns(place->name.id) / 1000000);
+}
+
+static int64_t due_of(const struct job_place *place)
+{
+	return place->state == JOB_DELAYED ? place->name.due_ms : JOB_DUE_NONE;
+}
+
+static void list_job(const struct stat_tool *t, const struct job_place *place)
+{
+	char sent[WHEN_SIZE], due[WHEN_SIZE];
+
+	if (t->json) {
+		printf("{\"queue\":\"%s\",\"state\":\"%s\",\"id\":\"%s\",\"priority\":%u,"
+		       "\"attempts\":%u",
+		    place->queue, job_state_name(place->state), place->name.id,
+		    place->name.priority, place->name.attempts);
+		json_time("sent", sent_ms(place));
+		json_time("due", due_of(place));
+		puts("}");
+		return;
+	}
+	time_text(sent_ms(place), sent);
+	time_text(due_of(place), due);
+	printf("%-8s %8u %s %8u %s %s\n", job_state_name(place->state), place->name.priority,
+	    place->name.id, place->name.attempts, sent, due);
+}
+
+/* A foreign file that waits to be adopted is ready; all else is strange. */
+static void list_foreign(const struct stat_tool *t, const struct job_place *place)
+{
+	const char *why = spool_strange(t->spool, place);
+	char *name = cli_visible(place->file);
+
+	if (t->json) {
+		printf("{\"queue\":\"%s\",\"state\":\"%s\",\"name\":", place->queue,
+		    why ? "strange" : "ready");
+		cli_json_string(stdout, place->file);
+		printf(",\"reason\":");
+		if (why)
+			cli_json_string(stdout, why);
+		else
+			printf("null");
+		puts("}");
+	} else {
+		printf("%-8s %8s %s%s%s%s\n", why ? "strange" : "ready", "-", name,
+		    why ? " (" : "", why ? why : "", why ? ")" : "");
+	}
+	free(name);
+}
+
+static int collect(void *arg, const struct job_place *place)
+{
+	return places_add(arg, place);
+}
+
+/* As they will run: by priority, then age; delayed ones by time. */
+static int in_order(const void *a, const void *b)
+{
+	const struct job_place *x = a, *y = b;
+
+	if (x->ours != y->ours)
+		return x->ours ? -1 : 1;
+	if (!x->ours)
+		return strcmp(x->file, y->file);
+	if (x->state == JOB_DELAYED && x->name.due_ms != y->name.due_ms)
+		return x->name.due_ms < y->name.due_ms ? -1 : 1;
+	if (x->name.priority != y->name.priority)
+		return x->name.priority < y->name.priority ? -1 : 1;
+	return strcmp(x->name.id, y->name.id);
+}
+
+static int list_state(const struct stat_tool *t, const char *queue, enum job_state state)
+{
+	struct places places = {0};
+	int status = EX_OK;
+
+	if (spool_each(t->spool, queue, state, collect, &places) != 0)
+		status = cli_complain(t->spool, NULL);
+	if (places.count > 1)
+		qsort(places.item, places.count, sizeof *places.item, in_order);
+	for (size_t i = 0; i < places.count; i++) {
+		if (places.item[i].ours)
+			list_job(t, &places.item[i]);
+		else
+			list_foreign(t, &places.item[i]);
+	}
+	places_release(&places);
+	return status;
+}
+
+static int show_queue(const struct stat_tool *t, const char *queue)
+{
+	static const enum job_state order[] = {
+		JOB_RUNNING, JOB_READY, JOB_DELAYED, JOB_BURIED};
+	int status = EX_OK;
+
+	if (!t->json)
+		printf("%-8s %8s %-20s %8s %-24s %s\n", "STATE", "PRIORITY", "ID", "ATTEMPTS",
+		    "SENT", "DUE");
+	for (size_t i = 0; i < sizeof order / sizeof *order; i++) {
+		int one = list_state(t, queue, order[i]);
+
+		status = status != EX_OK ? status : one;
+	}
+	return status;
+}
+
+/* --- one job --- */
+
+struct details {
+	const struct job_place *place;
+	struct meta meta;
+	const char *damage; /* of the options, or NULL */
+	struct stat st;
+	struct job_runner runner;
+	bool held;
+	char *log;
+};
+
+static int fetch(const struct stat_tool *t, struct details *d)
+{
+	int fd = spool_payload(t->spool, d->place);
+	int held;
+
+	if (fd < 0 || fstat(fd, &d->st) != 0) {
+		if (fd >= 0)
+			close(fd);
+		return -1;
+	}
+	close(fd);
+	if (spool_meta(t->spool, d->place, &d->meta, &d->damage) != 0 && errno != EBADMSG)
+		return -1;
+	held = d->place->state == JOB_RUNNING ?
+		    spool_runner(t->spool, d->place, &d->runner) : 0;
+	d->held = held == 1;
+	d->log = spool_log(t->spool, d->place);
+	return d->log && held >= 0 ? 0 : -1;
+}
+
+static void put_strings(const char *key, const struct strings *list)
+{
+	for (size_t i = 0; i < list->count; i++) {
+		char *text = cli_visible(list->item[i]);
+
+		printf("%s: %s\n", key, text);
+		free(text);
+	}
+}
+
+static void put_options(const struct meta *meta)
+{
+	char text[BACKOFF_SIZE];
+
+	if (meta->has_attempts)
+		printf("attempts-allowed: %u\n", meta->attempts);
+	if (meta->has_backoff) {
+		backoff_format(&meta->backoff, text);
+		printf("backoff: %s\n", text);
+	}
+	if (meta->has_timeout) {
+		duration_format(meta->timeout_ms, text);
+		printf("timeout: %s\n", text);
+	}
+	if (meta->has_expires) {
+		when_rfc3339(meta->expires_ms, text);
+		printf("expires: %s\n", text);
+	}
+	put_strings("argument", &meta->args);
+	put_strings("env", &meta->env);
+	put_strings("header", &meta->headers);
+}
+
+static void put_runner(const struct details *d)
+{
+	if (d->place->state != JOB_RUNNING)
+		return;
+	if (!d->held) {
+		puts("running: its worker is lost; a qwork recovers it");
+		return;
+	}
+	printf("running:");
+	if (d->runner.worker)
+		printf(" qwork pid %d", (int)d->runner.worker);
+	if (d->runner.handler)
+		printf(" handler pid %d", (int)d->runner.handler);
+	puts(d->runner.worker || d->runner.handler ? "" : " by another user's process");
+}
+
+/* The log is encoded already when it is written; but anybody may have written there. */
+static void put_history(char *log)
+{
+	char *rest = log, *line;
+
+	if (*log)
+		puts("history:");
+	while ((line = strsep(&rest, "\n")) != NULL) {
+		char *text;
+
+		if (!*line && !rest)
+			break;
+		if (stravis(&text, line, VIS_NOSLASH) < 0)
+			err(EX_OSERR, NULL);
+		printf("  %s\n", text);
+		free(text);
+	}
+}
+
+static void show_details(const struct stat_tool *t, const struct details *d)
+{
+	const struct job_place *place = d->place;
+	char sent[WHEN_SIZE], due[WHEN_SIZE];
+	char *file = cli_visible(place->file);
+	static const char *const dirs[] = {"tmp", "new", "cur", "delay", "buried"};
+
+	time_text(sent_ms(place), sent);
+	time_text(due_of(place), due);
+	printf("id: %s\nqueue: %s\nstate: %s\npriority: %u\nattempts: %u\nsent: %s\n",
+	    place->name.id, place->queue, job_state_name(place->state), place->name.priority,
+	    place->name.attempts, sent);
+	if (place->state == JOB_DELAYED)
+		printf("due: %s\n", due);
+	printf("size: %lld\nsender: %u\n", (long long)d->st.st_size, (unsigned)d->st.st_uid);
+	printf("file: %s/%s/%s/%s\n", spool_path(t->spool), place->queue, dirs[place->state],
+	    file);
+	free(file);
+	if (d->meta.name) {
+		file = cli_visible(d->meta.name);
+		printf("name: %s\n", file);
+		free(file);
+	}
+	put_runner(d);
+	if (d->damage)
+		printf("options: %s\n", d->damage);
+	put_options(&d->meta);
+	put_history(d->log);
+}
+
+static void json_strings(const char *key, const struct strings *list)
+{
+	printf(",\"%s\":[", key);
+	for (size_t i = 0; i < list->count; i++) {
+		if (i > 0)
+			putchar(',');
+		cli_json_string(stdout, list->item[i]);
+	}
+	putchar(']');
+}
+
+static void show_details_json(const struct details *d)
+{
+	const struct job_place *place = d->place;
+	char text[BACKOFF_SIZE];
+
+	printf("{\"queue\":\"%s\",\"state\":\"%s\",\"id\":\"%s\",\"priority\":%u,\"attempts\":%u",
+	    place->queue, job_state_name(place->state), place->name.id, place->name.priority,
+	    place->name.attempts);
+	json_time("sent", sent_ms(place));
+	json_time("due", due_of(place));
+	printf(",\"size\":%lld,\"sender\":%u", (long long)d->st.st_size, (unsigned)d->st.st_uid);
+	printf(",\"file\":");
+	cli_json_string(stdout, place->file);
+	printf(",\"name\":");
+	if (d->meta.name)
+		cli_json_string(stdout, d->meta.name);
+	else
+		printf("null");
+	printf(",\"worker\":%d,\"handler\":%d", (int)d->runner.worker, (int)d->runner.handler);
+	if (d->meta.has_attempts)
+		printf(",\"attempts_allowed\":%u", d->meta.attempts);
+	if (d->meta.has_backoff) {
+		backoff_format(&d->meta.backoff, text);
+		printf(",\"backoff\":\"%s\"", text);
+	}
+	if (d->meta.has_timeout)
+		printf(",\"timeout_seconds\":%.3f", (double)d->meta.timeout_ms / 1000);
+	json_time("expires", d->meta.has_expires ? d->meta.expires_ms : JOB_DUE_NONE);
+	json_strings("arguments", &d->meta.args);
+	json_strings("env", &d->meta.env);
+	json_strings("headers", &d->meta.headers);
+	printf(",\"damage\":");
+	if (d->damage)
+		cli_json_string(stdout, d->damage);
+	else
+		printf("null");
+	printf(",\"history\":");
+	cli_json_string(stdout, d->log);
+	puts("}");
+}
+
+static int show_job(const struct stat_tool *t, const struct job_word *word)
+{
+	struct details d = {.place = &word->place};
+	int status = cli_found(t->spool, word);
+
+	if (status != EX_OK)
+		return status;
+	if (!word->place.ours) {
+		list_foreign(t, &word->place);
+		return EX_OK;
+	}
+	meta_init(&d.meta);
+	if (fetch(t, &d) != 0)
+		status = cli_complain(t->spool, word->text);
+	else if (t->json)
+		show_details_json(&d);
+	else
+		show_details(t, &d);
+	meta_release(&d.meta);
+	free(d.log);
+	return status;
+}
+
+/* A word that names a queue is a queue, anything else must be a job. */
+static int show_word(const struct stat_tool *t, const char *text)
+{
+	struct job_word word = {.text = text};
+
+	if (!t->cli.queue && queue_name_ok(text) && spool_has_queue(t->spool, text))
+		return show_queue(t, text);
+	if (spool_find(t->spool, t->cli.queue, &word, 1) != 0)
+		return cli_complain(t->spool, NULL);
+	if (word.matches == 0) {
+		char *visible = cli_visible(text);
+
+		warnx("no queue or job %s in %s", visible, spool_path(t->spool));
+		free(visible);
+		return EX_NOINPUT;
+	}
+	return show_job(t, &word);
+}
+
+int main(int argc, char **argv)
+{
+	static const struct option options[] = {{"json", no_argument, NULL, 'j'}, CLI_LONG};
+	struct stat_tool t = {0};
+	struct timespec now;
+	int option, status = EX_OK;
+
+	cli_begin();
+	while ((option = getopt_long(argc, argv, "j" CLI_SHORT, options, NULL)) != -1) {
+		if (option == 'j')
+			t.json = true;
+		else
+			cli_option(&t.cli, option, help);
+	}
+	clock_gettime(CLOCK_REALTIME, &now);
+	t.now_ms = (int64_t)now.tv_sec * 1000 + now.tv_nsec / 1000000;
+	t.spool = cli_open(&t.cli, false, false);
+	if (t.cli.verbose && !t.json)
+		printf("spool: %s\n", spool_path(t.spool));
+	if (t.cli.queue && !spool_has_queue(t.spool, t.cli.queue)) {
+		warnx("no queue %s in %s", t.cli.queue, spool_path(t.spool));
+		return EX_NOINPUT;
+	}
+	if (optind == argc)
+		status = show_queues(&t);
+	for (int i = optind; i < argc; i++) {
+		int one = show_word(&t, argv[i]);
+
+		status = status != EX_OK ? status : one;
+	}
+	cli_finish_output();
+	spool_close(t.spool);
+	return status;
+}

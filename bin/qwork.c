@@ -1,0 +1,286 @@
+/* qwork: run a command on each job of a queue. See qwork(1). */
+#include "cli.h"
+
+#include <bsd/stdlib.h>
+#include <ctype.h>
+#include <errno.h>
+#include <signal.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/wait.h>
+#include <time.h>
+
+enum long_option { OPT_DRAIN = 256, OPT_SCAN };
+enum { JOBS_MAX = 10000 };
+
+static const char help[] =
+    "usage: qwork [-q QUEUE] [options] [--] [COMMAND [ARGUMENT...]]\n"
+    "Runs COMMAND once for each job of QUEUE, the payload on its standard input.\n"
+    "Without COMMAND, runs the executable `handler` in the queue's directory.\n"
+    "\n"
+    "  -j, --jobs N            run so many at once (1)\n"
+    "      --drain             exit once nothing can be started and nothing runs\n"
+    "      --drain=all         wait for delayed jobs and for what others run, too\n"
+    "  -1, --once              run one job, then exit\n"
+    "  -A, --attempts N        attempts until a job is buried (10)\n"
+    "  -b, --backoff BASE..CAP waits between attempts, doubling (5s..1h)\n"
+    "  -t, --timeout DURATION  ends an attempt that takes longer (none)\n"
+    "  -g, --grace DURATION    time for running jobs to end after TERM or INT (10s)\n"
+    "  -B, --bury-on LIST      exit statuses that bury at once, such as 65,70-78 (65)\n"
+    "      --scan DURATION     between scans that do not rely on events (1m)\n"
+    "  -s, --spool DIR         the spool ($QSPOOL)\n"
+    "  -q, --queue QUEUE       the queue (default)\n"
+    "  -v, --verbose           log successes too\n"
+    "  -h, --help, -V, --version\n";
+
+struct working {
+	struct cli cli;
+	struct work_options options;
+	struct meta defaults;
+};
+
+/* A value as logfmt wants it: quoted if it has more than plain characters. */
+static void put_value(const char *key, const char *value)
+{
+	char *text = cli_visible(value);
+	bool plain = *text != '\0';
+
+	for (const char *p = text; *p; p++)
+		if (!isgraph((unsigned char)*p) || *p == '"' || *p == '=' || *p == '\\')
+			plain = false;
+	fprintf(stderr, " %s=", key);
+	if (plain) {
+		fputs(text, stderr);
+	} else {
+		fputc('"', stderr);
+		for (const char *p = text; *p; p++) {
+			if (*p == '"')
+				fputc('\\', stderr);
+			fputc(*p, stderr);
+		}
+		fputc('"', stderr);
+	}
+	free(text);
+}
+
+static void put_now(void)
+{
+	char text[WHEN_SIZE];
+	struct timespec t;
+
+	clock_gettime(CLOCK_REALTIME, &t);
+	when_rfc3339((int64_t)t.tv_sec * 1000 + t.tv_nsec / 1000000, text);
+	fprintf(stderr, "time=%s", text);
+}
+
+static void put_status(int status)
+{
+	if (status < 0)
+		return;
+	if (WIFSIGNALED(status))
+		fprintf(stderr, " signal=%d", WTERMSIG(status));
+	else
+		fprintf(stderr, " exit=%d", WEXITSTATUS(status));
+}
+
+static void put_due(int64_t due_ms)
+{
+	char text[WHEN_SIZE];
+
+	if (due_ms == JOB_DUE_NONE)
+		return;
+	when_rfc3339(due_ms, text);
+	fprintf(stderr, " due=%s", text);
+}
+
+static const char *outcome_word(enum work_outcome outcome)
+{
+	static const char *const words[] = {
+		"finished", "retry", "buried", "returned", "strange", "held", "note"};
+
+	return words[outcome];
+}
+
+/* One line in one write, so that lines of several qworks do not mix. */
+static void report(void *arg, const struct work_event *e)
+{
+	static char line[8192];
+	const struct working *w = arg;
+
+	if (e->outcome == WORK_FINISHED && !w->cli.verbose)
+		return;
+	setvbuf(stderr, line, _IOFBF, sizeof line);
+	put_now();
+	put_value("queue", e->queue);
+	if (e->id)
+		fprintf(stderr, " job=%s", e->id);
+	if (e->id && e->attempts > 0)
+		fprintf(stderr, " attempt=%u of=%u", e->attempt, e->attempts);
+	fprintf(stderr, " outcome=%s", outcome_word(e->outcome));
+	if (e->cause)
+		put_value("cause", e->cause);
+	if (!e->id && e->attempt > 0)
+		fprintf(stderr, " line=%u", e->attempt);
+	if (e->name)
+		put_value(e->outcome == WORK_STRANGE ? "name" : "place", e->name);
+	if (e->reason)
+		put_value("reason", e->reason);
+	put_status(e->status);
+	if (e->seconds >= 0)
+		fprintf(stderr, " %s=%.3f", e->outcome == WORK_HELD ? "wait" : "seconds",
+		    e->seconds);
+	put_due(e->due_ms);
+	fputc('\n', stderr);
+	fflush(stderr);
+}
+
+/* "65,70-78" */
+static void set_bury_on(struct working *w, const char *list)
+{
+	char *copy = strdup(list), *rest = copy, *item;
+
+	memset(w->options.bury_on, 0, sizeof w->options.bury_on);
+	while (copy && *list && (item = strsep(&rest, ",")) != NULL) {
+		char *dash = strchr(item, '-');
+		long long first, last;
+
+		if (dash)
+			*dash = '\0';
+		first = cli_number("--bury-on", item, 1, 255);
+		last = dash ? cli_number("--bury-on", dash + 1, first, 255) : first;
+		for (; first <= last; first++)
+			w->options.bury_on[first] = true;
+	}
+	free(copy);
+}
+
+static void set_drain(struct working *w, const char *what)
+{
+	if (!what)
+		w->options.drain = DRAIN_READY;
+	else if (strcmp(what, "all") == 0)
+		w->options.drain = DRAIN_ALL;
+	else
+		cli_usage("--drain=%s: --drain or --drain=all is wanted", what);
+}
+
+/* What holds for jobs that do not bring their own; false if OPTION is another one. */
+static bool default_option(struct working *w, int option)
+{
+	struct meta *meta = &w->defaults;
+
+	switch (option) {
+	case 'A':
+		meta->attempts = (unsigned)cli_number("--attempts", optarg, 1, JOB_ATTEMPTS_MAX);
+		return meta->has_attempts = true;
+	case 'b':
+		meta->backoff = cli_backoff(optarg);
+		return meta->has_backoff = true;
+	case 't':
+		meta->timeout_ms = cli_duration("--timeout", optarg);
+		return meta->has_timeout = true;
+	default:
+		return false;
+	}
+}
+
+static void take_option(struct working *w, int option)
+{
+	if (default_option(w, option))
+		return;
+	switch (option) {
+	case 'j':
+		w->options.jobs = (unsigned)cli_number("--jobs", optarg, 1, JOBS_MAX);
+		break;
+	case '1':
+		w->options.once = true;
+		break;
+	case 'g':
+		w->options.grace_ms = cli_duration("--grace", optarg);
+		break;
+	case 'B':
+		set_bury_on(w, optarg);
+		break;
+	case OPT_DRAIN:
+		set_drain(w, optarg);
+		break;
+	case OPT_SCAN:
+		w->options.scan_ms = cli_duration("--scan", optarg);
+		if (w->options.scan_ms < 100)
+			cli_usage("--scan %s: 100ms is the least", optarg);
+		break;
+	default:
+		cli_option(&w->cli, option, help);
+	}
+}
+
+static void parse(struct working *w, int argc, char *const *argv)
+{
+	static const struct option options[] = {{"jobs", required_argument, NULL, 'j'},
+		{"drain", optional_argument, NULL, OPT_DRAIN}, {"once", no_argument, NULL, '1'},
+		{"attempts", required_argument, NULL, 'A'},
+		{"backoff", required_argument, NULL, 'b'},
+		{"timeout", required_argument, NULL, 't'},
+		{"grace", required_argument, NULL, 'g'},
+		{"bury-on", required_argument, NULL, 'B'},
+		{"scan", required_argument, NULL, OPT_SCAN}, CLI_LONG};
+	int option;
+
+	while ((option = getopt_long(argc, argv, "+j:1A:b:t:g:B:" CLI_SHORT, options, NULL)) != -1)
+		take_option(w, option);
+	if (optind < argc)
+		w->options.command = argv + optind;
+}
+
+static int complain(const struct spool *spool)
+{
+	switch (errno) {
+	case ENOEXEC:
+		warnx("the handler could not be run; its jobs wait");
+		return EX_UNAVAILABLE;
+	case ESTALE:
+		warnx("%s: a directory of the queue was removed or moved", spool_path(spool));
+		return EX_TEMPFAIL;
+	case EPERM:
+		warnx("%s/%s is refused: it must be a file of root's or your own that nobody else "
+		      "can write",
+		    spool_path(spool), spool_place(spool));
+		return EX_CONFIG;
+	case ENOENT:
+		warnx("%s/%s is missing: name a COMMAND, or put an executable handler there",
+		    spool_path(spool), spool_place(spool));
+		return EX_CONFIG;
+	default:
+		return cli_complain(spool, NULL);
+	}
+}
+
+int main(int argc, char **argv)
+{
+	struct working w = {.options = {.jobs = 1,
+				.grace_ms = 10000,
+				.scan_ms = 60000,
+				.report = report,
+				.arg = &w}};
+	struct spool *spool;
+	int status = EX_OK;
+
+	cli_begin();
+	signal(SIGPIPE, SIG_IGN); /* of our own stderr; a handler starts with the default */
+	meta_init(&w.defaults);
+	w.options.defaults = &w.defaults;
+	w.options.bury_on[EX_DATAERR] = true;
+	parse(&w, argc, argv);
+	w.options.queue = w.cli.queue ? w.cli.queue : "default";
+	spool = cli_open(&w.cli, w.options.drain == DRAIN_NO, w.options.drain != DRAIN_NO);
+	/* Nothing to drain where nothing ever was. */
+	if (!spool || (w.options.drain != DRAIN_NO && !spool_has_queue(spool, w.options.queue))) {
+		spool_close(spool);
+		return EX_OK;
+	}
+	if (spool_work(spool, &w.options) != 0)
+		status = complain(spool);
+	spool_close(spool);
+	meta_release(&w.defaults);
+	return status;
+}

@@ -1,0 +1,232 @@
+/*
+ * libqspool: a job queue that is a directory.
+ *
+ * spool-layout.md is the contract of what is on disk; this header is the
+ * contract of the calls. The library never prints and never exits.
+ *
+ * Errors: -1 (or NULL) with errno, and spool_place() names the file or directory
+ * it was about. Where losing a race is normal the result is 1 done, 0 lost, -1
+ * error. Times are ms since the epoch, durations ms. Strings given are copied;
+ * what is returned belongs to the library unless it is said to be the caller's.
+ * One thread at a time may use a spool and what was made from it.
+ */
+#ifndef QSPOOL_H
+#define QSPOOL_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <sys/types.h>
+
+#include "format/backoff.h"
+#include "format/meta.h"
+#include "format/name.h"
+#include "format/when.h"
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+#define QSPOOL_NODISCARD __attribute__((warn_unused_result))
+
+enum { QUEUE_NAME_SIZE = 65, FILE_NAME_SIZE = 256 };
+
+/* The directory a job is in is its state. */
+enum job_state { JOB_SENDING, JOB_READY, JOB_RUNNING, JOB_DELAYED, JOB_BURIED };
+/* "ready", "running", ...: the words that people see. */
+const char *job_state_name(enum job_state state);
+
+/* --- the spool ---------------------------------------------------------- */
+
+struct spool;
+
+/* The spool to use when none is named: $QSPOOL, else /var/spool/qspool if it
+ * exists, else $XDG_STATE_HOME/qspool (~/.local/state/qspool). malloc'd; NULL with
+ * ENOENT (no HOME) or ENOMEM. *BOTH is set if the last two both hold queues. */
+char *spool_default_path(bool *both);
+
+/* Opens the spool at PATH. With CREATE it comes into being if it is missing: mode
+ * 0700 whatever the umask, its missing parents too; durable before this returns.
+ * ENOENT without CREATE; ENOTDIR; EACCES. */
+struct spool *spool_open(const char *path, bool create);
+void spool_close(struct spool *spool);
+/* Absolute. */
+const char *spool_path(const struct spool *spool);
+/* What the last error on this spool was about: a path below the spool. */
+const char *spool_place(const struct spool *spool);
+/* Adds the names of all queues, sorted, to LIST, which is the caller's. 0 / -1. */
+int spool_queues(struct spool *spool, struct strings *list);
+/* 1 if there is such a queue, 0 if not, -1. */
+int spool_has_queue(struct spool *spool, const char *queue);
+
+/* --- sending ------------------------------------------------------------ */
+
+struct send_options {
+	unsigned priority;       /* 0..JOB_PRIORITY_MAX */
+	int64_t due_ms;          /* JOB_DUE_NONE: ready at once */
+	const struct meta *meta; /* NULL or empty: a plain job; must outlive the sender */
+	bool no_sync;            /* may be lost with the power; a torn one never runs */
+};
+
+struct sender;
+
+/* What a commit can say of a job. */
+enum send_fate {
+	SEND_DURABLE, /* published, and on disk */
+	SEND_UNSURE,  /* published, but a sync failed: may be gone after a power cut */
+};
+typedef void send_report(void *arg, const char *id, enum send_fate fate);
+
+/* Begins a batch for QUEUE, which is created if it is missing. */
+struct sender *send_open(
+    struct spool *spool, const char *queue, const struct send_options *options);
+/* Adds to the payload of the job being written; the first piece begins a job. */
+QSPOOL_NODISCARD int send_write(struct sender *sender, const void *data, size_t len);
+/* Ends the job (an empty one, if nothing was written). Nothing is published yet.
+ * After a failure of this or send_write() the batch can only be closed. */
+QSPOOL_NODISCARD int send_end(struct sender *sender);
+/* Jobs ended and not yet committed. */
+size_t send_pending(const struct sender *sender);
+/* Publishes the jobs that were ended, in order, all or as many as can be, and
+ * reports each published one. 0: all are durable. -1: those that were not
+ * reported are not sent and leave nothing behind. A crash before the first rename
+ * leaves files in tmp/, which a qwork removes; a crash after it leaves jobs. */
+QSPOOL_NODISCARD int send_commit(struct sender *sender, send_report *report, void *arg);
+/* Removes what was not committed. NULL is fine. */
+void send_close(struct sender *sender);
+
+/* --- finding and looking ------------------------------------------------ */
+
+/* A name seen in a directory: by the time one acts on it, it may have moved. */
+struct job_place {
+	char queue[QUEUE_NAME_SIZE];
+	enum job_state state;
+	char file[FILE_NAME_SIZE]; /* as in the directory */
+	bool ours;                 /* file is a name of ours and `name` is filled */
+	struct job_name name;
+};
+/* Anything but 0 ends the walk and is its result. */
+typedef int job_visit(void *arg, const struct job_place *place);
+
+/* Visits each name in STATE of QUEUE, in no order. 0, -1, or the visit's result. */
+int spool_each(
+    struct spool *spool, const char *queue, enum job_state state, job_visit *visit, void *arg);
+
+/* A list of places that owns its memory; all zero is empty. */
+struct places {
+	struct job_place *item;
+	size_t count, room;
+};
+int places_add(struct places *places, const struct job_place *place);
+void places_release(struct places *places);
+/* Oldest first, by id; foreign names last, by name. */
+void places_sort(struct places *places);
+
+/* What WORD (an id, a unique prefix of at least SPOOL_PREFIX_MIN characters, or a
+ * path as ls prints it) can mean. */
+enum { SPOOL_PREFIX_MIN = 6 };
+struct job_word {
+	const char *text;
+	unsigned matches;       /* different jobs that it fits */
+	struct job_place place; /* of the one, if matches is 1 */
+};
+/* Looks up WORDS in one pass over QUEUE, or over all queues if it is NULL. A job
+ * seen in no directory because it moved meanwhile is looked for again. 0 / -1. */
+int spool_find(struct spool *spool, const char *queue, struct job_word *words, size_t count);
+
+/* Opens a job's payload for reading, the caller's to close; -1 with ENOENT if it moved. */
+int spool_payload(struct spool *spool, const struct job_place *place);
+/* 0, or -1 with EBADMSG and *WHY (damaged or missing), or another errno. */
+int spool_meta(
+    struct spool *spool, const struct job_place *place, struct meta *meta, const char **why);
+/* The post-mortem, malloc'd; "" if there is none; NULL with errno. */
+char *spool_log(struct spool *spool, const struct job_place *place);
+/* Why a name in new/ that is not ours cannot become a job, or NULL if it can. */
+const char *spool_strange(struct spool *spool, const struct job_place *place);
+
+struct queue_count {
+	size_t ready, running, delayed, buried, strange;
+	bool paused;
+	int64_t oldest_ms; /* sending of the oldest ready job, or JOB_DUE_NONE */
+	int64_t next_ms;   /* earliest DUE, or JOB_DUE_NONE */
+};
+int spool_count(struct spool *spool, const char *queue, struct queue_count *count);
+
+struct job_runner {
+	pid_t worker;  /* qwork's process id, 0 if unknown */
+	pid_t handler; /* 0 if unknown */
+};
+/* 1 and *RUNNER if somebody holds the job's lock, 0 if nobody does, -1. */
+int spool_runner(struct spool *spool, const struct job_place *place, struct job_runner *runner);
+
+/* --- what a person does to a job ---------------------------------------- */
+
+/* Each: 1 done and durable, 0 the job moved meanwhile (find it again), -1 with
+ * errno; EBUSY: somebody holds its lock; EINVAL: not from this state. */
+QSPOOL_NODISCARD int spool_bury(struct spool *spool, const struct job_place *place, const char *reason);
+/* A fresh budget of attempts; the history stays. The payload, which may have been
+ * edited, is made durable first. */
+QSPOOL_NODISCARD int spool_kick(struct spool *spool, const struct job_place *place);
+QSPOOL_NODISCARD int spool_delete(struct spool *spool, const struct job_place *place);
+/* Ends a running job's handler: TERM to its process group, KILL after GRACE_MS.
+ * 1 once nobody holds the lock in that place any more, 0 if it had moved, -1
+ * (ETIMEDOUT: still held; EPERM). */
+QSPOOL_NODISCARD int spool_end_handler(
+    struct spool *spool, const struct job_place *place, int64_t grace_ms);
+
+/* --- working ------------------------------------------------------------ */
+
+enum work_drain { DRAIN_NO, DRAIN_READY, DRAIN_ALL };
+
+enum work_outcome {
+	WORK_FINISHED,
+	WORK_RETRY,    /* to delay/ */
+	WORK_BURIED,
+	WORK_RETURNED, /* handed back, the attempt not spent */
+	WORK_STRANGE,  /* a name that cannot be a job was seen */
+	WORK_HELD,     /* the queue waits, because something of its own is broken */
+	WORK_NOTE,     /* anything else worth a line */
+};
+
+/* What the tool logs. All strings are valid during the call only. */
+struct work_event {
+	enum work_outcome outcome;
+	const char *queue;
+	const char *id;      /* NULL if it is not about a job */
+	const char *name;    /* of a strange file, unencoded, or NULL */
+	const char *cause;   /* "failed", "timed out", "worker lost", ... or NULL */
+	const char *reason;  /* more words, or NULL */
+	unsigned attempt, attempts;
+	int status;          /* as of wait(2); -1 if nothing ran */
+	double seconds;      /* -1 if nothing ran */
+	int64_t due_ms;      /* of a retry; JOB_DUE_NONE otherwise */
+};
+
+struct work_options {
+	const char *queue;
+	unsigned jobs;            /* at most so many handlers at once, >= 1 */
+	enum work_drain drain;
+	bool once;
+	const struct meta *defaults; /* from the command line: attempts, backoff, timeout */
+	bool bury_on[256];        /* exit statuses that bury at once */
+	int64_t grace_ms;
+	int64_t scan_ms;          /* between scans that do not trust events */
+	char *const *command;     /* NULL: the queue's `handler` */
+	void (*report)(void *arg, const struct work_event *event);
+	void *arg;
+};
+
+enum { WORK_ATTEMPTS = 10, WORK_KILL_AFTER_MS = 5000 };
+#define WORK_BACKOFF ((struct backoff){5000, 3600000})
+
+/* Works until drained, stopped by a signal, or broken. Takes over SIGCHLD,
+ * SIGTERM, SIGINT and SIGHUP of the process while it runs. 0; -1 with errno:
+ * ENOEXEC if the command could not be run and that ended it; EACCES with
+ * spool_place() at the handler if that is not to be trusted. */
+QSPOOL_NODISCARD int spool_work(struct spool *spool, const struct work_options *options);
+
+#ifdef __cplusplus
+}
+#endif
+
+#endif

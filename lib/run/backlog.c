@@ -1,0 +1,151 @@
+#include "run/backlog.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+/* Ready ones have at_ms 0, so that one order serves both windows: by time first,
+ * then by priority, age and, for two foreign files of one instant, by name. */
+static int compare(const struct waiting *a, const struct waiting *b)
+{
+	int order;
+
+	if (a->at_ms != b->at_ms)
+		return a->at_ms < b->at_ms ? -1 : 1;
+	if (a->priority != b->priority)
+		return a->priority < b->priority ? -1 : 1;
+	order = strcmp(a->id, b->id);
+	if (order == 0)
+		order = strcmp(a->file, b->file);
+	return order != 0 ? order : (int)a->state - (int)b->state;
+}
+
+/* tree.h compares pointers to what may be changed. */
+static int compare_nodes(struct waiting *a, struct waiting *b)
+{
+	return compare(a, b);
+}
+
+#define LOCAL __attribute__((unused)) static
+RB_PROTOTYPE_INTERNAL(waiting_tree, waiting, link, compare_nodes, LOCAL)
+RB_GENERATE_INTERNAL(waiting_tree, waiting, link, compare_nodes, LOCAL)
+
+void backlog_init(struct backlog *backlog)
+{
+	*backlog = (struct backlog){0};
+	RB_INIT(&backlog->ready.tree);
+	RB_INIT(&backlog->later.tree);
+}
+
+static void clear(struct window *window)
+{
+	struct waiting *entry, *next;
+
+	RB_FOREACH_SAFE (entry, waiting_tree, &window->tree, next) {
+		RB_REMOVE(waiting_tree, &window->tree, entry);
+		free(entry);
+	}
+	window->count = 0;
+	window->cut = false;
+}
+
+void backlog_clear(struct backlog *backlog)
+{
+	clear(&backlog->ready);
+	clear(&backlog->later);
+	backlog->pending = 0;
+}
+
+static void count_pending(struct backlog *backlog, const struct window *window,
+    const struct waiting *entry, bool in)
+{
+	if (window != &backlog->later || entry->state != JOB_READY)
+		return;
+	if (in)
+		backlog->pending++;
+	else
+		backlog->pending--;
+}
+
+static void take_out(struct backlog *backlog, struct window *window, struct waiting *entry)
+{
+	RB_REMOVE(waiting_tree, &window->tree, entry);
+	window->count--;
+	count_pending(backlog, window, entry, false);
+}
+
+/* Owns ENTRY from here on: a name that is known already, or lies beyond a full
+ * window, is freed. */
+static void put_in(struct backlog *backlog, struct window *window, struct waiting *entry)
+{
+	if (RB_INSERT(waiting_tree, &window->tree, entry) != NULL) {
+		free(entry);
+		return;
+	}
+	window->count++;
+	count_pending(backlog, window, entry, true);
+	if (window->count <= BACKLOG_MAX)
+		return;
+	entry = RB_MAX(waiting_tree, &window->tree);
+	take_out(backlog, window, entry);
+	free(entry);
+	window->cut = true;
+}
+
+int backlog_add(
+    struct backlog *backlog, const struct waiting *model, const char *file, int64_t now_ms)
+{
+	size_t size = strlen(file) + 1;
+	struct waiting *entry = malloc(sizeof *entry + size);
+
+	if (!entry)
+		return -1;
+	*entry = *model;
+	memcpy(entry->file, file, size);
+	if (entry->at_ms <= now_ms) {
+		entry->at_ms = 0;
+		put_in(backlog, &backlog->ready, entry);
+	} else {
+		put_in(backlog, &backlog->later, entry);
+	}
+	return 0;
+}
+
+void backlog_promote(struct backlog *backlog, int64_t now_ms)
+{
+	struct waiting *entry;
+
+	while ((entry = RB_MIN(waiting_tree, &backlog->later.tree)) && entry->at_ms <= now_ms) {
+		take_out(backlog, &backlog->later, entry);
+		entry->at_ms = 0;
+		put_in(backlog, &backlog->ready, entry);
+	}
+}
+
+struct waiting *backlog_take(struct backlog *backlog)
+{
+	struct waiting *entry = RB_MIN(waiting_tree, &backlog->ready.tree);
+
+	if (entry)
+		take_out(backlog, &backlog->ready, entry);
+	return entry;
+}
+
+void backlog_postpone(struct backlog *backlog, struct waiting *entry, int64_t at_ms)
+{
+	entry->at_ms = at_ms;
+	put_in(backlog, &backlog->later, entry);
+}
+
+int64_t backlog_next_ms(struct backlog *backlog)
+{
+	struct waiting *entry = RB_MIN(waiting_tree, &backlog->later.tree);
+
+	return entry ? entry->at_ms : JOB_DUE_NONE;
+}
+
+bool backlog_wants_scan(const struct backlog *backlog)
+{
+	return (backlog->ready.cut && backlog->ready.count == 0) ||
+	    (backlog->later.cut && backlog->later.count == 0);
+}

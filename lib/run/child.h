@@ -1,0 +1,38 @@
+/*
+ * One handler at work: starting it, and passing on what it says on stderr.
+ */
+#ifndef QSPOOL_RUN_CHILD_H
+#define QSPOOL_RUN_CHILD_H
+
+#include <signal.h>
+
+#include "run/handler.h"
+#include "spool/job.h"
+#include "spool/log.h"
+
+struct child {
+	pid_t pid;   /* also its process group and session; 0 if none */
+	int errors;  /* our end of its stderr; -1 once closed */
+	char tail[LOG_TAIL_MAX];
+	size_t tail_len;
+};
+
+struct child_start {
+	const struct handler *handler;
+	const struct job *job;       /* its descriptor becomes standard input */
+	const struct meta *meta;     /* the job's own */
+	unsigned attempts;           /* budget, for QJOB_ATTEMPTS */
+	const sigset_t *signals;     /* the mask that the handler starts with */
+};
+
+/* Starts the handler in a session of its own, with its stderr on a pipe to us. It
+ * is told to end (TERM) if this process dies. 0, or -1 with errno: what exec or
+ * vfork said, *EXEC telling whether it was exec. */
+NODISCARD int child_start(struct child *child, const struct child_start *start, bool *exec);
+
+/* Passes on what there is on its stderr, and keeps the tail. At the end of it, or with
+ * LAST after the child's end, closes the pipe: who still has the other end gets
+ * EPIPE. */
+void child_drain(struct child *child, bool last);
+
+#endif

@@ -1,0 +1,15 @@
+/* The environment and the command line of a handler. */
+#ifndef QSPOOL_RUN_ENVIRONMENT_H
+#define QSPOOL_RUN_ENVIRONMENT_H
+
+#include "run/child.h"
+
+/* Our own environment, over it the job's (all of it if payload and options belong to
+ * root or to our user, else only LANG, LC_* and TZ), over that QSPOOL and QJOB_*. Added
+ * to ENV, which is the caller's to release. 0 / -1 with ENOMEM. */
+NODISCARD int environment_build(const struct child_start *start, struct strings *env);
+
+/* The handler's command line with the job's arguments behind it. */
+NODISCARD int command_build(const struct child_start *start, struct strings *argv);
+
+#endif

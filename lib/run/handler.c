@@ -1,0 +1,89 @@
+#include "run/handler.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "spool/job.h"
+
+enum { SETTINGS_MAX = 65536 };
+
+/* An open descriptor of NAME in the queue's directory, which is to be trusted. */
+static int open_trusted(const struct queue *queue, const char *name, int flags)
+{
+	int fd = openat(queue->fd, name, flags | O_NOFOLLOW | O_NONBLOCK | O_NOCTTY | O_CLOEXEC);
+	struct stat st;
+
+	if (fd >= 0 && fstat(fd, &st) == 0) {
+		if (S_ISREG(st.st_mode) && ours_alone(&st))
+			return fd;
+		errno = EPERM;
+	}
+	sys_discard(&fd);
+	if (errno == ELOOP)
+		errno = EPERM;
+	return spool_fail(queue->spool, queue->name, NULL, name);
+}
+
+/* Whether somebody else could put another file in the place of what was checked. */
+static bool replaceable(const struct queue *queue)
+{
+	struct stat top, st;
+
+	return fstat(queue->spool->fd, &top) != 0 || fstat(queue->fd, &st) != 0 ||
+	    !ours_alone(&top) || !ours_alone(&st);
+}
+
+int handler_open(struct handler *handler, const struct queue *queue, char *const *command)
+{
+	int fd;
+
+	*handler = (struct handler){.command = command, .fd = -1};
+	if (command)
+		return 0;
+	fd = open_trusted(queue, "handler", O_RDONLY);
+	if (fd < 0)
+		return -1;
+	if (faccessat(queue->fd, "handler", X_OK, AT_EACCESS) != 0 ||
+	    asprintf(&handler->path, "%s/%s/handler", queue->spool->path, queue->name) < 0) {
+		sys_discard(&fd);
+		return spool_fail(queue->spool, queue->name, NULL, "handler");
+	}
+	/* By path where nobody can swap it, so that a script finds what lies beside it. */
+	if (replaceable(queue))
+		handler->fd = fd;
+	else
+		sys_discard(&fd);
+	return 0;
+}
+
+void handler_release(struct handler *handler)
+{
+	sys_discard(&handler->fd);
+	free(handler->path);
+	handler->path = NULL;
+}
+
+int settings_load(const struct queue *queue, struct meta *meta,
+    void (*wrong)(void *arg, unsigned line, const char *why), void *arg)
+{
+	int fd = open_trusted(queue, "settings", O_RDONLY);
+	char *text;
+	ssize_t len;
+
+	if (fd < 0)
+		return errno == ENOENT ? 0 : -1;
+	text = malloc(SETTINGS_MAX);
+	len = text ? read(fd, text, SETTINGS_MAX) : -1;
+	if (len >= 0)
+		settings_parse(text, (size_t)len, meta, wrong, arg);
+	else
+		spool_fail(queue->spool, queue->name, NULL, "settings");
+	free(text);
+	sys_discard(&fd);
+	return len >= 0 ? 0 : -1;
+}

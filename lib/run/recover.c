@@ -1,0 +1,135 @@
+#include "run/worker.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <signal.h>
+#include <string.h>
+
+#include "sys/clock.h"
+#include "sys/proc.h"
+
+/* The event of the last close comes a little before the kernel drops the lock. */
+static const int64_t probe_after[] = {0, 10, 100, 500};
+enum { PROBE_STAGES = sizeof probe_after / sizeof *probe_after };
+
+bool worker_runs(const struct worker *w, const char *file)
+{
+	for (unsigned i = 0; i < w->options->jobs; i++)
+		if (w->slot[i].active && strcmp(w->slot[i].job.file, file) == 0)
+			return true;
+	return false;
+}
+
+/* Recovers it unless somebody holds it. */
+static enum hold probe(struct worker *w, const char *file)
+{
+	struct job job;
+	enum hold held = recover_hold(&job, &w->queue, file);
+
+	if (held == HOLD_DONE && job.ours)
+		settle_lost(w, &job);
+	else if (held == HOLD_DONE)
+		take_strange(w, file, "not the name of a job");
+	else if (held == HOLD_STRANGE || held == HOLD_ERROR)
+		take_strange(w, file, strange_reason(errno));
+	if (held == HOLD_DONE)
+		job_release(&job);
+	return held;
+}
+
+void recover_watch(struct worker *w, const char *file)
+{
+	struct probe *p = &w->probe[w->probes];
+
+	if (worker_runs(w, file) || strlen(file) >= sizeof p->file)
+		return;
+	for (size_t i = 0; i < w->probes; i++)
+		if (strcmp(w->probe[i].file, file) == 0)
+			return;
+	if (w->probes == PROBES_MAX) { /* a crowd: the scan finds them */
+		w->scan_now = true;
+		return;
+	}
+	*p = (struct probe){.at = clock_mono_ms() + probe_after[0]};
+	memcpy(p->file, file, strlen(file) + 1);
+	w->probes++;
+}
+
+void recover_tick(struct worker *w, int64_t now)
+{
+	for (size_t i = 0; i < w->probes;) {
+		struct probe *p = &w->probe[i];
+
+		if (p->at > now) {
+			i++;
+			continue;
+		}
+		if (probe(w, p->file) != HOLD_LOCKED || ++p->stage == PROBE_STAGES) {
+			*p = w->probe[--w->probes];
+			continue;
+		}
+		p->at = now + probe_after[p->stage];
+	}
+}
+
+int64_t recover_next(const struct worker *w)
+{
+	int64_t next = NEVER;
+
+	for (size_t i = 0; i < w->probes; i++)
+		if (w->probe[i].at < next)
+			next = w->probe[i].at;
+	return next;
+}
+
+/* A handler that outlived its qwork has nobody left to end it when its time is up. */
+static void end_overdue(struct worker *w, const char *file)
+{
+	struct proc_holder holder;
+	struct job_name name;
+	struct meta meta;
+	struct stat st;
+	const char *why;
+	int64_t timeout;
+
+	if (!job_name_parse(file, &name) ||
+	    fstatat(w->queue.dir[DIR_CUR], file, &st, AT_SYMLINK_NOFOLLOW) != 0)
+		return;
+	meta_init(&meta);
+	timeout = job_meta(&w->queue, &name, &meta, &why) < 0 ? 0 : settle_timeout(w, &meta);
+	meta_release(&meta);
+	if (timeout == 0 ||
+	    clock_real_ms() <
+		(int64_t)st.st_ctim.tv_sec * 1000 + timeout + WORK_KILL_AFTER_MS)
+		return;
+	proc_holder(&st, &holder);
+	if (holder.locker > 0 && !proc_alive(holder.locker))
+		proc_signal_handlers(&st, SIGKILL);
+}
+
+static int scan_cur(void *worker, const char *file)
+{
+	struct worker *w = worker;
+
+	if (!worker_runs(w, file) && probe(w, file) == HOLD_LOCKED)
+		end_overdue(w, file);
+	return 0;
+}
+
+void recover_scan(struct worker *w)
+{
+	if (queue_each(&w->queue, DIR_CUR, scan_cur, w) != 0)
+		worker_note(w, "cur/ cannot be read", errno);
+}
+
+static int is_others(void *worker, const char *file)
+{
+	struct job_name name;
+
+	return job_name_parse(file, &name) && !worker_runs(worker, file);
+}
+
+bool recover_others_run(struct worker *w)
+{
+	return queue_each(&w->queue, DIR_CUR, is_others, w) == 1;
+}

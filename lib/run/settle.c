@@ -1,0 +1,304 @@
+#include "run/worker.h"
+
+#include <errno.h>
+#include <bsd/stdlib.h>
+#include <signal.h>
+#include <string.h>
+#include <sys/resource.h>
+#include <sys/wait.h>
+
+#include "sys/clock.h"
+
+enum { SETTLE_AGAIN_MS = 1000 };
+
+/* What became of an attempt. */
+struct verdict {
+	enum transition to;
+	enum work_outcome outcome;
+	const char *cause; /* NULL for a success */
+	int status;
+	const struct rusage *used;
+};
+
+unsigned settle_attempts(const struct worker *w, const struct meta *meta)
+{
+	const struct meta *levels[] = {meta, w->options->defaults, &w->settings};
+
+	for (size_t i = 0; i < 3; i++)
+		if (levels[i] && levels[i]->has_attempts)
+			return levels[i]->attempts;
+	return WORK_ATTEMPTS;
+}
+
+struct backoff settle_backoff(const struct worker *w, const struct meta *meta)
+{
+	const struct meta *levels[] = {meta, w->options->defaults, &w->settings};
+
+	for (size_t i = 0; i < 3; i++)
+		if (levels[i] && levels[i]->has_backoff)
+			return levels[i]->backoff;
+	return WORK_BACKOFF;
+}
+
+int64_t settle_timeout(const struct worker *w, const struct meta *meta)
+{
+	const struct meta *levels[] = {meta, w->options->defaults, &w->settings};
+
+	for (size_t i = 0; i < 3; i++)
+		if (levels[i] && levels[i]->has_timeout)
+			return levels[i]->timeout_ms;
+	return 0;
+}
+
+void worker_report(const struct worker *w, const struct work_event *event)
+{
+	struct work_event full = *event;
+
+	full.queue = w->queue.name;
+	w->options->report(w->options->arg, &full);
+}
+
+void worker_note(const struct worker *w, const char *cause, int error)
+{
+	struct work_event event = {.outcome = WORK_NOTE,
+		.cause = cause,
+		.reason = error ? strerror(error) : NULL,
+		.name = error && *w->queue.spool->place ? w->queue.spool->place : NULL,
+		.status = -1,
+		.seconds = -1,
+		.due_ms = JOB_DUE_NONE};
+
+	worker_report(w, &event);
+}
+
+struct work_event settle_event(
+    const struct worker *w, const struct job *job, enum work_outcome outcome)
+{
+	return (struct work_event){.outcome = outcome,
+		.queue = w->queue.name,
+		.id = job->ours || job->name.id[0] ? job->name.id : NULL,
+		.attempt = job->name.attempts,
+		.status = -1,
+		.seconds = -1,
+		.due_ms = JOB_DUE_NONE};
+}
+
+static int64_t retry_due(const struct backoff *backoff, unsigned attempt)
+{
+	return clock_real_ms() + backoff_wait_ms(backoff, attempt, arc4random());
+}
+
+/* A failed attempt: another one, or the last was spent. */
+static void fail(struct verdict *verdict, const char *cause, unsigned attempt, unsigned of)
+{
+	bool last = attempt >= of;
+
+	verdict->cause = cause;
+	verdict->to = last ? T_GIVEUP : T_RETRY;
+	verdict->outcome = last ? WORK_BURIED : WORK_RETRY;
+}
+
+/* A timeout counts even if the handler then ended with 0: it was told to stop before
+ * it was done. At qwork's own end a 0 is believed, since the job may just have been
+ * done. */
+static void judge(const struct worker *w, const struct running *r, struct verdict *verdict)
+{
+	int status = verdict->status;
+	bool exited = WIFEXITED(status);
+
+	if (r->timed_out) {
+		fail(verdict, "timed out", r->job.name.attempts, r->attempts);
+	} else if (exited && WEXITSTATUS(status) == 0) {
+		verdict->to = T_FINISH;
+		verdict->outcome = WORK_FINISHED;
+	} else if (r->stopped) {
+		verdict->to = T_RETURN;
+		verdict->outcome = WORK_RETURNED;
+		verdict->cause = "shut down";
+	} else {
+		fail(verdict, "failed", r->job.name.attempts, r->attempts);
+		if (exited && w->options->bury_on[WEXITSTATUS(status)]) {
+			verdict->to = T_GIVEUP;
+			verdict->outcome = WORK_BURIED;
+		}
+	}
+}
+
+static void release(struct worker *w, struct running *r)
+{
+	job_release(&r->job);
+	meta_release(&r->meta);
+	r->active = false;
+	r->settling = false;
+	w->busy--;
+}
+
+/* A full disk must not lose the job: it stays held, and is tried again. If somebody
+ * moved its name (0), it is theirs now; an unlinked one counts as finished. */
+static void move_on(struct worker *w, struct running *r)
+{
+	if (job_move(&r->job, r->to, r->due_ms) >= 0 || r->job.state != JOB_RUNNING) {
+		release(w, r);
+		return;
+	}
+	if (!r->settling)
+		worker_note(w, "a job could not be moved on and is held until it can", errno);
+	r->settling = true;
+	r->settle_at = clock_mono_ms() + SETTLE_AGAIN_MS;
+}
+
+static void log_failure(const struct worker *w, struct job *job, const struct attempt *attempt)
+{
+	if (log_attempt(job, attempt) != 0)
+		worker_note(w, "the post-mortem could not be written", errno);
+}
+
+static void report_end(
+    const struct worker *w, const struct running *r, const struct verdict *v, double seconds)
+{
+	struct work_event event = settle_event(w, &r->job, v->outcome);
+
+	event.cause = v->cause;
+	event.attempts = r->attempts;
+	event.status = v->status;
+	event.seconds = seconds;
+	if (v->to == T_RETRY)
+		event.due_ms = r->due_ms;
+	worker_report(w, &event);
+}
+
+/* The job's next state is decided once; moving it there may take more than one try. */
+static void settle(struct worker *w, struct running *r, int status, const struct rusage *used)
+{
+	double seconds = (double)(clock_mono_ms() - r->started) / 1000;
+	struct verdict v = {.status = status, .used = used};
+	struct attempt attempt;
+
+	child_drain(&r->child, true);
+	r->child.pid = 0;
+	r->end_at = NEVER;
+	judge(w, r, &v);
+	r->to = v.to;
+	r->due_ms = v.to == T_RETRY ? retry_due(&r->backoff, r->job.name.attempts) : JOB_DUE_NONE;
+	report_end(w, r, &v, seconds);
+	if (v.to == T_RETRY || v.to == T_GIVEUP) {
+		attempt = (struct attempt){.of = r->attempts,
+			.cause = v.cause,
+			.status = status,
+			.seconds = seconds,
+			.used = used,
+			.tail = r->child.tail,
+			.tail_len = r->child.tail_len};
+		log_failure(w, &r->job, &attempt);
+	}
+	move_on(w, r);
+}
+
+static struct running *running_of(struct worker *w, pid_t pid)
+{
+	for (unsigned i = 0; i < w->options->jobs; i++)
+		if (w->slot[i].active && w->slot[i].child.pid == pid)
+			return &w->slot[i];
+	return NULL;
+}
+
+/* Looked at first and reaped after: while it is a zombie nobody else can have its
+ * number, and what is left of a group that was told to end can be killed. Children
+ * that are not ours exist when we are PID 1. */
+void settle_ended(struct worker *w)
+{
+	siginfo_t ended = {0};
+
+	while (waitid(P_ALL, 0, &ended, WEXITED | WNOHANG | WNOWAIT) == 0 && ended.si_pid > 0) {
+		struct running *r = running_of(w, ended.si_pid);
+		struct rusage used;
+		int status = 0;
+
+		if (r && r->end_signal != 0)
+			kill(-ended.si_pid, SIGKILL);
+		if (wait4(ended.si_pid, &status, 0, &used) < 0)
+			return;
+		if (r)
+			settle(w, r, status, &used);
+		ended.si_pid = 0;
+	}
+}
+
+static void end_group(struct running *r, int signal, int64_t now)
+{
+	kill(-r->child.pid, signal);
+	r->end_signal = signal;
+	r->end_at = signal == SIGTERM ? now + WORK_KILL_AFTER_MS : NEVER;
+}
+
+void settle_tick(struct worker *w, int64_t now)
+{
+	for (unsigned i = 0; i < w->options->jobs; i++) {
+		struct running *r = &w->slot[i];
+
+		if (r->active && r->settling && r->settle_at <= now)
+			move_on(w, r);
+		if (!r->active || r->child.pid == 0 || r->end_at > now)
+			continue;
+		if (r->end_signal == 0)
+			r->timed_out = true;
+		end_group(r, r->end_signal == 0 ? SIGTERM : SIGKILL, now);
+	}
+}
+
+void settle_stop(struct worker *w, int signal)
+{
+	int64_t now = clock_mono_ms();
+
+	for (unsigned i = 0; i < w->options->jobs; i++) {
+		struct running *r = &w->slot[i];
+
+		if (!r->active || r->child.pid == 0)
+			continue;
+		r->stopped = true;
+		end_group(r, signal, now);
+	}
+}
+
+void settle_return(struct worker *w, struct running *r, const char *cause, int error)
+{
+	struct work_event event = settle_event(w, &r->job, WORK_RETURNED);
+
+	event.cause = cause;
+	event.reason = strerror(error);
+	event.attempts = r->attempts;
+	worker_report(w, &event);
+	r->to = T_RETURN;
+	r->due_ms = JOB_DUE_NONE;
+	move_on(w, r);
+}
+
+void settle_lost(struct worker *w, struct job *job)
+{
+	struct verdict v = {.status = -1};
+	struct attempt attempt = {.cause = "worker lost", .status = -1, .seconds = -1};
+	struct work_event event;
+	struct backoff backoff;
+	struct meta meta;
+	const char *why;
+	int64_t due = JOB_DUE_NONE;
+
+	meta_init(&meta);
+	if (job_meta(&w->queue, &job->name, &meta, &why) < 0 && errno != EBADMSG)
+		worker_note(w, "the options of a lost job cannot be read", errno);
+	attempt.of = settle_attempts(w, &meta);
+	backoff = settle_backoff(w, &meta);
+	fail(&v, attempt.cause, job->name.attempts, attempt.of);
+	if (v.to == T_RETRY)
+		due = retry_due(&backoff, job->name.attempts ? job->name.attempts : 1);
+	log_failure(w, job, &attempt);
+	event = settle_event(w, job, v.outcome);
+	event.cause = v.cause;
+	event.attempts = attempt.of;
+	event.due_ms = due;
+	if (job_move(job, v.to, due) < 0)
+		worker_note(w, "a lost job could not be moved on", errno);
+	else
+		worker_report(w, &event);
+	meta_release(&meta);
+}

@@ -1,0 +1,188 @@
+#include "run/worker.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "sys/clock.h"
+
+enum {
+	LOCKED_FIRST_MS = 10,
+	LOCKED_DOUBLINGS = 12, /* 10 ms to 41 s */
+	ERROR_AGAIN_MS = 1000,
+	HOLD_FIRST_MS = 1000,
+	HOLD_CAP_MS = 60000,
+};
+
+bool start_allowed(const struct worker *w)
+{
+	return !w->paused && w->stop == 0 && !(w->options->once && w->started > 0) &&
+	    clock_mono_ms() >= w->hold_until;
+}
+
+static struct running *free_slot(struct worker *w)
+{
+	for (unsigned i = 0; i < w->options->jobs; i++)
+		if (!w->slot[i].active)
+			return &w->slot[i];
+	return NULL;
+}
+
+/* The handler cannot be run: that is no fault of the job, and no reason to spend
+ * the attempts of all of them. */
+static void hold_queue(struct worker *w, int error)
+{
+	struct work_event event = {.outcome = WORK_HELD,
+		.cause = "the handler cannot be run",
+		.reason = strerror(error),
+		.status = -1,
+		.due_ms = JOB_DUE_NONE};
+
+	w->hold_error = error;
+	w->hold_wait = w->hold_wait == 0 ? HOLD_FIRST_MS : 2 * w->hold_wait;
+	if (w->hold_wait > HOLD_CAP_MS)
+		w->hold_wait = HOLD_CAP_MS;
+	w->hold_until = clock_mono_ms() + w->hold_wait;
+	event.seconds = (double)w->hold_wait / 1000;
+	worker_report(w, &event);
+}
+
+/* Held, and never to run: its reason goes into the log, then it goes to buried/. */
+static void bury_unfit(struct worker *w, struct job *job, const char *why)
+{
+	struct work_event event = settle_event(w, job, WORK_BURIED);
+
+	event.cause = why;
+	if (log_event(job, "buried", why, true) != 0)
+		worker_note(w, "the reason for a burial could not be written", errno);
+	if (job_move(job, T_BURY, JOB_DUE_NONE) < 0)
+		worker_note(w, "a job that cannot run could not be buried", errno);
+	else
+		worker_report(w, &event);
+}
+
+/* E2BIG comes of the job's own arguments and environment: burying it says so,
+ * holding the queue would make all others wait for it. */
+static void start_failed(struct worker *w, struct running *r, bool exec)
+{
+	int error = errno;
+
+	if (error == E2BIG) {
+		struct work_event event = settle_event(w, &r->job, WORK_BURIED);
+
+		event.cause = "its arguments and environment are too long";
+		event.attempts = r->attempts;
+		if (log_event(&r->job, "buried", event.cause, true) != 0)
+			worker_note(w, "the reason for a burial could not be written", errno);
+		worker_report(w, &event);
+		r->to = T_GIVEUP;
+		r->settling = true;
+		r->settle_at = 0; /* the next tick moves it */
+		return;
+	}
+	settle_return(w, r, exec ? "exec failed" : "the handler could not be started", error);
+	hold_queue(w, error);
+}
+
+static void run(struct worker *w, struct running *r)
+{
+	struct child_start start = {.handler = &w->handler,
+		.job = &r->job,
+		.meta = &r->meta,
+		.signals = &w->old_signals};
+	int64_t timeout = settle_timeout(w, &r->meta);
+	bool exec = false;
+
+	r->active = true;
+	r->settling = r->timed_out = r->stopped = false;
+	r->end_signal = 0;
+	r->attempts = start.attempts = settle_attempts(w, &r->meta);
+	r->backoff = settle_backoff(w, &r->meta);
+	r->started = clock_mono_ms();
+	r->end_at = timeout > 0 ? r->started + timeout : NEVER;
+	w->busy++;
+	handler_release(&w->handler);
+	if (handler_open(&w->handler, &w->queue, w->options->command) != 0 ||
+	    child_start(&r->child, &start, &exec) != 0) {
+		start_failed(w, r, exec);
+		return;
+	}
+	w->started++;
+	w->hold_error = 0;
+	w->hold_wait = 0;
+}
+
+/* The attempt is counted by this rename, before anything runs: a job that takes
+ * the machine down each time runs out of attempts. False: try again later. */
+static bool claim(struct worker *w, struct running *r)
+{
+	bool adopted = !r->job.ours;
+	int claimed = job_move(&r->job, T_CLAIM, JOB_DUE_NONE);
+
+	if (claimed == 1) {
+		r->job.ours = true;
+		run(w, r);
+		return true;
+	}
+	if (adopted)
+		meta_remove(&w->queue, r->job.name.id);
+	if (claimed < 0)
+		worker_note(w, "a job could not be claimed", errno);
+	job_release(&r->job);
+	meta_release(&r->meta);
+	return claimed == 0;
+}
+
+/* True if ENTRY is done with; false if *AGAIN_MS from now it is to be looked at again. */
+static bool start_one(
+    struct worker *w, struct running *r, const struct waiting *entry, int64_t *again_ms)
+{
+	const char *why;
+
+	*again_ms = ERROR_AGAIN_MS;
+	meta_init(&r->meta);
+	switch (claim_open(
+	    &r->job, &w->queue, entry->state, entry->file, entry->renamed_in, &r->meta, &why)) {
+	case CLAIM_OPEN:
+		return claim(w, r);
+	case CLAIM_GONE:
+		return true;
+	case CLAIM_STRANGE:
+		take_strange(w, entry->file, why);
+		return true;
+	case CLAIM_UNFIT:
+		bury_unfit(w, &r->job, why);
+		job_release(&r->job);
+		meta_release(&r->meta);
+		return true;
+	case CLAIM_LOCKED:
+		*again_ms = (int64_t)LOCKED_FIRST_MS
+		    << (entry->tries < LOCKED_DOUBLINGS ? entry->tries : LOCKED_DOUBLINGS);
+		return false;
+	case CLAIM_YOUNG:
+		*again_ms = FOREIGN_AGE_MS;
+		return false;
+	case CLAIM_ERROR:
+		worker_note(w, "a job could not be opened", errno);
+		break;
+	}
+	return false;
+}
+
+void start_jobs(struct worker *w)
+{
+	while (w->busy < w->options->jobs && start_allowed(w)) {
+		struct waiting *entry = backlog_take(&w->backlog);
+		int64_t again_ms;
+
+		if (!entry)
+			return;
+		if (start_one(w, free_slot(w), entry, &again_ms)) {
+			free(entry);
+			continue;
+		}
+		if (entry->tries < UINT8_MAX)
+			entry->tries++;
+		backlog_postpone(&w->backlog, entry, clock_real_ms() + again_ms);
+	}
+}

@@ -1,0 +1,120 @@
+/*
+ * qwork's state, shared by the four files that act on it:
+ *
+ *   take.c     names from events and scans into the backlog
+ *   start.c    from the backlog to a running handler
+ *   settle.c   from a handler's end to the job's next state
+ *   recover.c  jobs in cur/ whose worker is lost
+ *   work.c     the loop: wait, and call these
+ */
+#ifndef QSPOOL_RUN_WORKER_H
+#define QSPOOL_RUN_WORKER_H
+
+#include "run/backlog.h"
+#include "run/child.h"
+#include "run/watch.h"
+#include "spool/claim.h"
+
+/* Times are monotonic ms but where a DUE is compared, which is real ms. */
+#define NEVER INT64_MAX
+
+/* A job that this process has claimed. */
+struct running {
+	struct job job;
+	struct meta meta;
+	struct child child;
+	bool active;        /* the slot is taken */
+	bool timed_out;
+	bool stopped;       /* told to end because qwork ends */
+	unsigned attempts;  /* budget */
+	struct backoff backoff;
+	int64_t started;
+	int64_t end_at;     /* when to signal its group next, or NEVER */
+	int end_signal;
+	/* Once the handler has ended and the job could not be moved on (full disk): */
+	bool settling;
+	enum transition to;
+	int64_t due_ms;
+	int64_t settle_at;
+};
+
+/* A name in cur/ whose lock may be about to be dropped. */
+struct probe {
+	char file[JOB_NAME_SIZE];
+	unsigned stage;
+	int64_t at;
+};
+
+enum { PROBES_MAX = 256 };
+
+struct worker {
+	const struct work_options *options;
+	struct queue queue;
+	struct handler handler;
+	struct meta settings;
+	struct watch watch;
+	struct backlog backlog;
+	struct running *slot; /* options->jobs of them */
+	unsigned busy;        /* slots that are active */
+	unsigned started;     /* jobs run in all */
+	struct probe probe[PROBES_MAX];
+	size_t probes;
+	struct strings strange; /* reported already */
+	int signals, timer;     /* signalfd, timerfd for the next DUE */
+	int64_t timer_ms;       /* what it is set to */
+	sigset_t old_signals;
+	bool scan_now;          /* events were lost, or a window ran empty */
+	int64_t scan_at, sweep_at;
+	bool paused, dead;
+	unsigned stop;          /* how often we were told to end */
+	int64_t grace_at;
+	int64_t hold_until;     /* no start before this: the handler cannot be run */
+	int64_t hold_wait;
+	int hold_error;         /* errno of it, 0 when starts succeed */
+};
+
+/* take.c */
+/* Reads all three directories anew; the backlog and the probes are rebuilt. */
+void take_scan(struct worker *w);
+void take_event(void *worker, enum watched what, const char *name, bool renamed_in);
+/* Reports a name that cannot be a job, once. */
+void take_strange(struct worker *w, const char *name, const char *reason);
+
+/* start.c */
+/* Starts jobs while there are free slots and ready names. */
+void start_jobs(struct worker *w);
+/* Whether a start is possible at all, slots and names aside. */
+bool start_allowed(const struct worker *w);
+
+/* settle.c */
+/* What a job brings, or the command line, or the settings, or what is built in. */
+unsigned settle_attempts(const struct worker *w, const struct meta *meta);
+struct backoff settle_backoff(const struct worker *w, const struct meta *meta);
+int64_t settle_timeout(const struct worker *w, const struct meta *meta); /* 0: none */
+/* Reaps all children that have ended, and settles their jobs. */
+void settle_ended(struct worker *w);
+/* Signals groups whose time is up and repeats moves that failed. */
+void settle_tick(struct worker *w, int64_t now);
+/* Told to end: TERM to all groups, KILL a little later; or KILL now. */
+void settle_stop(struct worker *w, int signal);
+/* Hands a claimed job back whose handler did not start. */
+void settle_return(struct worker *w, struct running *r, const char *cause, int error);
+/* The next state of a lost job that is held: logged, moved, released. */
+void settle_lost(struct worker *w, struct job *job);
+/* An event about a job, with nothing run. */
+struct work_event settle_event(
+    const struct worker *w, const struct job *job, enum work_outcome outcome);
+/* Passes it on, and errors that hold nobody up. */
+void worker_report(const struct worker *w, const struct work_event *event);
+void worker_note(const struct worker *w, const char *cause, int error);
+
+/* recover.c */
+void recover_scan(struct worker *w);
+void recover_watch(struct worker *w, const char *file); /* its lock may fall now */
+void recover_tick(struct worker *w, int64_t now);
+int64_t recover_next(const struct worker *w);
+/* Whether others have jobs in cur/. */
+bool recover_others_run(struct worker *w);
+bool worker_runs(const struct worker *w, const char *file);
+
+#endif

@@ -1,0 +1,127 @@
+#include "spool/claim.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "format/crc32c.h"
+#include "sys/clock.h"
+
+const char *strange_reason(int error)
+{
+	switch (error) {
+	case ELOOP:
+		return "symbolic link";
+	case EISDIR:
+		return "directory";
+	case ENXIO:
+	case ENODEV:
+		return "fifo, socket or device";
+	case EACCES:
+	case EPERM:
+		return "no permission to read and write it";
+	default:
+		return strerror(error);
+	}
+}
+
+/* Also when the clock was set back: then ctime lies ahead, and age is negative. */
+static bool is_young(const struct job *job)
+{
+	int64_t changed =
+	    (int64_t)job->st.st_ctim.tv_sec * 1000 + job->st.st_ctim.tv_nsec / 1000000;
+	int64_t age = clock_real_ms() - changed;
+
+	return age >= 0 && age < FOREIGN_AGE_MS;
+}
+
+/* T4: a fresh id, since the same name may be dropped again at once. */
+static int adopt(struct job *job, struct meta *meta)
+{
+	job->name = (struct job_name){
+	    .due_ms = JOB_DUE_NONE, .priority = JOB_PRIORITY_DEFAULT, .meta = true};
+	job_id_fresh(job->name.id);
+	meta->name = strdup(job->file);
+	if (!meta->name)
+		return -1;
+	return meta_write(job->queue, job->name.id, meta, true);
+}
+
+/* A job sent without sync may be torn after a power cut: compare with its name. */
+static const char *check_content(const struct job *job)
+{
+	static char buffer[65536];
+	uint64_t length = 0;
+	uint32_t crc = 0;
+	ssize_t n;
+
+	if ((uint64_t)job->st.st_size != job->name.length)
+		return "torn: its length is not what was sent";
+	while ((n = pread(job->fd, buffer, sizeof buffer, (off_t)length)) > 0) {
+		crc = crc32c(crc, buffer, (size_t)n);
+		length += (uint64_t)n;
+	}
+	if (n < 0 || crc != job->name.crc)
+		return "torn: its content is not what was sent";
+	return NULL;
+}
+
+/* What keeps a held job of ours from ever running, or NULL. */
+static enum claim inspect(const struct job *job, struct meta *meta, const char **why)
+{
+	int has = job_meta(job->queue, &job->name, meta, why);
+
+	if (has < 0 && errno != EBADMSG)
+		return CLAIM_ERROR;
+	if (has < 0) {
+		*why = strcmp(*why, "missing") == 0 ? "its options are missing" :
+						      "its options are damaged";
+		return CLAIM_UNFIT;
+	}
+	if (job->name.unsynced)
+		*why = check_content(job);
+	if (!*why && meta->has_expires && clock_real_ms() >= meta->expires_ms)
+		*why = "expired";
+	return *why ? CLAIM_UNFIT : CLAIM_OPEN;
+}
+
+enum claim claim_open(struct job *job, const struct queue *queue, enum job_state state,
+    const char *file, bool renamed_in, struct meta *meta, const char **why)
+{
+	enum claim result = CLAIM_ERROR;
+
+	*why = NULL;
+	switch (job_hold(job, queue, state, file, O_RDWR)) {
+	case HOLD_GONE:
+		return CLAIM_GONE;
+	case HOLD_LOCKED:
+		return CLAIM_LOCKED;
+	case HOLD_ERROR:
+		if (errno != EACCES && errno != EPERM)
+			return CLAIM_ERROR;
+		/* fall through */
+	case HOLD_STRANGE:
+		*why = strange_reason(errno);
+		return CLAIM_STRANGE;
+	case HOLD_DONE:
+		break;
+	}
+	if (job->ours)
+		result = inspect(job, meta, why);
+	else if (!renamed_in && is_young(job))
+		result = CLAIM_YOUNG;
+	else if (adopt(job, meta) == 0)
+		result = CLAIM_OPEN;
+	if (result == CLAIM_ERROR || result == CLAIM_YOUNG) {
+		meta_release(meta);
+		job_release(job);
+	}
+	return result;
+}
+
+enum hold recover_hold(struct job *job, const struct queue *queue, const char *file)
+{
+	return job_hold(job, queue, JOB_RUNNING, file, O_RDONLY);
+}

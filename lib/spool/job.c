@@ -1,0 +1,206 @@
+#include "spool/job.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/file.h>
+#include <unistd.h>
+
+#define BIT(state) (1u << (state))
+#define GONE QUEUE_DIRS
+
+enum effect { N_SAME, N_PLUS_ONE, N_MINUS_ONE, N_ZERO };
+
+static const struct {
+	const char *name;
+	unsigned from;     /* set of states */
+	enum queue_dir to; /* GONE: the name is unlinked */
+	enum effect n;
+	bool due;          /* the new name starts with DUE */
+	bool durable;      /* both directories are synced before it is reported */
+} table[TRANSITIONS] = {
+	[T_CLAIM] = {"claim", BIT(DIR_NEW) | BIT(DIR_DELAY), DIR_CUR, N_PLUS_ONE, false, false},
+	[T_RETRY] = {"retry", BIT(DIR_CUR), DIR_DELAY, N_SAME, true, false},
+	[T_GIVEUP] = {"give up", BIT(DIR_CUR), DIR_BURIED, N_SAME, false, true},
+	[T_REDATE] = {"redate", BIT(DIR_DELAY), DIR_DELAY, N_SAME, true, false},
+	[T_RETURN] = {"return", BIT(DIR_CUR), DIR_NEW, N_MINUS_ONE, false, false},
+	[T_BURY] = {"bury", BIT(DIR_NEW) | BIT(DIR_DELAY), DIR_BURIED, N_SAME, false, true},
+	[T_KICK] = {"kick", BIT(DIR_BURIED) | BIT(DIR_DELAY), DIR_NEW, N_ZERO, false, true},
+	[T_FINISH] = {"finish", BIT(DIR_CUR), GONE, N_SAME, false, false},
+	[T_DELETE] = {"delete", BIT(DIR_NEW) | BIT(DIR_DELAY) | BIT(DIR_BURIED), GONE, N_SAME,
+	    false, true},
+};
+
+const char *transition_name(enum transition transition)
+{
+	return table[transition].name;
+}
+
+/* Whether FILE in its directory still leads to what was opened. */
+static enum hold check_name(const struct job *job)
+{
+	struct stat st;
+
+	if (fstatat(job->queue->dir[job->state], job->file, &st, AT_SYMLINK_NOFOLLOW) != 0)
+		return errno == ENOENT ? HOLD_GONE : HOLD_ERROR;
+	return st.st_ino == job->st.st_ino && st.st_dev == job->st.st_dev ? HOLD_DONE : HOLD_GONE;
+}
+
+static enum hold open_failed(void)
+{
+	switch (errno) {
+	case ENOENT:
+		return HOLD_GONE;
+	case ELOOP:  /* a symbolic link */
+	case EISDIR:
+	case ENXIO:  /* a socket, or a device without a driver */
+	case ENODEV:
+		return HOLD_STRANGE;
+	default:
+		return HOLD_ERROR;
+	}
+}
+
+static enum hold lock(struct job *job)
+{
+	if (fstat(job->fd, &job->st) != 0)
+		return HOLD_ERROR;
+	if (!S_ISREG(job->st.st_mode)) {
+		errno = S_ISDIR(job->st.st_mode) ? EISDIR : ENXIO;
+		return HOLD_STRANGE;
+	}
+	if (flock(job->fd, LOCK_EX | LOCK_NB) != 0)
+		return errno == EWOULDBLOCK ? HOLD_LOCKED : HOLD_ERROR;
+	return check_name(job);
+}
+
+enum hold job_hold(struct job *job, const struct queue *queue, enum job_state state,
+    const char *file, int access)
+{
+	enum hold held;
+
+	*job = (struct job){.queue = queue, .state = state, .fd = -1};
+	if (strlen(file) >= sizeof job->file) {
+		errno = ENAMETOOLONG;
+		return HOLD_ERROR;
+	}
+	memcpy(job->file, file, strlen(file) + 1);
+	job->ours = job_name_parse(file, &job->name);
+	job->fd = openat(
+	    queue->dir[state], file, access | O_NOFOLLOW | O_NONBLOCK | O_NOCTTY | O_CLOEXEC);
+	held = job->fd < 0 ? open_failed() : lock(job);
+	if (held == HOLD_ERROR)
+		queue_fail(queue, (enum queue_dir)state, file);
+	if (held == HOLD_LOCKED || held == HOLD_STRANGE || held == HOLD_ERROR)
+		sys_discard(&job->fd); /* the lock, if any, is not ours to undo */
+	else if (held != HOLD_DONE)
+		job_release(job);
+	return held;
+}
+
+void job_release(struct job *job)
+{
+	int saved = errno;
+
+	if (job->fd >= 0)
+		flock(job->fd, LOCK_UN);
+	errno = saved;
+	sys_discard(&job->fd);
+}
+
+static unsigned count_attempts(unsigned n, enum effect effect)
+{
+	switch (effect) {
+	case N_PLUS_ONE:
+		return n < JOB_ATTEMPTS_MAX ? n + 1 : n;
+	case N_MINUS_ONE:
+		return n > 0 ? n - 1 : 0;
+	case N_ZERO:
+		return 0;
+	case N_SAME:
+		break;
+	}
+	return n;
+}
+
+/* A rename that was cut in two (no RENAME_NOREPLACE, or btrfs after a power cut) left
+ * the job under both names: what remains to be done is to remove the old one. */
+static int finish_rename(struct job *job, enum queue_dir to, const char *file)
+{
+	struct stat st;
+
+	if (errno == EEXIST &&
+	    fstatat(job->queue->dir[to], file, &st, AT_SYMLINK_NOFOLLOW) == 0 &&
+	    st.st_ino == job->st.st_ino && st.st_dev == job->st.st_dev)
+		return sys_unlink(job->queue->dir[job->state], job->file);
+	return -1;
+}
+
+static int change_name(struct job *job, enum queue_dir to, const struct job_name *name)
+{
+	char file[JOB_NAME_SIZE];
+
+	job_name_format(name, file);
+	if (sys_rename(job->queue->dir[job->state], job->file, job->queue->dir[to], file) != 0 &&
+	    finish_rename(job, to, file) != 0)
+		return errno == ENOENT ? 0 : queue_fail(job->queue, to, file);
+	job->state = (enum job_state)to;
+	job->name = *name;
+	memcpy(job->file, file, strlen(file) + 1);
+	return 1;
+}
+
+/* Source first, then destination: after a power cut btrfs may otherwise show both
+ * names. Neither is tried again after a failure. */
+static int sync_dirs(const struct queue *queue, enum queue_dir from, enum queue_dir to)
+{
+	if (sys_fsync(queue->dir[from]) != 0)
+		return queue_fail(queue, from, NULL);
+	if (to != GONE && sys_fsync(queue->dir[to]) != 0)
+		return queue_fail(queue, to, NULL);
+	return 1;
+}
+
+static int remove_name(struct job *job)
+{
+	if (sys_unlink(job->queue->dir[job->state], job->file) != 0)
+		return errno == ENOENT ? 0 :
+					 queue_fail(job->queue, (enum queue_dir)job->state, job->file);
+	return 1;
+}
+
+/* After the job itself: a crash in between leaves files that a sweep removes. */
+static void remove_belongings(const struct job *job)
+{
+	int saved = errno;
+
+	if (job->ours && job->name.meta && sys_unlink(job->queue->dir[DIR_META], job->name.id) != 0)
+		errno = saved;
+	if (job->ours && job->name.log && sys_unlink(job->queue->dir[DIR_LOG], job->name.id) != 0)
+		errno = saved;
+}
+
+int job_move(struct job *job, enum transition transition, int64_t due_ms)
+{
+	struct job_name name = job->name;
+	enum queue_dir from = (enum queue_dir)job->state, to = table[transition].to;
+	int moved;
+
+	if (!(table[transition].from & BIT(from)) || job->fd < 0) {
+		errno = EINVAL;
+		return queue_fail(job->queue, from, job->file);
+	}
+	if (to == GONE) {
+		moved = remove_name(job);
+		if (moved == 1)
+			remove_belongings(job);
+	} else {
+		name.attempts = count_attempts(name.attempts, table[transition].n);
+		name.due_ms = table[transition].due ? due_ms : JOB_DUE_NONE;
+		moved = change_name(job, to, &name);
+	}
+	if (moved == 1 && table[transition].durable)
+		moved = sync_dirs(job->queue, from, to);
+	return moved;
+}

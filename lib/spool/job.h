@@ -1,0 +1,92 @@
+/*
+ * A held job: its file open and locked. Holding it is what gives the right to
+ * rename or unlink its name (spool-layout.md, rule LOCK), and the process that
+ * runs it has the same lock through its standard input.
+ *
+ * And the one table of transitions, with the one function that makes them.
+ */
+#ifndef QSPOOL_SPOOL_JOB_H
+#define QSPOOL_SPOOL_JOB_H
+
+#include <sys/stat.h>
+
+#include "spool/spool.h"
+
+struct job {
+	const struct queue *queue; /* must outlive the job */
+	enum job_state state;
+	char file[FILE_NAME_SIZE]; /* its name in that directory */
+	bool ours;                 /* file parses, and `name` is what it says */
+	struct job_name name;
+	int fd;                    /* open and locked; -1 if not held */
+	struct stat st;            /* from when it was held */
+};
+
+enum hold {
+	HOLD_ERROR = -1,
+	HOLD_GONE,    /* the name is no more, or leads to another file now */
+	HOLD_LOCKED,  /* somebody else holds it */
+	HOLD_STRANGE, /* not a regular file; errno is ELOOP, EISDIR or ENXIO */
+	HOLD_DONE
+};
+/* Opens STATE's FILE with ACCESS (O_RDWR or O_RDONLY), locks it without waiting, and then checks that
+ * the name still leads to it. Only on HOLD_DONE is anything left open. The queue
+ * must outlive the job. A read-only descriptor is for probing: closing it wakes
+ * nobody who waits for IN_CLOSE_WRITE. */
+NODISCARD enum hold job_hold(struct job *job, const struct queue *queue, enum job_state state,
+    const char *file, int access);
+/* Unlocks by hand, so that a process left behind by the handler keeps nothing, and
+ * closes. errno survives. Allowed on a job that is not held. */
+void job_release(struct job *job);
+
+/* The transitions of spool-layout.md, by their names there. */
+enum transition {
+	T_CLAIM,  /* new, delay -> cur */
+	T_RETRY,  /* cur -> delay */
+	T_GIVEUP, /* cur -> buried */
+	T_REDATE, /* delay -> delay, with another DUE */
+	T_RETURN, /* cur -> new, the attempt given back */
+	T_BURY,   /* new, delay -> buried */
+	T_KICK,   /* buried, delay -> new */
+	T_FINISH, /* cur -> nothing */
+	T_DELETE, /* new, delay, buried -> nothing */
+	TRANSITIONS
+};
+const char *transition_name(enum transition transition);
+
+/* Carries out a transition of a held job: one rename without replacing, or one
+ * unlink, then the directories' syncs where the table says so. Marks set in
+ * job->name before the call appear in the new name. DUE_MS only for T_RETRY
+ * and T_REDATE.
+ * 1: done, and job says where it is now. 0: somebody moved the name meanwhile.
+ * -1: errno (EINVAL: not from this state); if only a sync failed, job->state has
+ * changed. A crash leaves the job in the one or in the other state, whole. */
+NODISCARD int job_move(struct job *job, enum transition transition, int64_t due_ms);
+
+/* 1 and META filled, 0 if the job has none, -1 with errno; EBADMSG and *WHY if
+ * it should have one that is missing or damaged. META must be initialised. */
+NODISCARD int job_meta(
+    const struct queue *queue, const struct job_name *name, struct meta *meta, const char **why);
+/* Writes meta/ID, with SYNC making it durable; without, the caller syncs before
+ * any name carries the mark. Nobody reads it until then, so it needs no draft; a
+ * crash before that leaves a file that a sweep removes, a failure leaves none.
+ * Nobody but its sender can write it, also in a group's spool: see meta->trusted. */
+NODISCARD int meta_write(
+    const struct queue *queue, const char *id, const struct meta *meta, bool sync);
+/* fsync of one that was written without, by another descriptor: Linux reports an
+ * error that nobody has seen yet to the first who asks. */
+NODISCARD int meta_sync(const struct queue *queue, const char *id);
+/* errno survives. */
+void meta_remove(const struct queue *queue, const char *id);
+
+/* The whole of a small regular file, malloc'd with a NUL; NULL with errno: EFBIG
+ * over MAX, EINVAL if it is no regular file. Bounded, since others may have
+ * planted it. *ST is of what was read. */
+char *read_small(int dir, const char *name, size_t max, size_t *len, struct stat *st);
+/* Whether a file belongs to root or to our user, and nobody else can write it. */
+bool ours_alone(const struct stat *st);
+
+/* A new id, later than all that this process made before. In send.c. */
+void job_id_fresh(char id[static JOB_ID_LEN + 1]);
+
+#endif

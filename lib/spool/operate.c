@@ -1,0 +1,167 @@
+/* What a person does to a job: bury, kick, delete, and ending its handler first. */
+#include "spool/log.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <poll.h>
+#include <signal.h>
+
+#include "sys/clock.h"
+#include "sys/proc.h"
+
+/* The lock of a job at rest is held for an instant only: by a worker that is about
+ * to claim it, or by another tool. */
+enum { LOCK_TRIES = 20, LOCK_PAUSE_MS = 10 };
+
+/* 1 held, 0 moved, -1: EBUSY if it stays locked, or another errno. */
+static int hold_place(struct job *job, const struct queue *queue, const struct job_place *place)
+{
+	for (int i = 0; i < LOCK_TRIES; i++) {
+		switch (job_hold(job, queue, place->state, place->file, O_RDWR)) {
+		case HOLD_DONE:
+			return 1;
+		case HOLD_GONE:
+			return 0;
+		case HOLD_STRANGE:
+			return queue_fail(queue, (enum queue_dir)place->state, place->file);
+		case HOLD_ERROR:
+			return -1;
+		case HOLD_LOCKED:
+			break;
+		}
+		if (place->state == JOB_RUNNING)
+			break;
+		poll(NULL, 0, LOCK_PAUSE_MS);
+	}
+	errno = EBUSY;
+	return queue_fail(queue, (enum queue_dir)place->state, place->file);
+}
+
+/* A lost worker's job, found by a person before a qwork came: it may be buried,
+ * kicked or deleted too, by way of buried/. */
+static int settle_lost(struct job *job)
+{
+	if (job->state != JOB_RUNNING)
+		return 1;
+	if (log_event(job, "worker lost", NULL, true) != 0)
+		return -1;
+	return job_move(job, T_GIVEUP, JOB_DUE_NONE);
+}
+
+static int bury(struct job *job, const char *reason)
+{
+	if (job->state == JOB_BURIED)
+		return 1;
+	if (log_event(job, "buried", reason ? reason : "by hand", true) != 0)
+		return -1;
+	if (job->state == JOB_RUNNING)
+		return job_move(job, T_GIVEUP, JOB_DUE_NONE);
+	return job_move(job, T_BURY, JOB_DUE_NONE);
+}
+
+/* The payload may have been edited: it is durable from here on, and the length and
+ * checksum of a job sent without sync are no longer what it has. */
+static int kick(struct job *job, const char *reason)
+{
+	int settled = settle_lost(job);
+
+	(void)reason;
+	if (settled != 1)
+		return settled;
+	if (sys_fsync(job->fd) != 0)
+		return queue_fail(job->queue, (enum queue_dir)job->state, job->file);
+	job->name.unsynced = false;
+	if (log_event(job, "kicked", NULL, true) != 0)
+		return -1;
+	return job_move(job, T_KICK, JOB_DUE_NONE);
+}
+
+static int delete(struct job *job, const char *reason)
+{
+	int settled = settle_lost(job);
+
+	(void)reason;
+	return settled == 1 ? job_move(job, T_DELETE, JOB_DUE_NONE) : settled;
+}
+
+static int operate(struct spool *spool, const struct job_place *place,
+    int (*verb)(struct job *job, const char *reason), const char *reason)
+{
+	struct queue queue;
+	struct job job;
+	int result;
+
+	if (!place->ours) {
+		errno = EINVAL;
+		return spool_fail(spool, place->queue, NULL, place->file);
+	}
+	if (queue_open(&queue, spool, place->queue, false) != 0)
+		return -1;
+	result = hold_place(&job, &queue, place);
+	if (result == 1) {
+		result = verb(&job, reason);
+		job_release(&job);
+	}
+	queue_close(&queue);
+	return result;
+}
+
+int spool_bury(struct spool *spool, const struct job_place *place, const char *reason)
+{
+	return operate(spool, place, bury, reason);
+}
+
+int spool_kick(struct spool *spool, const struct job_place *place)
+{
+	return operate(spool, place, kick, NULL);
+}
+
+int spool_delete(struct spool *spool, const struct job_place *place)
+{
+	return operate(spool, place, delete, NULL);
+}
+
+/* Is the job still where it was, and held? -1 with errno. */
+static int still_held(const struct queue *queue, const struct job_place *place, struct stat *st)
+{
+	struct job job;
+
+	switch (job_hold(&job, queue, place->state, place->file, O_RDONLY)) {
+	case HOLD_LOCKED:
+		return fstatat(queue->dir[place->state], place->file, st, AT_SYMLINK_NOFOLLOW) == 0;
+	case HOLD_DONE:
+		job_release(&job);
+		return 0;
+	case HOLD_GONE:
+		return 0;
+	default:
+		return -1;
+	}
+}
+
+int spool_end_handler(struct spool *spool, const struct job_place *place, int64_t grace_ms)
+{
+	int64_t start = clock_mono_ms();
+	int last = 0, held, signalled = 0;
+	struct queue queue;
+	struct stat st;
+
+	if (queue_open(&queue, spool, place->queue, false) != 0)
+		return -1;
+	while ((held = still_held(&queue, place, &st)) == 1) {
+		int64_t spent = clock_mono_ms() - start;
+		int signal = spent < grace_ms ? SIGTERM : SIGKILL;
+
+		if (spent >= 2 * grace_ms) {
+			errno = ETIMEDOUT;
+			held = queue_fail(&queue, (enum queue_dir)place->state, place->file);
+			break;
+		}
+		if (signal != last || signalled == 0)
+			signalled = proc_signal_handlers(&st, signal);
+		last = signal;
+		poll(NULL, 0, LOCK_PAUSE_MS);
+	}
+	queue_close(&queue);
+	return held < 0 ? -1 : 1;
+}

@@ -1,0 +1,157 @@
+/* A queue's directories: opening, creating, reading. */
+#include "spool/spool.h"
+
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+const char *const queue_dir_name[QUEUE_DIRS] = {
+	"tmp", "new", "cur", "delay", "buried", "meta", "log"};
+
+int queue_fail(const struct queue *queue, enum queue_dir dir, const char *name)
+{
+	return spool_fail(queue->spool, queue->name, queue_dir_name[dir], name);
+}
+
+/* Renames need one file system and one mount; say so before a job is at stake. */
+static int same_device(const struct queue *queue)
+{
+	struct stat top, st;
+
+	if (fstat(queue->spool->fd, &top) != 0)
+		return -1;
+	for (size_t i = 0; i < QUEUE_DIRS; i++) {
+		if (fstat(queue->dir[i], &st) != 0)
+			return queue_fail(queue, (enum queue_dir)i, NULL);
+		if (st.st_dev != top.st_dev) {
+			errno = EXDEV;
+			return queue_fail(queue, (enum queue_dir)i, NULL);
+		}
+	}
+	return 0;
+}
+
+static int open_dirs(struct queue *queue)
+{
+	queue->fd = sys_opendir(queue->spool->fd, queue->name);
+	if (queue->fd < 0)
+		return spool_fail(queue->spool, queue->name, NULL, NULL);
+	for (size_t i = 0; i < QUEUE_DIRS; i++) {
+		queue->dir[i] = sys_opendir(queue->fd, queue_dir_name[i]);
+		if (queue->dir[i] < 0)
+			return queue_fail(queue, (enum queue_dir)i, NULL);
+	}
+	return same_device(queue);
+}
+
+static int make_dirs(const struct spool *spool, int parent)
+{
+	for (size_t i = 0; i < QUEUE_DIRS; i++)
+		if (sys_mkdir(parent, queue_dir_name[i], spool->dir_mode) != 0 && errno != EEXIST)
+			return -1;
+	return sys_fsync(parent);
+}
+
+static void remove_draft(const struct spool *spool, const char *draft)
+{
+	int saved = errno;
+	int fd = sys_opendir(spool->fd, draft);
+	int left = 0;
+
+	for (size_t i = 0; fd >= 0 && i < QUEUE_DIRS; i++)
+		left |= sys_rmdir(fd, queue_dir_name[i]);
+	sys_discard(&fd);
+	left |= sys_rmdir(spool->fd, draft);
+	(void)left; /* what stays is empty and hidden; the next draft of this pid uses it */
+	errno = saved;
+}
+
+/* Made aside and renamed, so that nobody meets half a queue; whoever comes
+ * second uses the first one's. A crash leaves an empty ".draft-*". */
+static int create_queue(struct spool *spool, const char *name)
+{
+	char draft[QUEUE_NAME_SIZE + 32];
+	int fd, made;
+
+	snprintf(draft, sizeof draft, ".draft-%s-%ld", name, (long)getpid());
+	if (sys_mkdir(spool->fd, draft, spool->dir_mode) != 0 && errno != EEXIST)
+		return spool_fail(spool, draft, NULL, NULL);
+	fd = sys_opendir(spool->fd, draft);
+	made = fd < 0 ? -1 : make_dirs(spool, fd);
+	sys_discard(&fd);
+	if (made == 0)
+		made = sys_rename_dir(spool->fd, draft, spool->fd, name);
+	if (made != 0) {
+		remove_draft(spool, draft);
+		if (errno != EEXIST && errno != ENOTEMPTY)
+			return spool_fail(spool, name, NULL, NULL);
+	}
+	return sys_fsync(spool->fd) == 0 ? 0 : spool_fail(spool, NULL, NULL, NULL);
+}
+
+/* A queue made by hand may lack directories. */
+static int complete_queue(struct queue *queue)
+{
+	return make_dirs(queue->spool, queue->fd);
+}
+
+int queue_open(struct queue *queue, struct spool *spool, const char *name, bool create)
+{
+	*queue = QUEUE_CLOSED;
+	queue->spool = spool;
+	if (!queue_name_ok(name)) {
+		errno = EINVAL;
+		return spool_fail(spool, name, NULL, NULL);
+	}
+	snprintf(queue->name, sizeof queue->name, "%s", name);
+	if (open_dirs(queue) == 0)
+		return 0;
+	if (errno == ENOENT && create) {
+		if (queue->fd < 0 ? create_queue(spool, name) == 0 : complete_queue(queue) == 0) {
+			queue_close(queue);
+			if (open_dirs(queue) == 0)
+				return 0;
+		}
+	}
+	queue_close(queue);
+	return -1;
+}
+
+void queue_close(struct queue *queue)
+{
+	for (size_t i = 0; i < QUEUE_DIRS; i++)
+		sys_discard(&queue->dir[i]);
+	sys_discard(&queue->fd);
+}
+
+int queue_each(const struct queue *queue, enum queue_dir which, name_visit *visit, void *arg)
+{
+	int fd = sys_opendir(queue->dir[which], ".");
+	DIR *dir = fd < 0 ? NULL : fdopendir(fd);
+	struct dirent *entry;
+	int result = 0;
+
+	if (!dir) {
+		sys_discard(&fd);
+		return queue_fail(queue, which, NULL);
+	}
+	while (result == 0 && (errno = 0, entry = readdir(dir)) != NULL)
+		if (entry->d_name[0] != '.')
+			result = visit(arg, entry->d_name);
+	if (result == 0 && errno != 0)
+		result = queue_fail(queue, which, NULL);
+	closedir(dir);
+	return result;
+}
+
+bool queue_paused(const struct queue *queue)
+{
+	struct stat st;
+
+	return fstatat(queue->fd, "paused", &st, AT_SYMLINK_NOFOLLOW) == 0;
+}

@@ -1,0 +1,63 @@
+/*
+ * The spool's directory and its queues' directories, opened once and used as
+ * (descriptor, name) ever after: what happens to the path meanwhile is no
+ * matter. Internal to the library.
+ */
+#ifndef QSPOOL_SPOOL_SPOOL_H
+#define QSPOOL_SPOOL_SPOOL_H
+
+#include "qspool.h"
+#include "sys/files.h"
+
+/* The directories of a queue. The first five are the states of jobs, in the
+ * order of enum job_state. */
+enum queue_dir {
+	DIR_TMP = JOB_SENDING,
+	DIR_NEW = JOB_READY,
+	DIR_CUR = JOB_RUNNING,
+	DIR_DELAY = JOB_DELAYED,
+	DIR_BURIED = JOB_BURIED,
+	DIR_META,
+	DIR_LOG,
+	QUEUE_DIRS
+};
+extern const char *const queue_dir_name[QUEUE_DIRS];
+
+struct spool {
+	int fd;
+	char *path;      /* absolute */
+	mode_t dir_mode; /* of new directories, taken from the spool itself */
+	mode_t file_mode;
+	char place[512]; /* of the last error */
+};
+
+/* One open queue. Its name and descriptors live as long as it does. */
+struct queue {
+	struct spool *spool;
+	char name[QUEUE_NAME_SIZE];
+	int fd;
+	int dir[QUEUE_DIRS];
+};
+
+/* Notes where an error happened, errno untouched; returns -1. NAME may be NULL. */
+int spool_fail(struct spool *spool, const char *queue, const char *dir, const char *name);
+int queue_fail(const struct queue *queue, enum queue_dir dir, const char *name);
+
+/* Opens a queue, with CREATE making it durable if it is missing. A queue appears
+ * with all of its directories or not at all; one that lacks some (made by hand) is
+ * completed. 0 / -1: ENOENT without CREATE, EINVAL for a wrong name, EXDEV if
+ * its directories are not all on one mount. On failure nothing is left open. */
+NODISCARD int queue_open(
+    struct queue *queue, struct spool *spool, const char *name, bool create);
+void queue_close(struct queue *queue);
+/* All closed: so that queue_close() is always allowed. */
+#define QUEUE_CLOSED ((struct queue){.fd = -1, .dir = {-1, -1, -1, -1, -1, -1, -1}})
+
+/* Calls VISIT for each name in DIR but those with a leading dot, from a descriptor
+ * of its own. 0, -1, or what VISIT returned to end it. */
+typedef int name_visit(void *arg, const char *name);
+int queue_each(const struct queue *queue, enum queue_dir dir, name_visit *visit, void *arg);
+
+bool queue_paused(const struct queue *queue);
+
+#endif

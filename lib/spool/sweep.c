@@ -1,0 +1,191 @@
+#include "spool/sweep.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <inotifytools/inotify.h>
+#include <limits.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/file.h>
+#include <sys/stat.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "spool/job.h"
+#include "sys/clock.h"
+
+/* A time ahead of the clock (set back since) is not old. */
+static bool is_old(const struct stat *st)
+{
+	return (int64_t)st->st_mtim.tv_sec + SWEEP_AGE_S < (int64_t)(clock_real_ms() / 1000);
+}
+
+struct draft_sweep {
+	const struct queue *queue;
+	int removed;
+};
+
+/* Under the lock, which a living sender holds while it writes. Read-only, or the
+ * mode of a foreign leftover could keep us from locking it. */
+static int sweep_draft(void *arg, const char *name)
+{
+	struct draft_sweep *sweep = arg;
+	struct job draft;
+
+	if (job_hold(&draft, sweep->queue, JOB_SENDING, name, O_RDONLY) != HOLD_DONE)
+		return 0;
+	if (is_old(&draft.st) && sys_unlink(sweep->queue->dir[DIR_TMP], name) == 0)
+		sweep->removed++;
+	job_release(&draft);
+	return 0;
+}
+
+int sweep_drafts(const struct queue *queue)
+{
+	struct draft_sweep sweep = {.queue = queue};
+
+	return queue_each(queue, DIR_TMP, sweep_draft, &sweep) < 0 ? -1 : sweep.removed;
+}
+
+struct candidate {
+	char id[JOB_ID_LEN + 1];
+	enum queue_dir dir;
+	bool alive;
+};
+
+struct orphan_sweep {
+	const struct queue *queue;
+	enum queue_dir dir; /* being listed */
+	struct candidate *item;
+	size_t count, room;
+};
+
+static int by_id(const void *a, const void *b)
+{
+	const struct candidate *x = a, *y = b;
+
+	return strcmp(x->id, y->id);
+}
+
+static int add_candidate(void *arg, const char *name)
+{
+	struct orphan_sweep *sweep = arg;
+	struct stat st;
+
+	if (strlen(name) != JOB_ID_LEN || !job_id_prefix_ok(name, JOB_ID_LEN))
+		return 0;
+	if (fstatat(sweep->queue->dir[sweep->dir], name, &st, AT_SYMLINK_NOFOLLOW) != 0 ||
+	    !is_old(&st))
+		return 0;
+	if (sweep->count == sweep->room) {
+		size_t room = sweep->room ? 2 * sweep->room : 64;
+		struct candidate *item = reallocarray(sweep->item, room, sizeof *item);
+
+		if (!item)
+			return -1;
+		sweep->item = item;
+		sweep->room = room;
+	}
+	sweep->item[sweep->count] = (struct candidate){.dir = sweep->dir};
+	memcpy(sweep->item[sweep->count++].id, name, JOB_ID_LEN + 1);
+	return 0;
+}
+
+/* An id may stand twice, for its meta and for its log. */
+static void mark_alive(struct orphan_sweep *sweep, const char *id)
+{
+	size_t low = 0, high = sweep->count;
+
+	while (low < high) {
+		size_t middle = low + (high - low) / 2;
+
+		if (strcmp(sweep->item[middle].id, id) < 0)
+			low = middle + 1;
+		else
+			high = middle;
+	}
+	for (; low < sweep->count && strcmp(sweep->item[low].id, id) == 0; low++)
+		sweep->item[low].alive = true;
+}
+
+/* NAME is a job's name, or in tmp/ its bare id. */
+static int mark_name(void *arg, const char *name)
+{
+	struct job_name parsed;
+
+	if (job_name_parse(name, &parsed))
+		mark_alive(arg, parsed.id);
+	else if (strlen(name) == JOB_ID_LEN)
+		mark_alive(arg, name);
+	return 0;
+}
+
+static int watch_states(const struct queue *queue)
+{
+	int fd = inotify_init1(IN_NONBLOCK | IN_CLOEXEC);
+
+	for (size_t i = 0; fd >= 0 && i <= JOB_BURIED; i++) {
+		char path[32];
+
+		snprintf(path, sizeof path, "/proc/self/fd/%d", queue->dir[i]);
+		if (inotify_add_watch(fd, path, IN_MOVED_TO | IN_CREATE | IN_ONLYDIR) < 0)
+			sys_discard(&fd);
+	}
+	return fd;
+}
+
+/* Marks what moved while the directories were read; false if that is not known. */
+static bool mark_moved(struct orphan_sweep *sweep, int watch)
+{
+	_Alignas(struct inotify_event) char buffer[65536];
+	ssize_t len;
+
+	while ((len = read(watch, buffer, sizeof buffer)) > 0) {
+		for (char *p = buffer; p < buffer + len;) {
+			const struct inotify_event *event = (const void *)p;
+
+			if (event->mask & IN_Q_OVERFLOW)
+				return false;
+			if (event->len > 0)
+				mark_name(sweep, event->name);
+			p += sizeof *event + event->len;
+		}
+	}
+	return len == 0 || errno == EAGAIN;
+}
+
+static int remove_dead(const struct orphan_sweep *sweep)
+{
+	int removed = 0;
+
+	for (size_t i = 0; i < sweep->count; i++) {
+		const struct candidate *c = &sweep->item[i];
+
+		if (!c->alive && sys_unlink(sweep->queue->dir[c->dir], c->id) == 0)
+			removed++;
+	}
+	return removed;
+}
+
+int sweep_orphans(const struct queue *queue)
+{
+	struct orphan_sweep sweep = {.queue = queue, .dir = DIR_META};
+	int watch = -1, result = queue_each(queue, DIR_META, add_candidate, &sweep);
+
+	sweep.dir = DIR_LOG;
+	if (result == 0)
+		result = queue_each(queue, DIR_LOG, add_candidate, &sweep);
+	if (result != 0 || sweep.count == 0)
+		goto out;
+	qsort(sweep.item, sweep.count, sizeof *sweep.item, by_id);
+	watch = watch_states(queue);
+	for (size_t i = 0; watch >= 0 && result == 0 && i <= JOB_BURIED; i++)
+		result = queue_each(queue, (enum queue_dir)i, mark_name, &sweep);
+	if (watch >= 0 && result == 0 && mark_moved(&sweep, watch))
+		result = remove_dead(&sweep);
+out:
+	sys_discard(&watch);
+	free(sweep.item);
+	return result;
+}

@@ -1,0 +1,18 @@
+/*
+ * Removing what crashes leave: files in tmp/ whose sender died, and files in
+ * meta/ and log/ whose job is no more. Only what is unlocked and unchanged for an
+ * hour goes, and of the latter only what is in no state directory while all of
+ * them are watched: a scan alone misses a job that moves.
+ */
+#ifndef QSPOOL_SPOOL_SWEEP_H
+#define QSPOOL_SPOOL_SWEEP_H
+
+#include "spool/spool.h"
+
+enum { SWEEP_AGE_S = 3600 };
+
+/* Both: how many were removed, or -1. A crash at any point loses nothing. */
+int sweep_drafts(const struct queue *queue);
+int sweep_orphans(const struct queue *queue);
+
+#endif

@@ -1,0 +1,53 @@
+/*
+ * Every system call that changes a spool, once. Nothing above this module calls
+ * open with O_CREAT, write, rename, link, unlink, mkdir, chmod, fsync or syncfs
+ * by itself, so that what is said here about their quirks holds everywhere, and
+ * a test can make the k-th of them fail.
+ *
+ * All functions: 0 or a descriptor, -1 with errno. Paths are (directory
+ * descriptor, name); symbolic links are never followed in the last part.
+ */
+#ifndef QSPOOL_SYS_FILES_H
+#define QSPOOL_SYS_FILES_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <sys/types.h>
+
+#define NODISCARD __attribute__((warn_unused_result))
+
+/* For tests: called before each change with the name of the call and of the
+ * file (or ""); a result other than 0 becomes errno and the call is not made. */
+extern int (*sys_fault)(const char *call, const char *name);
+
+/* Creates NAME for reading and writing; EEXIST if anything has that name. MODE
+ * is set by fchmod: the umask of whoever sends does not decide who may work. */
+NODISCARD int sys_create(int dir, const char *name, mode_t mode);
+/* Opens NAME for appending, creating it like sys_create(). */
+NODISCARD int sys_append(int dir, const char *name, mode_t mode);
+/* Writes all of it: a short write is continued, EINTR is repeated. */
+NODISCARD int sys_write(int fd, const void *data, size_t len);
+/* Never repeated: after one EIO the next fsync says 0 and the data is gone. */
+NODISCARD int sys_fsync(int fd);
+NODISCARD int sys_syncfs(int fd);
+/* close(2) whose result counts (NFS and quota report here). fd is closed in any case. */
+NODISCARD int sys_close(int fd);
+/* Renames without replacing: EEXIST if TO exists. Where the file system lacks
+ * RENAME_NOREPLACE, by link and unlink: a crash between the two leaves both
+ * names, which recovery resolves. */
+NODISCARD int sys_rename(int from_dir, const char *from, int to_dir, const char *to);
+/* Renames a directory; fails (EEXIST or ENOTEMPTY) if TO exists and is not empty. */
+NODISCARD int sys_rename_dir(int from_dir, const char *from, int to_dir, const char *to);
+/* Removes a name. Never fails for want of space. */
+NODISCARD int sys_unlink(int dir, const char *name);
+/* Makes a directory with MODE whatever the umask (fchmod). */
+NODISCARD int sys_mkdir(int dir, const char *name, mode_t mode);
+NODISCARD int sys_rmdir(int dir, const char *name);
+
+/* Opens a directory for use as a (descriptor, ...) path; no symlink. */
+NODISCARD int sys_opendir(int dir, const char *name);
+
+/* For clean-up on the way out: closes if open, errno survives. */
+void sys_discard(int *fd);
+
+#endif

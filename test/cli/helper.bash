@@ -1,0 +1,363 @@
+# shellcheck shell=bash
+# What the tests of the tools share. Each .bats file loads it.
+#
+# The tools are taken from $QSPOOL_BIN, ../../bin if it is not set. Every test has
+# a spool of its own ($QSPOOL, not yet existing) and may run beside all the others.
+#
+# Tests wait for a condition with a deadline (wait_for), never for a time. What a
+# test leaves running, the teardown ends: `start_qwork` and `start` record their
+# process ids, and handlers are known by the spool in their environment.
+
+bats_require_minimum_version 1.5.0
+export BATS_LIB_PATH=${BATS_LIB_PATH:+$BATS_LIB_PATH:}/usr/lib/bats
+bats_load_library bats-support
+bats_load_library bats-assert
+bats_load_library bats-file
+
+: "${QSPOOL_BIN:=$(cd "$BATS_TEST_DIRNAME/../../bin" && pwd)}"
+PATH=$QSPOOL_BIN:$PATH
+export QSPOOL_BIN PATH
+
+# Used by the tests.
+# shellcheck disable=SC2034
+ID='[0-9a-hjkmnp-tv-z]{20}' STAMP='[0-9]{8}T[0-9]{6}\.[0-9]{3}Z'
+# shellcheck disable=SC2034
+RFC3339='[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}\.[0-9]{3}Z'
+# shellcheck disable=SC2034
+STATES=(tmp new cur delay buried meta log)
+
+setup() { common_setup; }
+teardown() { common_teardown; }
+
+common_setup() {
+	umask 022
+	test_dir=$BATS_TEST_TMPDIR
+	export QSPOOL=$test_dir/spool
+	unset XDG_STATE_HOME
+	started_pids=()
+	qwork_logs=()
+}
+
+# Ends what the test started. A qwork that does not end on TERM, although its
+# handlers are gone, fails the test.
+common_teardown() {
+	local pid stubborn=
+	for pid in "${started_pids[@]}"; do
+		if is_child "$pid"; then
+			kill -TERM "$pid" 2>/dev/null || true
+			kill -CONT "$pid" 2>/dev/null || true
+		fi
+	done
+	for pid in "${started_pids[@]}"; do
+		wait_for 15 gone_without_handlers "$pid" || stubborn+=" $pid"
+	done
+	wait_for 10 nothing_runs
+	[[ -z $stubborn ]] || fail "did not end on TERM:$stubborn"
+}
+
+# Another process may have the number of one that ended.
+is_child() { grep -qs "^PPid:[[:space:]]*$BASHPID\$" "/proc/$1/status"; }
+
+# Processes of this test: those that have a spool of it in their environment.
+test_processes() {
+	env -u QSPOOL grep -lzF "QSPOOL=$test_dir/" /proc/[0-9]*/environ 2>/dev/null |
+		sed 's:^/proc/::; s:/environ$::'
+}
+
+is_handler() { grep -qz '^QJOB_ID=' "/proc/$1/environ" 2>/dev/null; }
+
+# A condition that helps: kills handlers until PID has ended.
+gone_without_handlers() {
+	local pid
+	gone "$1" && return
+	for pid in $(test_processes); do
+		if is_handler "$pid"; then kill -KILL "$pid" 2>/dev/null; fi
+	done
+	return 1
+}
+
+nothing_runs() {
+	local pid pids
+	pids=$(test_processes)
+	for pid in $pids; do kill -KILL "$pid" 2>/dev/null; done
+	[[ -z $pids ]]
+}
+
+# --- time ---------------------------------------------------------------------
+
+now_ms() { echo $((${EPOCHREALTIME/[.,]/} / 1000)); }
+
+# wait_for SECONDS CONDITION [ARG...]: until the command CONDITION succeeds. The
+# only place that sleeps.
+wait_for() {
+	local deadline=$(($(now_ms) + $1 * 1000))
+	shift
+	until "$@"; do
+		if (($(now_ms) > deadline)); then
+			show_spool >&2
+			echo "waited in vain for: $*" | batslib_decorate 'deadline' | fail
+			return 1
+		fi
+		sleep 0.02
+	done
+}
+
+# Conditions: a time is over, a file has so many lines.
+after_ms() { (($(now_ms) > $1)); }
+lines_are() { [[ $(wc -l <"$2") == "$1" ]]; }
+
+# Some moment of the next tenth of a second, to hit a program wherever it may be.
+a_random_moment() { sleep "0.$(printf %03d $((RANDOM % 100)))"; }
+
+# What there is to see when a test failed.
+show_spool() {
+	[[ ! -d $QSPOOL ]] || (cd "$QSPOOL" && find . -mindepth 2 -printf '%y %m %s %P\n' | sort -k4 | head -n 60)
+	[[ ${#qwork_logs[@]} == 0 ]] || tail -n 20 "${qwork_logs[@]}"
+}
+
+# --- processes ----------------------------------------------------------------
+
+# start COMMAND...: in the background, ended by the teardown. Its id in $started.
+start() {
+	"$@" 3>&- &
+	started=$!
+	started_pids+=("$started")
+}
+
+# start_qwork [OPTION...]: its id in $qwork, what it logs in the file $qwork_log, the
+# output of its handlers in $qwork_out.
+start_qwork() {
+	qwork_log=$test_dir/qwork.${#qwork_logs[@]}.log
+	qwork_out=$test_dir/qwork.${#qwork_logs[@]}.out
+	qwork_logs+=("$qwork_log")
+	# The shell starts what is in the background with INT ignored.
+	start env --default-signal=INT,QUIT qwork "$@" </dev/null >"$qwork_out" 2>"$qwork_log"
+	# shellcheck disable=SC2034
+	qwork=$started
+}
+
+# True once process PID has ended; one that is not waited for counts as ended.
+gone() {
+	local stat
+	{ read -r stat <"/proc/$1/stat"; } 2>/dev/null || return 0
+	[[ ${stat##*) } == [ZX]* ]]
+}
+
+# The exit status of a started process, which must end within SECONDS.
+# exit_status SECONDS PID: the status in $status.
+exit_status() {
+	wait_for "$1" gone "$2"
+	status=0
+	wait "$2" || status=$?
+}
+
+# True once process PID watches: it sees whatever changes from then on.
+watches() { grep -qs '^inotify ' "/proc/$1/fdinfo/"*; }
+
+# True while a process has a child: of qwork, a handler.
+has_handler() { [[ -n $(cat "/proc/$1/task/$1/children" 2>/dev/null) ]]; }
+
+# signal_taken NAME PID: no such signal is pending (a second one would be lost).
+signal_taken() {
+	local pending number
+	number=$(kill -l "$1")
+	pending=$(sed -n 's/^ShdPnd:[[:space:]]*/0x/p' "/proc/$2/status")
+	((((${pending:-0} >> (number - 1)) & 1) == 0))
+}
+
+# run_tool COMMAND...: `run`s it with standard error apart, in $stderr, and shows that
+# so that a failed test tells what the tool said.
+run_tool() {
+	run --separate-stderr "$@" 3>&-
+	[[ -z ${stderr:-} ]] || printf 'stderr: %s\n' "$stderr"
+}
+
+# `run`s a qwork, which must end by itself and in time.
+run_qwork() { run_tool timeout -k 10 "${QWORK_SECONDS:-60}" qwork "$@" </dev/null; }
+drain() { run_qwork --drain "$@"; }
+drain_all() { run_qwork --drain=all "$@"; }
+
+# Runs a command as root without root's right to read and write everything, so
+# that modes count; as any other user simply runs it.
+powerless() {
+	if ((EUID == 0)); then
+		setpriv --bounding-set=-dac_override,-dac_read_search "$@"
+	else
+		"$@"
+	fi
+}
+
+# --- jobs ---------------------------------------------------------------------
+
+# send PAYLOAD [OPTION...]: prints the id.
+send() { printf %s "$1" | qsend "${@:2}"; }
+
+# job_count STATE [QUEUE]: how many names there are, whatever they are.
+job_count() {
+	local dir=$QSPOOL/${2:-default}/$1
+	[[ -d $dir ]] || { echo 0 && return; }
+	find "$dir" -mindepth 1 -maxdepth 1 -printf x | wc -c
+}
+
+# jobs_are NUMBER STATE [QUEUE]: a condition.
+jobs_are() { [[ $(job_count "${@:2}") == "$1" ]]; }
+
+# sole_job STATE [QUEUE]: the path of the only job there.
+sole_job() {
+	local -a paths=("$QSPOOL/${2:-default}/$1"/*)
+	[[ ${#paths[@]} == 1 && -e ${paths[0]} ]] || {
+		fail "not exactly one job in $1/: ${paths[*]##*/}" && return 1
+	}
+	echo "${paths[0]}"
+}
+
+# job_path ID STATE [QUEUE]: the path of that job in that state.
+job_path() {
+	local -a paths=("$QSPOOL/${3:-default}/$2"/*"$1".*)
+	[[ ${#paths[@]} == 1 && -e ${paths[0]} ]] || return 1
+	echo "${paths[0]}"
+}
+
+# job_is ID STATE [QUEUE]: a condition.
+job_is() { job_path "$@" >/dev/null; }
+
+assert_job() { job_is "$@" || { show_spool && fail "job $1 is not in $2/"; }; }
+
+# No job in any state, and nothing else left of one.
+assert_spool_empty() {
+	local state
+	for state in "${STATES[@]}"; do
+		jobs_are 0 "$state" "$@" || { show_spool && fail "$state/ is not empty" && return 1; }
+	done
+}
+
+spool_is_idle() {
+	jobs_are 0 new "$@" && jobs_are 0 cur "$@" && jobs_are 0 delay "$@"
+}
+
+# unique_prefix ID OTHER...: the shortest prefix of ID that tells it from the others and
+# is long enough to be taken.
+unique_prefix() {
+	local len=6 other
+	for other in "${@:2}"; do
+		while [[ ${1:0:len} == "${other:0:len}" ]]; do len=$((len + 1)); done
+	done
+	echo "${1:0:len}"
+}
+
+# payloads STATE [QUEUE]: each on one line, in the order of `ls`, joined by spaces.
+payloads() {
+	local path
+	for path in "$QSPOOL/${2:-default}/$1"/*; do
+		[[ ! -e $path ]] || { cat "$path" && echo; }
+	done | grep . | paste -sd ' '
+}
+
+# The attempts in a path's name.
+attempts_in() {
+	local name=${1##*/}
+	name=${name%%,*}
+	echo "${name##*.}"
+}
+
+# The DUE of a path in delay/, ms since the epoch.
+due_in() {
+	local due=${1##*/}
+	due=${due:0:20}
+	date -u -d "${due:0:4}-${due:4:2}-${due:6:2}T${due:9:2}:${due:11:2}:${due:13}" +%s%3N
+}
+
+# forged_id SECONDS: an id as of a job sent that long ago.
+forged_id() {
+	local digits=0123456789abcdefghjkmnpqrstvwxyz id='' n i
+	n=$(($(date +%s%N) - $1 * 1000000000))
+	for ((i = 0; i < 13; i++)); do
+		id=${digits:n%32:1}$id
+		n=$((n / 32))
+	done
+	printf '%s%07d\n' "$id" $((RANDOM * 100 + RANDOM % 100))
+}
+
+# --- handlers -----------------------------------------------------------------
+
+# script PATH: makes an executable of standard input, whole before it is there.
+script() {
+	{ echo '#!/bin/sh' && cat; } >"$1.part"
+	chmod 0755 "$1.part"
+	mv "$1.part" "$1"
+}
+
+# A handler that runs until the test opens the gate. $gate is its path; with an
+# argument it ends with that status. For each job it leaves its process id in
+# gate.started.ID.
+make_gate() {
+	gate=$test_dir/gate
+	script "$gate" <<-END
+		echo \$\$ >'$gate.part.'\$\$
+		mv '$gate.part.'\$\$ '$gate.started.'"\$QJOB_ID"
+		until [ -e '$gate.open' ]; do sleep 0.02; done
+		exit \${1:-0}
+	END
+}
+open_gate() { : >"$gate.open"; }
+shut_gate() { rm "$gate.open"; }
+# at_gate ID: a condition. The handler's process id is then in $handler.
+# shellcheck disable=SC2034
+at_gate() { { read -r handler <"$gate.started.$1"; } 2>/dev/null; }
+all_at_gate() { (($(find "$test_dir" -maxdepth 1 -name 'gate.started.*' | wc -l) >= $1)); }
+
+# start_running PAYLOAD [OPTION...]: one job that runs in qwork $qwork until the gate
+# opens, its id in $id, its handler's process in $handler. Options are qsend's.
+start_running() {
+	[[ -n ${gate:-} ]] || make_gate
+	id=$(send "$@")
+	start_qwork -- "$gate"
+	wait_for 20 at_gate "$id"
+}
+
+# --- what all tools promise ---------------------------------------------------
+
+# assert_usage ARG...: a wrong command line exits 64, says why, and prints nothing.
+assert_usage() {
+	run_tool timeout 20 "$@" </dev/null
+	assert_equal "$* -> $status" "$* -> 64"
+	assert_equal "$output" ''
+	assert_regex "$stderr" "(^|[/-])${1}: "
+}
+
+# assert_common_options TOOL [ARG...]: ARGs make it a complete command line.
+assert_common_options() {
+	local option
+	for option in -h --help; do
+		run_tool "$1" "$option"
+		assert_success
+		assert_output --partial "$1"
+		assert_output --partial '--help'
+		assert_equal "$stderr" ''
+	done
+	for option in -V --version; do
+		run_tool "$1" "$option"
+		assert_success
+		assert_output --regexp "^$1 \(qspool\) [0-9]+\.[0-9]+"
+		assert_equal "$stderr" ''
+	done
+	assert_usage "$1" --no-such-option
+	assert_usage "$1" -X
+	assert_usage "$1" -s
+	assert_usage "$1" -q
+	for option in .hidden a/b .. '' 'with space' "$(printf 'q%.0s' {1..65})"; do
+		assert_usage "$1" -q "$option" "${@:2}"
+	done
+	assert_not_exists "$QSPOOL"
+}
+
+# json FIELD: its value in $output, which is one JSON object.
+json() { jq -r --arg field "$1" '.[$field]' <<<"$output"; }
+
+need_root() { ((EUID == 0)) || skip 'needs root'; }
+need_command() { command -v "$1" >/dev/null || skip "needs $1"; }
+# Mounts need a namespace of their own.
+need_mounts() {
+	need_root
+	unshare -m true 2>/dev/null || skip 'needs a mount namespace'
+}

@@ -1,0 +1,287 @@
+#!/usr/bin/env bats
+# What does not belong into a spool: qwork keeps serving the jobs around it, follows,
+# deletes and overwrites nothing of it, and tells of it once.
+
+load helper
+
+setup() {
+	common_setup
+	qdel "$(send x)"
+	new=$QSPOOL/default/new
+}
+
+# Runs `qwork --drain` with a job before and a job behind what lies in new/; both must
+# run. Handlers print the name and the content.
+drain_around() {
+	send before -p 10
+	send behind -p 90
+	drain "$@" -- sh -c 'printf "%s: " "$QJOB_NAME" | tr "\n" "?"; cat; echo'
+	assert_success
+	assert_line --partial ': before'
+	assert_line --partial ': behind'
+}
+
+# assert_set_aside NAME REASON: it is still there, was told of once, and qstat knows it.
+assert_set_aside() {
+	assert [ -e "$new/$1" -o -L "$new/$1" ]
+	assert_equal "$(grep -c "outcome=strange.*$1" <<<"$stderr")" 1
+	assert_regex "$stderr" "queue=default outcome=strange name=\"?$1\"? reason=\"?$2"
+	assert_equal "$(qstat --json default | jq -c --arg name "$1" 'select(.name == $name) | .state' | sort)" '"strange"'
+	assert_equal "$(qstat --json | jq .strange)" 1
+}
+
+make_socket() {
+	python3 -c 'import os, socket, sys
+os.chdir(sys.argv[1])
+socket.socket(socket.AF_UNIX).bind(sys.argv[2])' "$new" "$1"
+}
+
+@test 'a symbolic link is neither followed nor deleted' {
+	echo secret >"$test_dir/secret"
+	ln -s "$test_dir/secret" "$new/link"
+	drain_around
+	refute_output --partial secret
+	assert_set_aside link 'symbolic link'
+	assert_symlink_to "$test_dir/secret" "$new/link"
+	assert_file_contains "$test_dir/secret" '^secret$'
+}
+
+@test 'a symbolic link to /etc/passwd, to nowhere and to itself' {
+	ln -s /etc/passwd "$new/passwd"
+	ln -s "$test_dir/nowhere" "$new/nowhere"
+	ln -s loop "$new/loop"
+	before=$(stat -c '%i %s %Y' /etc/passwd)
+	drain_around
+	refute_output --partial root:
+	assert_equal "$(stat -c '%i %s %Y' /etc/passwd)" "$before"
+	assert_equal "$(grep -c 'outcome=strange' <<<"$stderr")" 3
+	assert_not_exists "$test_dir/nowhere"
+	assert_equal "$(job_count new)" 3
+}
+
+@test 'a symbolic link that has the name of a job is not followed either' {
+	echo secret >"$test_dir/secret"
+	id=$(forged_id 0)
+	ln -s "$test_dir/secret" "$new/50.$id.0"
+	drain_around
+	refute_output --partial secret
+	assert [ -L "$new/50.$id.0" ]
+	assert_equal "$(grep -c 'outcome=strange' <<<"$stderr")" 1
+}
+
+@test 'a fifo does not block, and stays' {
+	mkfifo "$new/fifo"
+	drain_around
+	assert_set_aside fifo fifo
+	assert_fifo_exists "$new/fifo"
+}
+
+@test 'a directory stays, with what is in it' {
+	mkdir "$new/directory"
+	echo file >"$new/directory/file"
+	drain_around
+	assert_set_aside directory directory
+	assert_file_contains "$new/directory/file" '^file$'
+}
+
+@test 'an empty directory that has the name of a job stays' {
+	id=$(forged_id 0)
+	mkdir "$new/50.$id.0"
+	drain_around
+	assert_dir_exists "$new/50.$id.0"
+	assert_equal "$(grep -c 'outcome=strange' <<<"$stderr")" 1
+}
+
+@test 'a socket stays' {
+	need_command python3
+	make_socket socket
+	drain_around
+	assert_set_aside socket socket
+	assert_socket_exists "$new/socket"
+}
+
+@test 'a device stays' {
+	need_root
+	mknod "$new/device" c 1 3 || skip 'cannot make a device here'
+	drain_around
+	assert_set_aside device ''
+	assert [ -c "$new/device" ]
+}
+
+@test 'a foreign name with a newline is run once' {
+	echo content >"$new/"$'new\nline'
+	drain_around -v
+	assert_line --partial 'new?line: content'
+	assert_equal "$(grep -c ': content' <<<"$output")" 1
+	assert_equal "$(grep -cv '^time=' <<<"$stderr")" 0
+	assert_spool_empty
+}
+
+@test 'a foreign name of control bytes and of bytes that are no UTF-8 is run once' {
+	echo content >"$new/"$'\033[31m\xff\xfe'
+	drain_around -v
+	assert_equal "$(grep -c ': content' <<<"$output")" 1
+	run cat -v <<<"$stderr"
+	refute_output --partial '^['
+	assert_spool_empty
+}
+
+@test 'a foreign name of 255 bytes is run once, its name complete' {
+	name=$(printf 'n%.0s' {1..255})
+	echo content >"$new/$name"
+	drain_around
+	assert_line "$name: content"
+	assert_spool_empty
+}
+
+@test 'a name with a leading dot is left alone' {
+	echo content >"$new/.dot"
+	drain_around
+	refute_output --partial content
+	assert_exists "$new/.dot"
+}
+
+@test 'names that only look like ours are foreign: each is run once, none is lost' {
+	id=$(forged_id 0)
+	names=(50.x.3 "50.$id" "50.$id.01" "5.$id.0" "500.$id.0" "50.$id.0,x" "50.$id.-1" "50.${id^^}.0"
+		"50.$id.0," "50.$id.0,l,l" "50.${id}0.0" "20261322T041551.123Z.50.$id.0" '50..0' '-rf' '*' '%n%s')
+	for name in "${names[@]}"; do echo "content of $name" >"$new/$name"; done
+	drain_around
+	for name in "${names[@]}"; do
+		assert_line "$name: content of $name"
+	done
+	assert_equal "$(grep -c ': content of' <<<"$output")" "${#names[@]}"
+	assert_spool_empty
+}
+
+@test 'the same foreign name, dropped twice while the first still runs, is run twice' {
+	make_gate
+	start_qwork -j 2 -- sh -c '"$1"; echo "$QJOB_NAME: $(cat)"' handler "$gate"
+	wait_for 20 watches "$qwork"
+	for content in one two; do
+		echo "$content" >"$test_dir/50.x.3"
+		mv "$test_dir/50.x.3" "$new/50.x.3"
+		wait_for 20 jobs_are 0 new
+	done
+	wait_for 20 all_at_gate 2
+	open_gate
+	wait_for 20 spool_is_idle
+	assert_equal "$(sort "$qwork_out")" $'50.x.3: one\n50.x.3: two'
+	assert_spool_empty
+}
+
+@test 'two files that claim the same id are both run' {
+	id=$(send one)
+	echo two >"$test_dir/two"
+	mv "$test_dir/two" "$new/40.$id.0"
+	drain -- sh -c 'cat; echo'
+	assert_success
+	assert_equal "$(grep . <<<"$output" | sort)" $'one\ntwo'
+	assert_spool_empty
+}
+
+@test 'a job whose meta is missing is buried with that reason' {
+	send x -A 3
+	rm "$(sole_job meta)"
+	drain_around
+	refute_output --partial ': x'
+	assert_equal "$(payloads buried)" x
+	assert_regex "$stderr" 'outcome=buried .*meta'
+	assert_file_contains "$(sole_job log)" meta
+}
+
+@test 'a job whose meta is damaged in any way is buried' {
+	for queue in cut flipped empty long link directory; do send x -q "$queue" -A 3 -H 'A: b'; done
+	truncate -s -1 "$(sole_job meta cut)"
+	sed -i 's/^attempts 3/attempts 4/' "$(sole_job meta flipped)"
+	truncate -s 0 "$(sole_job meta empty)"
+	echo more >>"$(sole_job meta long)"
+	path=$(sole_job meta link)
+	mv "$path" "$test_dir/meta" && ln -s "$test_dir/meta" "$path"
+	path=$(sole_job meta directory)
+	rm "$path" && mkdir "$path"
+	for queue in cut flipped empty long link directory; do
+		drain -q "$queue" -- cat
+		assert_success
+		assert_equal "$queue: $output" "$queue: "
+		assert_equal "$queue: $(job_count buried "$queue")" "$queue: 1"
+		assert_regex "$stderr" 'outcome=buried'
+	done
+	assert_exists "$test_dir/meta"
+}
+
+@test 'a meta that is a fifo does not block' {
+	send x -A 3
+	path=$(sole_job meta)
+	rm "$path" && mkfifo "$path"
+	drain_around
+	refute_output --partial ': x'
+	assert_equal "$(payloads buried)" x
+}
+
+@test 'a kicked job whose meta is still missing is buried again, never run' {
+	id=$(send x -A 3)
+	rm "$(sole_job meta)"
+	drain -- cat
+	qkick "$id"
+	drain -- cat
+	assert_output ''
+	assert_job "$id" buried
+}
+
+@test 'a waiting qwork tells of a strange thing once, whatever else happens' {
+	start_qwork --scan 100ms -v -- cat
+	wait_for 20 watches "$qwork"
+	mkdir "$new/directory"
+	wait_for 20 grep -q 'outcome=strange' "$qwork_log"
+	for i in 1 2 3; do
+		send "$i"
+		wait_for 20 finished_are "$i"
+	done
+	assert_equal "$(grep -c 'outcome=strange' "$qwork_log")" 1
+	rmdir "$new/directory"
+	run_tool qstat
+	refute_output --partial STRANGE
+}
+
+finished_are() { [[ $(grep -c outcome=finished "$qwork_log") == "$1" ]]; }
+
+@test 'strange things in the other directories harm nothing' {
+	for state in "${STATES[@]}"; do
+		mkdir "$QSPOOL/default/$state/directory"
+		ln -s /etc/passwd "$QSPOOL/default/$state/link"
+		mkfifo "$QSPOOL/default/$state/fifo"
+		echo file >"$QSPOOL/default/$state/file"
+	done
+	rm "$new/file"
+	drain_around
+	refute_output --partial root:
+	refute_output --partial ': file'
+	qstat
+	qstat default
+	for state in "${STATES[@]}"; do
+		assert_dir_exists "$QSPOOL/default/$state/directory"
+		assert [ -L "$QSPOOL/default/$state/link" ]
+		assert_fifo_exists "$QSPOOL/default/$state/fifo"
+	done
+}
+
+@test 'things in the spool that are no queues harm nothing' {
+	echo file >"$QSPOOL/file"
+	mkdir "$QSPOOL/.hidden" "$QSPOOL/with space" "$QSPOOL/bare"
+	ln -s "$test_dir" "$QSPOOL/link"
+	id=$(send x)
+	run_tool qstat
+	assert_success
+	refute_output --partial hidden
+	run_tool qcat "$id"
+	assert_output x
+}
+
+@test 'a handler that is a symbolic link to nowhere is refused' {
+	send x
+	ln -s "$test_dir/nowhere" "$QSPOOL/default/handler"
+	drain
+	assert_failure 78
+	assert_equal "$(job_count new)" 1
+}

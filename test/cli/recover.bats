@@ -1,0 +1,255 @@
+#!/usr/bin/env bats
+# qwork killed with SIGKILL, and other crashes: while somebody works on a job nobody else
+# does, and when he has ended it is recovered within a second. KILLS=200 is the full
+# size; the default suits `make check`.
+
+load helper
+
+: "${KILLS:=10}"
+
+# A handler that checks that it is alone. A TERM leaves the file $lonely.told and, unless
+# its argument is "stubborn", ends it; a stubborn one lives until the gate opens. The time
+# of its end is in $lonely.ended.
+make_lonely() {
+	lonely=$test_dir/lonely
+	script "$lonely" <<-END
+		mkdir '$lonely.alone' || echo "\$QJOB_ID" >>'$lonely.overlap'
+		end() {
+			rmdir '$lonely.alone'
+			date +%s%3N >'$lonely.end' && mv '$lonely.end' '$lonely.ended'
+			exit 1
+		}
+		told() {
+			: >'$lonely.told'
+			[ "\$1" = stubborn ] || end
+		}
+		trap "told \$1" TERM
+		echo "\$\$ \$PPID" >'$lonely.part' && mv '$lonely.part' '$lonely.started.'"\$QJOB_ID"
+		until [ -e '$lonely.open' ]; do sleep 0.02; done
+		end
+	END
+}
+
+# at_work ID: a condition. Its handler and worker are then in $handler and $worker.
+at_work() { { read -r handler worker <"$lonely.started.$1"; } 2>/dev/null; }
+
+# The time at which a file got its present name, ms.
+renamed_at() { stat -c %.3Z "$1" | tr -d .; }
+
+# One of two qworks serving the queue. The payload is the argument of the handler.
+start_worker() {
+	start_qwork -b 1h..1h -- sh -c 'exec "$1" "$(cat)"' handler "$lonely"
+	workers[$1]=$qwork
+}
+
+# Kills whichever of the two qworks runs a job: "stubborn" or "polite".
+kill_worker() {
+	local n
+	rm -f "$lonely".{started.*,told,open,ended}
+	id=$(send "$1" -t 1h)
+	wait_for 30 at_work "$id"
+	a_random_moment
+	kill -KILL "$worker"
+	for n in 0 1; do
+		[[ ${workers[n]} != "$worker" ]] || killed=$n
+	done
+}
+
+assert_left_alone_until_it_ends() {
+	wait_for 30 test -e "$lonely.told"
+	a_random_moment
+	assert_job "$id" cur
+	refute gone "$handler"
+	: >"$lonely.open"
+}
+
+assert_recovered_within_a_second() {
+	local path
+	wait_for 30 test -e "$lonely.ended"
+	wait_for 30 job_is "$id" delay
+	path=$(job_path "$id" delay)
+	assert_file_exists "$lonely.told"
+	assert_file_not_exists "$lonely.overlap"
+	assert [ $(($(renamed_at "$path") - $(cat "$lonely.ended"))) -le 1000 ]
+	assert_equal "$(attempts_in "$path")" 1
+	assert_file_contains "$QSPOOL/default/log/$id" 'attempt=1 .*cause="worker lost"'
+	wait_for 30 grep -q "job=$id .*outcome=retry cause=\"worker lost\"" "${qwork_logs[@]}"
+}
+
+@test "a killed qwork's job is left alone while its handler lives, and recovered within a second" {
+	make_lonely
+	workers=()
+	start_worker 0
+	start_worker 1
+	for ((round = 0; round < KILLS; round++)); do
+		if ((round % 2)); then
+			kill_worker polite
+		else
+			kill_worker stubborn
+			assert_left_alone_until_it_ends
+		fi
+		assert_recovered_within_a_second
+		qdel "$id"
+		start_worker "$killed"
+	done
+	assert_spool_empty
+}
+
+@test 'a handler that dies with its qwork: the job is recovered within a second' {
+	id=$(send x)
+	start_qwork -- sh -c 'exec sleep 300'
+	wait_for 20 job_is "$id" cur
+	victim=$qwork
+	wait_for 20 has_handler "$victim"
+	read -r handler <"/proc/$victim/task/$victim/children"
+	start_qwork -b 1h..1h -- true
+	wait_for 20 watches "$qwork"
+	kill -KILL "$victim" "$handler"
+	killed=$(now_ms)
+	wait_for 20 job_is "$id" delay
+	assert [ $(($(renamed_at "$(job_path "$id" delay)") - killed)) -le 1000 ]
+}
+
+@test 'a lost worker is found at the start of a qwork' {
+	id=$(send x)
+	mv "$(sole_job new)" "$QSPOOL/default/cur/50.$id.1"
+	drain_all -b 1ms -- sh -c 'echo "attempt $QJOB_ATTEMPT"'
+	assert_success
+	assert_output 'attempt 2'
+	assert_regex "$stderr" "job=$id attempt=1 of=10 outcome=retry cause=\"worker lost\""
+	assert_spool_empty
+}
+
+@test 'a job that takes its worker down each time runs out of attempts' {
+	id=$(send x)
+	mv "$(sole_job new)" "$QSPOOL/default/cur/50.$id.3"
+	drain -A 3 -- echo run
+	assert_success
+	assert_output ''
+	assert_job "$id" buried
+	assert_regex "$stderr" 'attempt=3 of=3 outcome=buried cause="worker lost"'
+	assert_file_contains "$(sole_job log)" 'attempt=3 .*worker lost'
+}
+
+@test 'a handler that kills its own qwork runs as often as it has attempts, and no more' {
+	id=$(send x -A 3)
+	for _ in 1 2 3 4; do
+		qwork --drain=all -b 1ms -- sh -c 'echo run >>"$1"; kill -KILL "$PPID"' handler "$test_dir/runs" \
+			</dev/null 3>&- || true
+	done
+	assert_job "$id" buried
+	assert_equal "$(wc -l <"$test_dir/runs")" 3
+	assert_equal "$(grep -c 'worker lost' "$(sole_job log)")" 3
+}
+
+@test "--drain recovers nothing that is still worked on" {
+	start_running x
+	kill -STOP "$qwork"
+	drain -- cat
+	assert_success
+	assert_output ''
+	assert_job "$id" cur
+	kill -CONT "$qwork"
+}
+
+@test 'a handler outlives its qwork and is waited for by --drain=all' {
+	make_lonely
+	id=$(send stubborn)
+	start_qwork -- "$lonely" stubborn
+	wait_for 20 at_work "$id"
+	kill -KILL "$qwork"
+	start qwork --drain=all -b 1ms -- cat </dev/null >"$test_dir/out"
+	waiting=$started
+	wait_for 20 watches "$waiting"
+	wait_for 20 test -e "$lonely.told"
+	refute gone "$waiting"
+	assert_size_zero "$test_dir/out"
+	: >"$lonely.open"
+	exit_status 30 "$waiting"
+	assert_equal "$status" 0
+	assert_equal "$(cat "$test_dir/out")" stubborn
+}
+
+@test 'qstat tells who still holds the job of a killed qwork' {
+	make_lonely
+	id=$(send x)
+	start_qwork -- "$lonely" stubborn
+	wait_for 20 at_work "$id"
+	kill -KILL "$qwork"
+	wait_for 20 test -e "$lonely.told"
+	run_tool qstat "$id"
+	assert_output --partial "handler pid $handler"
+	run_tool qdel "$id"
+	assert_failure 75
+	assert_job "$id" cur
+	qdel --kill "$id"
+	assert gone "$handler"
+	assert_spool_empty
+}
+
+# --- leftovers in tmp/
+
+# Leaves the file of a killed qsend in tmp/, its path in $leftover.
+leave_leftover() {
+	mkfifo "$test_dir/input"
+	start qsend <>"$test_dir/input" >/dev/null
+	echo some >"$test_dir/input"
+	wait_for 20 jobs_are 1 tmp
+	leftover=$(sole_job tmp)
+	sender=$started
+}
+
+@test "a dead sender's leftovers go when they are over an hour old" {
+	leave_leftover
+	kill -KILL "$sender"
+	exit_status 20 "$sender"
+	drain -- cat
+	assert_exists "$leftover"
+	touch -d '59 minutes ago' "$leftover"
+	drain -- cat
+	assert_exists "$leftover"
+	touch -d '2 hours ago' "$leftover"
+	drain -- cat
+	assert_success
+	assert_output ''
+	assert_not_exists "$leftover"
+}
+
+@test "a living sender's file stays, however old" {
+	leave_leftover
+	touch -d '2 hours ago' "$leftover"
+	drain -- cat
+	assert_exists "$leftover"
+	refute gone "$sender"
+}
+
+@test 'a leftover that somebody has locked stays' {
+	leave_leftover
+	kill -KILL "$sender"
+	exit_status 20 "$sender"
+	touch -d '2 hours ago' "$leftover"
+	start flock "$leftover" sh -c ': >"$1"; sleep 300' sh "$test_dir/locked"
+	wait_for 20 test -e "$test_dir/locked"
+	drain -- cat
+	assert_exists "$leftover"
+}
+
+@test 'what is in tmp/ is no job' {
+	qdel "$(send x)"
+	echo x >"$QSPOOL/default/tmp/50.$(forged_id 0).0"
+	drain -- cat
+	assert_output ''
+	run_tool qstat
+	assert_line --regexp '^default +0 +0 +0 +0 '
+}
+
+@test 'meta of a job that was never published goes with the leftovers' {
+	qdel "$(send x)"
+	id=$(forged_id 7200)
+	printf 'qspool 1\nattempts 3\nend 00000000\n' >"$QSPOOL/default/meta/$id"
+	touch -d '2 hours ago' "$QSPOOL/default/meta/$id"
+	echo x >"$QSPOOL/default/tmp/50.$id.0,m"
+	touch -d '2 hours ago' "$QSPOOL/default/tmp/50.$id.0,m"
+	drain -- cat
+	assert_equal "$(job_count tmp)" 0
+}
