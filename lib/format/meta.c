@@ -69,11 +69,11 @@ void meta_release(struct meta *meta)
 bool meta_empty(const struct meta *meta)
 {
 	return !meta->has_attempts && !meta->has_backoff && !meta->has_timeout &&
-	       !meta->has_expires && !meta->name && meta->args.count == 0 && meta->env.count == 0 &&
-	       meta->headers.count == 0;
+	    !meta->has_expires && !meta->name && meta->args.count == 0 && meta->env.count == 0 &&
+	    meta->headers.count == 0;
 }
 
-/* Both return a malloc'd string. */
+/* A malloc'd string, or NULL. */
 static char *encode(const char *value)
 {
 	size_t len = strlen(value);
@@ -88,6 +88,7 @@ static char *encode(const char *value)
 	return text;
 }
 
+/* NULL and *VALUE malloc'd, or why not. */
 static const char *decode(const char *text, char **value)
 {
 	char *decoded = malloc(strlen(text) + 1);
@@ -391,7 +392,7 @@ bool env_ok(const char *text)
 	size_t len = strspn(text, LETTERS DIGITS "_");
 
 	return len > 0 && text[len] == '=' && !strchr(DIGITS, text[0]) &&
-	       strncmp(text, "QSPOOL=", 7) != 0 && strncmp(text, "QJOB_", 5) != 0;
+	    strncmp(text, "QSPOOL=", 7) != 0 && strncmp(text, "QJOB_", 5) != 0;
 }
 
 static size_t header_name_len(const char *text)

@@ -109,8 +109,9 @@ static bool scan_marks(const char **text, struct job_name *name)
 	name->log = skip(text, ",l");
 	name->meta = skip(text, ",m");
 	name->unsynced = skip(text, ",s");
-	return !name->unsynced || (scan_number(text, UINT64_MAX, &name->length) &&
-	                              skip(text, "-") && scan_crc(text, &name->crc));
+	return !name->unsynced ||
+	    (scan_number(text, UINT64_MAX, &name->length) && skip(text, "-") &&
+	        scan_crc(text, &name->crc));
 }
 
 bool job_name_parse(const char *text, struct job_name *name)
@@ -122,8 +123,8 @@ bool job_name_parse(const char *text, struct job_name *name)
 			return false;
 	}
 	return scan_priority(&text, &name->priority) && skip(&text, ".") &&
-	       scan_id(&text, name->id) && skip(&text, ".") &&
-	       scan_attempts(&text, &name->attempts) && scan_marks(&text, name) && *text == '\0';
+	    scan_id(&text, name->id) && skip(&text, ".") && scan_attempts(&text, &name->attempts) &&
+	    scan_marks(&text, name) && *text == '\0';
 }
 
 void job_name_format(const struct job_name *name, char text[static JOB_NAME_SIZE])

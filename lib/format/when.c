@@ -74,7 +74,7 @@ static size_t scan_unit(const char **text)
 	size_t i = 0;
 
 	while (i < UNIT_COUNT &&
-	       (strlen(units[i].name) != len || memcmp(*text, units[i].name, len) != 0))
+	    (strlen(units[i].name) != len || memcmp(*text, units[i].name, len) != 0))
 		i++;
 	*text += len;
 	return i;

@@ -55,12 +55,12 @@ static bool strings_equal(const struct strings *a, const struct strings *b)
 static bool meta_equal(const struct meta *a, const struct meta *b)
 {
 	return a->has_attempts == b->has_attempts && a->attempts == b->attempts &&
-	       a->has_backoff == b->has_backoff && a->backoff.base_ms == b->backoff.base_ms &&
-	       a->backoff.cap_ms == b->backoff.cap_ms && a->has_timeout == b->has_timeout &&
-	       a->timeout_ms == b->timeout_ms && a->has_expires == b->has_expires &&
-	       a->expires_ms == b->expires_ms && !a->name == !b->name &&
-	       (!a->name || strcmp(a->name, b->name) == 0) && strings_equal(&a->args, &b->args) &&
-	       strings_equal(&a->env, &b->env) && strings_equal(&a->headers, &b->headers);
+	    a->has_backoff == b->has_backoff && a->backoff.base_ms == b->backoff.base_ms &&
+	    a->backoff.cap_ms == b->backoff.cap_ms && a->has_timeout == b->has_timeout &&
+	    a->timeout_ms == b->timeout_ms && a->has_expires == b->has_expires &&
+	    a->expires_ms == b->expires_ms && !a->name == !b->name &&
+	    (!a->name || strcmp(a->name, b->name) == 0) && strings_equal(&a->args, &b->args) &&
+	    strings_equal(&a->env, &b->env) && strings_equal(&a->headers, &b->headers);
 }
 
 /* Written, read and written again; consumes META. */
@@ -473,16 +473,17 @@ static void wrong_settings(void)
 	struct report report;
 
 	settings(text, sizeof text - 1, &meta, &report);
-	CHECK_STR(report.text, "1: wrong value\n"
-	                       "3: repeated option\n"
-	                       "5: not an option of a queue\n"
-	                       "6: not an option of a queue\n"
-	                       "7: unknown option\n"
-	                       "8: wrong value\n"
-	                       "9: NUL byte\n"
-	                       "10: wrong value\n"
-	                       "11: unknown option\n"
-	                       "12: wrong value\n");
+	CHECK_STR(report.text,
+	    "1: wrong value\n"
+	    "3: repeated option\n"
+	    "5: not an option of a queue\n"
+	    "6: not an option of a queue\n"
+	    "7: unknown option\n"
+	    "8: wrong value\n"
+	    "9: NUL byte\n"
+	    "10: wrong value\n"
+	    "11: unknown option\n"
+	    "12: wrong value\n");
 	CHECK(meta.has_attempts && meta.attempts == 7);
 	CHECK(meta.has_timeout && meta.timeout_ms == 60000);
 	CHECK(!meta.has_backoff && meta.env.count == 0 && !meta.name);
