@@ -4,6 +4,7 @@
 #include <bsd/vis.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <locale.h>
 #include <stdarg.h>
 #include <stdlib.h>
 #include <string.h>
@@ -23,6 +24,7 @@ void cli_begin(void)
 	if (fd < 0)
 		err(EX_OSERR, "/dev/null");
 	close(fd);
+	setlocale(LC_CTYPE, ""); /* what is printable, for cli_visible() */
 }
 
 void cli_option(struct cli *cli, int option, const char *help)
@@ -34,7 +36,7 @@ void cli_option(struct cli *cli, int option, const char *help)
 	case 'q':
 		if (!queue_name_ok(optarg))
 			cli_usage("queue %s: a name is 1 to 64 letters, digits or ._- and does "
-				  "not start with a dot",
+			          "not start with a dot",
 			    optarg);
 		cli->queue = optarg;
 		break;
@@ -123,6 +125,7 @@ int cli_status(int error)
 		return EX_TEMPFAIL;
 	case EXDEV:
 		return EX_CONFIG;
+	case E2BIG:
 	case EBADMSG:
 	case EINVAL:
 		return EX_DATAERR;
@@ -236,11 +239,11 @@ char *cli_visible(const char *text)
 /* Length of the UTF-8 sequence at TEXT, 0 if it is none. RFC 3629. */
 static size_t utf8_length(const unsigned char *text)
 {
-	size_t len = text[0] < 0x80 ? 1 :
-	    text[0] >= 0xc2 && text[0] < 0xe0 ? 2 :
-	    text[0] >= 0xe0 && text[0] < 0xf0 ? 3 :
-	    text[0] >= 0xf0 && text[0] < 0xf5 ? 4 :
-						0;
+	size_t len = text[0] < 0x80             ? 1
+	    : text[0] >= 0xc2 && text[0] < 0xe0 ? 2
+	    : text[0] >= 0xe0 && text[0] < 0xf0 ? 3
+	    : text[0] >= 0xf0 && text[0] < 0xf5 ? 4
+	                                        : 0;
 
 	for (size_t i = 1; i < len; i++)
 		if ((text[i] & 0xc0) != 0x80)

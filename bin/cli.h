@@ -25,9 +25,12 @@ struct cli {
 #define CLI_LONG                                                                                   \
 	{"spool", required_argument, NULL, 's'}, {"queue", required_argument, NULL, 'q'},          \
 	    {"verbose", no_argument, NULL, 'v'}, {"help", no_argument, NULL, 'h'},                 \
-	    {"version", no_argument, NULL, 'V'}, {NULL, 0, NULL, 0}
+	    {"version", no_argument, NULL, 'V'},                                                   \
+	{                                                                                          \
+		NULL, 0, NULL, 0                                                                   \
+	}
 
-/* Opens /dev/null for standard descriptors that are closed, or the first file of the
+/* Takes the locale, and opens /dev/null for standard descriptors that are closed, or the first file of the
  * spool would become one of them. First thing in main. */
 void cli_begin(void);
 /* Takes a common option; prints HELP or the version and exits; exits EX_USAGE for

@@ -54,14 +54,13 @@ static uint64_t sent_before(const struct pick *pick)
 	return ns > age ? ns - age : 0;
 }
 
-static int gather_queue(const struct pick *pick, struct spool *spool, const char *queue,
-    struct places *places)
+static int gather_queue(
+    const struct pick *pick, struct spool *spool, const char *queue, struct places *places)
 {
 	struct gathering g = {pick, places, sent_before(pick)};
 
 	for (enum job_state s = JOB_READY; s <= JOB_BURIED; s++)
-		if (pick->states & PICK_BIT(s) &&
-		    spool_each(spool, queue, s, gather, &g) != 0)
+		if (pick->states & PICK_BIT(s) && spool_each(spool, queue, s, gather, &g) != 0)
 			return cli_complain(spool, NULL);
 	return EX_OK;
 }
@@ -71,8 +70,8 @@ static int gather_all(const struct pick *pick, struct spool *spool, struct place
 	struct strings queues = {0};
 	int status = EX_OK;
 
-	if (pick->cli.queue ? strings_add(&queues, pick->cli.queue) != 0 :
-			      spool_queues(spool, &queues) != 0)
+	if (pick->cli.queue ? strings_add(&queues, pick->cli.queue) != 0
+	                    : spool_queues(spool, &queues) != 0)
 		return cli_complain(spool, NULL);
 	for (size_t i = 0; status == EX_OK && i < queues.count; i++)
 		status = gather_queue(pick, spool, queues.item[i], places);
@@ -94,10 +93,9 @@ static int complain_running(struct spool *spool, const struct job_place *place)
 	if (runner.worker)
 		fprintf(stderr, " (qwork pid %d", (int)runner.worker);
 	if (runner.handler)
-		fprintf(stderr, "%shandler pid %d", runner.worker ? ", " : " (",
-		    (int)runner.handler);
-	fprintf(stderr, "%s; --kill ends it first\n",
-	    runner.worker || runner.handler ? ")" : "");
+		fprintf(
+		    stderr, "%shandler pid %d", runner.worker ? ", " : " (", (int)runner.handler);
+	fprintf(stderr, "%s; --kill ends it first\n", runner.worker || runner.handler ? ")" : "");
 	return EX_TEMPFAIL;
 }
 
@@ -157,9 +155,9 @@ static int try_one(const struct pick *pick, struct spool *spool, struct job_plac
 		return status;
 	done = pick->verb(spool, place, pick->arg);
 	if (done < 0)
-		return errno == EBUSY && place->state == JOB_RUNNING ?
-			    -1 :
-			    cli_complain(spool, place->name.id);
+		return errno == EBUSY && place->state == JOB_RUNNING
+		    ? -1
+		    : cli_complain(spool, place->name.id);
 	return done == 1 ? EX_OK : -1;
 }
 

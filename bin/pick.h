@@ -11,18 +11,18 @@
 
 struct pick {
 	struct cli cli;
-	unsigned states;      /* set of PICK_BIT: what a filter selects */
+	unsigned states; /* set of PICK_BIT: what a filter selects */
 	bool all;
-	long long oldest;     /* -1: not given */
-	int64_t older_ms;     /* sent before so long; -1: not given */
+	long long oldest; /* -1: not given */
+	int64_t older_ms; /* sent before so long; -1: not given */
 	bool dry_run;
-	bool kill;            /* end a running job's handler first */
-	bool filtered;        /* jobs were selected by a filter, not named */
+	bool kill;     /* end a running job's handler first */
+	bool filtered; /* jobs were selected by a filter, not named */
 	/* 1, 0 or -1 as the library says. */
 	int (*verb)(struct spool *spool, const struct job_place *place, void *arg);
 	/* Why the verb is not for a job in this state, or NULL; *STATUS is set with it. */
 	const char *(*refuse)(const struct pick *pick, const struct job_place *place, int *status);
-	bool gone_is_done;    /* a job that ends meanwhile needs the verb no more */
+	bool gone_is_done; /* a job that ends meanwhile needs the verb no more */
 	void *arg;
 };
 
@@ -30,7 +30,9 @@ enum pick_option { PICK_ALL = 512, PICK_DRY_RUN };
 #define PICK_SHORT "n:"
 #define PICK_LONG                                                                                  \
 	{"oldest", required_argument, NULL, 'n'}, {"all", no_argument, NULL, PICK_ALL},            \
-	    {"dry-run", no_argument, NULL, PICK_DRY_RUN}
+	{                                                                                          \
+		"dry-run", no_argument, NULL, PICK_DRY_RUN                                         \
+	}
 
 /* Takes an option that all three have, or one of cli_option(). */
 void pick_option(struct pick *pick, int option, const char *help);

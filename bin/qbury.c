@@ -32,16 +32,17 @@ static const char *refuse(const struct pick *pick, const struct job_place *place
 int main(int argc, char **argv)
 {
 	static const struct option options[] = {{"reason", required_argument, NULL, 'r'},
-		{"kill", no_argument, NULL, 'k'}, PICK_LONG, CLI_LONG};
+	    {"kill", no_argument, NULL, 'k'}, PICK_LONG, CLI_LONG};
 	struct pick pick = {.states = PICK_BIT(JOB_READY) | PICK_BIT(JOB_DELAYED),
-		.oldest = -1,
-		.older_ms = -1,
-		.verb = bury,
-		.refuse = refuse};
+	    .oldest = -1,
+	    .older_ms = -1,
+	    .verb = bury,
+	    .refuse = refuse};
 	int option;
 
 	cli_begin();
-	while ((option = getopt_long(argc, argv, "r:k" PICK_SHORT CLI_SHORT, options, NULL)) != -1) {
+	while (
+	    (option = getopt_long(argc, argv, "r:k" PICK_SHORT CLI_SHORT, options, NULL)) != -1) {
 		if (option == 'r')
 			pick.arg = optarg;
 		else if (option == 'k')

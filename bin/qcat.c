@@ -58,8 +58,8 @@ static int cat(const struct cli *cli, struct spool *spool, struct job_word *word
 		return cli_complain(spool, NULL);
 	name = cli_visible(word->place.file);
 	if (cli->verbose)
-		fprintf(stderr, "%s: %s/%s\n", program_invocation_short_name, word->place.queue,
-		    name);
+		fprintf(
+		    stderr, "%s: %s/%s\n", program_invocation_short_name, word->place.queue, name);
 	copy(fd, name);
 	free(name);
 	close(fd);

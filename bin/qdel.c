@@ -24,7 +24,7 @@ static const char help[] =
     "  -v, --verbose           print the ids of what was deleted\n"
     "  -h, --help, -V, --version\n";
 
-static int delete(struct spool *spool, const struct job_place *place, void *arg)
+static int delete (struct spool *spool, const struct job_place *place, void *arg)
 {
 	(void)arg;
 	return spool_delete(spool, place);
@@ -62,14 +62,14 @@ static void take_option(struct pick *pick, int option)
 int main(int argc, char **argv)
 {
 	static const struct option options[] = {{"state", required_argument, NULL, OPT_STATE},
-		{"older-than", required_argument, NULL, OPT_OLDER_THAN},
-		{"kill", no_argument, NULL, 'k'}, PICK_LONG, CLI_LONG};
+	    {"older-than", required_argument, NULL, OPT_OLDER_THAN},
+	    {"kill", no_argument, NULL, 'k'}, PICK_LONG, CLI_LONG};
 	struct pick pick = {
-		.states = PICK_BIT(JOB_READY) | PICK_BIT(JOB_DELAYED) | PICK_BIT(JOB_BURIED),
-		.oldest = -1,
-		.older_ms = -1,
-		.verb = delete,
-		.gone_is_done = true};
+	    .states = PICK_BIT(JOB_READY) | PICK_BIT(JOB_DELAYED) | PICK_BIT(JOB_BURIED),
+	    .oldest = -1,
+	    .older_ms = -1,
+	    .verb = delete,
+	    .gone_is_done = true};
 	int option;
 
 	cli_begin();

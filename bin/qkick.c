@@ -34,12 +34,12 @@ static const char *refuse(const struct pick *pick, const struct job_place *place
 int main(int argc, char **argv)
 {
 	static const struct option options[] = {
-		{"delayed", no_argument, NULL, 'd'}, PICK_LONG, CLI_LONG};
+	    {"delayed", no_argument, NULL, 'd'}, PICK_LONG, CLI_LONG};
 	struct pick pick = {.states = PICK_BIT(JOB_BURIED),
-		.oldest = -1,
-		.older_ms = -1,
-		.verb = kick,
-		.refuse = refuse};
+	    .oldest = -1,
+	    .older_ms = -1,
+	    .verb = kick,
+	    .refuse = refuse};
 	int option;
 
 	cli_begin();

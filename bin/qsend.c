@@ -10,7 +10,7 @@
 #include <unistd.h>
 
 enum {
-	BATCH_MAX = 1000,       /* jobs that share one sync */
+	BATCH_MAX = 1000, /* jobs that share one sync */
 	BUFFER_SIZE = 256 << 10,
 	PROGRESS_MS = 200,
 };
@@ -75,7 +75,7 @@ static void add_env(struct sending *s, const char *text)
 		err(EX_OSERR, NULL);
 	if (!env_ok(variable))
 		cli_usage("--env %s: NAME or NAME=VALUE is wanted, and QSPOOL and QJOB_* are "
-			  "qwork's",
+		          "qwork's",
 		    text);
 	if (strings_add(&s->meta.env, variable) != 0)
 		err(EX_OSERR, NULL);
@@ -184,19 +184,17 @@ static void take_option(struct sending *s, int option)
 static void parse(struct sending *s, int argc, char *const *argv)
 {
 	static const struct option options[] = {{"file", required_argument, NULL, 'f'},
-		{"priority", required_argument, NULL, 'p'},
-		{"delay", required_argument, NULL, 'd'}, {"at", required_argument, NULL, 'a'},
-		{"attempts", required_argument, NULL, 'A'},
-		{"backoff", required_argument, NULL, 'b'},
-		{"timeout", required_argument, NULL, 't'}, {"ttl", required_argument, NULL, 'T'},
-		{"env", required_argument, NULL, 'e'}, {"header", required_argument, NULL, 'H'},
-		{"lines", no_argument, NULL, 'l'}, {"null", no_argument, NULL, '0'},
-		{"per-job", required_argument, NULL, OPT_PER_JOB},
-		{"no-sync", no_argument, NULL, OPT_NO_SYNC}, CLI_LONG};
+	    {"priority", required_argument, NULL, 'p'}, {"delay", required_argument, NULL, 'd'},
+	    {"at", required_argument, NULL, 'a'}, {"attempts", required_argument, NULL, 'A'},
+	    {"backoff", required_argument, NULL, 'b'}, {"timeout", required_argument, NULL, 't'},
+	    {"ttl", required_argument, NULL, 'T'}, {"env", required_argument, NULL, 'e'},
+	    {"header", required_argument, NULL, 'H'}, {"lines", no_argument, NULL, 'l'},
+	    {"null", no_argument, NULL, '0'}, {"per-job", required_argument, NULL, OPT_PER_JOB},
+	    {"no-sync", no_argument, NULL, OPT_NO_SYNC}, CLI_LONG};
 	int option;
 
 	while ((option = getopt_long(
-		    argc, argv, "+f:p:d:a:A:b:t:T:e:H:l0" CLI_SHORT, options, NULL)) != -1)
+	            argc, argv, "+f:p:d:a:A:b:t:T:e:H:l0" CLI_SHORT, options, NULL)) != -1)
 		take_option(s, option);
 	if (s->per_job > 1 && s->terminator == -1)
 		cli_usage("--per-job goes with --lines or --null");
@@ -239,8 +237,8 @@ static _Noreturn void give_up(struct sending *s)
 	int status;
 
 	show_progress(s, true);
-	status = cli_complain(
-	    s->spool, s->sent || s->unsure ? "not all was sent" : "nothing was sent");
+	status =
+	    cli_complain(s->spool, s->sent || s->unsure ? "not all was sent" : "nothing was sent");
 	send_close(s->sender);
 	cli_finish_output();
 	exit(s->unsure ? EX_TEMPFAIL : status);
@@ -341,38 +339,42 @@ static int open_input(const struct sending *s)
 	return fd;
 }
 
+static int send_all(struct sending *s)
+{
+	static char buffer[BUFFER_SIZE];
+	const char *queue = s->cli.queue ? s->cli.queue : "default";
+	int fd = open_input(s);
+
+	s->progress = s->terminator != -1 && isatty(STDERR_FILENO) && !isatty(STDOUT_FILENO);
+	s->spool = cli_open(&s->cli, true, false);
+	s->sender = send_open(s->spool, queue, &s->options);
+	if (!s->sender)
+		return cli_complain(s->spool, NULL);
+	if (s->terminator == -1)
+		send_whole(s, fd, buffer);
+	else
+		send_records(s, fd, buffer);
+	commit(s);
+	show_progress(s, true);
+	if (s->cli.verbose)
+		fprintf(stderr, "%s: %llu sent to %s in %s\n", program_invocation_short_name,
+		    s->sent, queue, spool_path(s->spool));
+	return EX_OK;
+}
+
 int main(int argc, char **argv)
 {
 	struct sending s = {.terminator = -1, .per_job = 1};
-	char *buffer = malloc(BUFFER_SIZE);
-	int fd;
+	int status;
 
 	cli_begin();
 	meta_init(&s.meta);
-	s.options = (struct send_options){.priority = JOB_PRIORITY_DEFAULT,
-		.due_ms = JOB_DUE_NONE,
-		.meta = &s.meta};
+	s.options = (struct send_options){
+	    .priority = JOB_PRIORITY_DEFAULT, .due_ms = JOB_DUE_NONE, .meta = &s.meta};
 	parse(&s, argc, argv);
-	if (!buffer)
-		err(EX_OSERR, NULL);
-	fd = open_input(&s);
-	s.progress = s.terminator != -1 && isatty(STDERR_FILENO) && !isatty(STDOUT_FILENO);
-	s.spool = cli_open(&s.cli, true, false);
-	s.sender = send_open(s.spool, s.cli.queue ? s.cli.queue : "default", &s.options);
-	if (!s.sender)
-		return cli_complain(s.spool, NULL);
-	if (s.terminator == -1)
-		send_whole(&s, fd, buffer);
-	else
-		send_records(&s, fd, buffer);
-	commit(&s);
-	show_progress(&s, true);
-	if (s.cli.verbose)
-		fprintf(stderr, "%s: %llu sent to %s in %s\n", program_invocation_short_name,
-		    s.sent, s.cli.queue ? s.cli.queue : "default", spool_path(s.spool));
+	status = send_all(&s);
 	send_close(s.sender);
 	spool_close(s.spool);
 	meta_release(&s.meta);
-	free(buffer);
-	return EX_OK;
+	return status;
 }

@@ -55,8 +55,8 @@ static void print_row(const struct stat_tool *t, const struct row *row, int widt
 	snprintf(name, sizeof name, "%s%s", row->name, c->paused ? " (paused)" : "");
 	age(since(t, c->oldest_ms), oldest);
 	age(c->next_ms == JOB_DUE_NONE ? JOB_DUE_NONE : c->next_ms - t->now_ms, next);
-	printf("%-*s %7zu %7zu %7zu %7zu", width, name, c->ready, c->running, c->delayed,
-	    c->buried);
+	printf(
+	    "%-*s %7zu %7zu %7zu %7zu", width, name, c->ready, c->running, c->delayed, c->buried);
 	if (strange)
 		printf(" %7zu", c->strange);
 	printf(" %8s %8s\n", oldest, next);
@@ -116,8 +116,8 @@ static int show_queues(const struct stat_tool *t)
 	int status = EX_OK;
 	size_t used = 0;
 
-	if (t->cli.queue ? strings_add(&names, t->cli.queue) != 0 :
-			   spool_queues(t->spool, &names) != 0)
+	if (t->cli.queue ? strings_add(&names, t->cli.queue) != 0
+	                 : spool_queues(t->spool, &names) != 0)
 		return cli_complain(t->spool, NULL);
 	rows = calloc(names.count + 1, sizeof *rows);
 	if (!rows)
@@ -195,8 +195,8 @@ static void list_foreign(const struct stat_tool *t, const struct job_place *plac
 			printf("null");
 		puts("}");
 	} else {
-		printf("%-8s %8s %s%s%s%s\n", why ? "strange" : "ready", "-", name,
-		    why ? " (" : "", why ? why : "", why ? ")" : "");
+		printf("%-8s %8s %s%s%s%s\n", why ? "strange" : "ready", "-", name, why ? " (" : "",
+		    why ? why : "", why ? ")" : "");
 	}
 	free(name);
 }
@@ -243,8 +243,7 @@ static int list_state(const struct stat_tool *t, const char *queue, enum job_sta
 
 static int show_queue(const struct stat_tool *t, const char *queue)
 {
-	static const enum job_state order[] = {
-		JOB_RUNNING, JOB_READY, JOB_DELAYED, JOB_BURIED};
+	static const enum job_state order[] = {JOB_RUNNING, JOB_READY, JOB_DELAYED, JOB_BURIED};
 	int status = EX_OK;
 
 	if (!t->json)
@@ -283,8 +282,7 @@ static int fetch(const struct stat_tool *t, struct details *d)
 	close(fd);
 	if (spool_meta(t->spool, d->place, &d->meta, &d->damage) != 0 && errno != EBADMSG)
 		return -1;
-	held = d->place->state == JOB_RUNNING ?
-		    spool_runner(t->spool, d->place, &d->runner) : 0;
+	held = d->place->state == JOB_RUNNING ? spool_runner(t->spool, d->place, &d->runner) : 0;
 	d->held = held == 1;
 	d->log = spool_log(t->spool, d->place);
 	return d->log && held >= 0 ? 0 : -1;
@@ -373,8 +371,7 @@ static void show_details(const struct stat_tool *t, const struct details *d)
 	if (place->state == JOB_DELAYED)
 		printf("due: %s\n", due);
 	printf("size: %lld\nsender: %u\n", (long long)d->st.st_size, (unsigned)d->st.st_uid);
-	printf("file: %s/%s/%s/%s\n", spool_path(t->spool), place->queue, dirs[place->state],
-	    file);
+	printf("file: %s/%s/%s/%s\n", spool_path(t->spool), place->queue, dirs[place->state], file);
 	free(file);
 	if (d->meta.name) {
 		file = cli_visible(d->meta.name);

@@ -96,7 +96,7 @@ static void put_due(int64_t due_ms)
 static const char *outcome_word(enum work_outcome outcome)
 {
 	static const char *const words[] = {
-		"finished", "retry", "buried", "returned", "strange", "held", "note"};
+	    "finished", "retry", "buried", "returned", "strange", "held", "note"};
 
 	return words[outcome];
 }
@@ -127,8 +127,8 @@ static void report(void *arg, const struct work_event *e)
 		put_value("reason", e->reason);
 	put_status(e->status);
 	if (e->seconds >= 0)
-		fprintf(stderr, " %s=%.3f", e->outcome == WORK_HELD ? "wait" : "seconds",
-		    e->seconds);
+		fprintf(
+		    stderr, " %s=%.3f", e->outcome == WORK_HELD ? "wait" : "seconds", e->seconds);
 	put_due(e->due_ms);
 	fputc('\n', stderr);
 	fflush(stderr);
@@ -217,13 +217,11 @@ static void take_option(struct working *w, int option)
 static void parse(struct working *w, int argc, char *const *argv)
 {
 	static const struct option options[] = {{"jobs", required_argument, NULL, 'j'},
-		{"drain", optional_argument, NULL, OPT_DRAIN}, {"once", no_argument, NULL, '1'},
-		{"attempts", required_argument, NULL, 'A'},
-		{"backoff", required_argument, NULL, 'b'},
-		{"timeout", required_argument, NULL, 't'},
-		{"grace", required_argument, NULL, 'g'},
-		{"bury-on", required_argument, NULL, 'B'},
-		{"scan", required_argument, NULL, OPT_SCAN}, CLI_LONG};
+	    {"drain", optional_argument, NULL, OPT_DRAIN}, {"once", no_argument, NULL, '1'},
+	    {"attempts", required_argument, NULL, 'A'}, {"backoff", required_argument, NULL, 'b'},
+	    {"timeout", required_argument, NULL, 't'}, {"grace", required_argument, NULL, 'g'},
+	    {"bury-on", required_argument, NULL, 'B'}, {"scan", required_argument, NULL, OPT_SCAN},
+	    CLI_LONG};
 	int option;
 
 	while ((option = getopt_long(argc, argv, "+j:1A:b:t:g:B:" CLI_SHORT, options, NULL)) != -1)
@@ -257,11 +255,9 @@ static int complain(const struct spool *spool)
 
 int main(int argc, char **argv)
 {
-	struct working w = {.options = {.jobs = 1,
-				.grace_ms = 10000,
-				.scan_ms = 60000,
-				.report = report,
-				.arg = &w}};
+	struct working w = {
+	    .options = {
+	        .jobs = 1, .grace_ms = 10000, .scan_ms = 60000, .report = report, .arg = &w}};
 	struct spool *spool;
 	int status = EX_OK;
 

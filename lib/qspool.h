@@ -108,9 +108,9 @@ struct job_place {
 /* Anything but 0 ends the walk and is its result. */
 typedef int job_visit(void *arg, const struct job_place *place);
 
-/* Visits each name in STATE of QUEUE, in no order. 0, -1, or the visit's result. */
+/* Visits each file in STATE of the queue NAME, in no order. 0, -1, or the visit's result. */
 int spool_each(
-    struct spool *spool, const char *queue, enum job_state state, job_visit *visit, void *arg);
+    struct spool *spool, const char *name, enum job_state state, job_visit *visit, void *arg);
 
 /* A list of places that owns its memory; all zero is empty. */
 struct places {
@@ -150,7 +150,7 @@ struct queue_count {
 	int64_t oldest_ms; /* sending of the oldest ready job, or JOB_DUE_NONE */
 	int64_t next_ms;   /* earliest DUE, or JOB_DUE_NONE */
 };
-int spool_count(struct spool *spool, const char *queue, struct queue_count *count);
+int spool_count(struct spool *spool, const char *name, struct queue_count *count);
 
 struct job_runner {
 	pid_t worker;  /* qwork's process id, 0 if unknown */
@@ -163,7 +163,8 @@ int spool_runner(struct spool *spool, const struct job_place *place, struct job_
 
 /* Each: 1 done and durable, 0 the job moved meanwhile (find it again), -1 with
  * errno; EBUSY: somebody holds its lock; EINVAL: not from this state. */
-QSPOOL_NODISCARD int spool_bury(struct spool *spool, const struct job_place *place, const char *reason);
+QSPOOL_NODISCARD int spool_bury(
+    struct spool *spool, const struct job_place *place, const char *reason);
 /* A fresh budget of attempts; the history stays. The payload, which may have been
  * edited, is made durable first. */
 QSPOOL_NODISCARD int spool_kick(struct spool *spool, const struct job_place *place);
@@ -180,7 +181,7 @@ enum work_drain { DRAIN_NO, DRAIN_READY, DRAIN_ALL };
 
 enum work_outcome {
 	WORK_FINISHED,
-	WORK_RETRY,    /* to delay/ */
+	WORK_RETRY, /* to delay/ */
 	WORK_BURIED,
 	WORK_RETURNED, /* handed back, the attempt not spent */
 	WORK_STRANGE,  /* a name that cannot be a job was seen */
@@ -192,26 +193,26 @@ enum work_outcome {
 struct work_event {
 	enum work_outcome outcome;
 	const char *queue;
-	const char *id;      /* NULL if it is not about a job */
-	const char *name;    /* of a strange file, unencoded, or NULL */
-	const char *cause;   /* "failed", "timed out", "worker lost", ... or NULL */
-	const char *reason;  /* more words, or NULL */
+	const char *id;     /* NULL if it is not about a job */
+	const char *name;   /* of a strange file, unencoded, or NULL */
+	const char *cause;  /* "failed", "timed out", "worker lost", ... or NULL */
+	const char *reason; /* more words, or NULL */
 	unsigned attempt, attempts;
-	int status;          /* as of wait(2); -1 if nothing ran */
-	double seconds;      /* -1 if nothing ran */
-	int64_t due_ms;      /* of a retry; JOB_DUE_NONE otherwise */
+	int status;     /* as of wait(2); -1 if nothing ran */
+	double seconds; /* -1 if nothing ran */
+	int64_t due_ms; /* of a retry; JOB_DUE_NONE otherwise */
 };
 
 struct work_options {
 	const char *queue;
-	unsigned jobs;            /* at most so many handlers at once, >= 1 */
+	unsigned jobs; /* at most so many handlers at once, >= 1 */
 	enum work_drain drain;
 	bool once;
 	const struct meta *defaults; /* from the command line: attempts, backoff, timeout */
-	bool bury_on[256];        /* exit statuses that bury at once */
+	bool bury_on[256];           /* exit statuses that bury at once */
 	int64_t grace_ms;
-	int64_t scan_ms;          /* between scans that do not trust events */
-	char *const *command;     /* NULL: the queue's `handler` */
+	int64_t scan_ms;      /* between scans that do not trust events */
+	char *const *command; /* NULL: the queue's `handler` */
 	void (*report)(void *arg, const struct work_event *event);
 	void *arg;
 };

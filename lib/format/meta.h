@@ -44,13 +44,13 @@ void strings_release(struct strings *list);
 
 struct meta {
 	bool has_attempts, has_backoff, has_timeout, has_expires;
-	unsigned attempts;      /* 1..JOB_ATTEMPTS_MAX */
+	unsigned attempts; /* 1..JOB_ATTEMPTS_MAX */
 	struct backoff backoff;
-	int64_t timeout_ms;     /* > 0 */
-	int64_t expires_ms;     /* ms since the epoch */
-	char *name;             /* NULL if none */
+	int64_t timeout_ms; /* > 0 */
+	int64_t expires_ms; /* ms since the epoch */
+	char *name;         /* NULL if none */
 	struct strings args, env, headers;
-	bool trusted;           /* for who reads it from a file: nobody else can have written it */
+	bool trusted; /* for who reads it from a file: nobody else can have written it */
 };
 
 void meta_init(struct meta *meta);

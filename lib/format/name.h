@@ -27,24 +27,24 @@
 #include <stdint.h>
 
 enum {
-	JOB_ID_LEN = 20,       /* 13 characters of time, 7 of chance */
+	JOB_ID_LEN = 20, /* 13 characters of time, 7 of chance */
 	JOB_ID_TIME_LEN = 13,
 	JOB_PRIORITY_MAX = 99,
 	JOB_PRIORITY_DEFAULT = 50,
 	JOB_ATTEMPTS_MAX = 999999,
-	JOB_NAME_SIZE = 128,   /* room for the longest name of ours and its NUL */
+	JOB_NAME_SIZE = 128, /* room for the longest name of ours and its NUL */
 };
 
 #define JOB_DUE_NONE INT64_MIN
 
 struct job_name {
-	int64_t due_ms;         /* ms since the epoch, or JOB_DUE_NONE */
-	unsigned priority;      /* 0..JOB_PRIORITY_MAX */
+	int64_t due_ms;    /* ms since the epoch, or JOB_DUE_NONE */
+	unsigned priority; /* 0..JOB_PRIORITY_MAX */
 	char id[JOB_ID_LEN + 1];
-	unsigned attempts;      /* N */
-	bool log;               /* mark l */
-	bool meta;              /* mark m */
-	bool unsynced;          /* mark s: length and crc are set */
+	unsigned attempts; /* N */
+	bool log;          /* mark l */
+	bool meta;         /* mark m */
+	bool unsynced;     /* mark s: length and crc are set */
 	uint64_t length;
 	uint32_t crc;
 };

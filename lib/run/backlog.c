@@ -56,8 +56,8 @@ void backlog_clear(struct backlog *backlog)
 	backlog->pending = 0;
 }
 
-static void count_pending(struct backlog *backlog, const struct window *window,
-    const struct waiting *entry, bool in)
+static void count_pending(
+    struct backlog *backlog, const struct window *window, const struct waiting *entry, bool in)
 {
 	if (window != &backlog->later || entry->state != JOB_READY)
 		return;
@@ -131,10 +131,10 @@ struct waiting *backlog_take(struct backlog *backlog)
 	return entry;
 }
 
-void backlog_postpone(struct backlog *backlog, struct waiting *entry, int64_t at_ms)
+void backlog_postpone(struct backlog *backlog, struct waiting *waiting, int64_t at_ms)
 {
-	entry->at_ms = at_ms;
-	put_in(backlog, &backlog->later, entry);
+	waiting->at_ms = at_ms;
+	put_in(backlog, &backlog->later, waiting);
 }
 
 int64_t backlog_next_ms(struct backlog *backlog)

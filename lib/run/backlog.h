@@ -18,12 +18,12 @@ enum { BACKLOG_MAX = 65536 };
 
 struct waiting {
 	RB_ENTRY(waiting) link;
-	int64_t at_ms;            /* real time from which it may run; 0: any */
-	enum job_state state;     /* JOB_READY or JOB_DELAYED */
-	bool renamed_in;          /* foreign, and known to have come whole */
-	unsigned char tries;      /* how often it was met locked */
+	int64_t at_ms;        /* real time from which it may run; 0: any */
+	enum job_state state; /* JOB_READY or JOB_DELAYED */
+	bool renamed_in;      /* foreign, and known to have come whole */
+	unsigned char tries;  /* how often it was met locked */
 	unsigned char priority;
-	char id[JOB_ID_LEN + 1];  /* of a foreign name: made from its ctime */
+	char id[JOB_ID_LEN + 1]; /* of a foreign name: made from its ctime */
 	char file[];
 };
 
@@ -44,8 +44,8 @@ void backlog_init(struct backlog *backlog);
 void backlog_clear(struct backlog *backlog);
 
 /* Remembers a name, in the window that AT_MS and NOW_MS say. 0, or -1 with ENOMEM. */
-int backlog_add(struct backlog *backlog, const struct waiting *model, const char *file,
-    int64_t now_ms);
+int backlog_add(
+    struct backlog *backlog, const struct waiting *model, const char *file, int64_t now_ms);
 /* Moves what has become due by NOW_MS to the ready ones. */
 void backlog_promote(struct backlog *backlog, int64_t now_ms);
 /* Takes out the first that may run; NULL if none. The caller frees it, or gives it

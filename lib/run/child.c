@@ -14,7 +14,7 @@
 struct launch {
 	const struct child_start *start;
 	char **argv, **envp;
-	const char *path; /* of a handler that is executed by descriptor */
+	char path[32]; /* of a handler that is executed by descriptor, or "" */
 	int errors;
 	pid_t parent;
 	volatile int error;
@@ -35,7 +35,7 @@ static _Noreturn void launch_child(struct launch *launch)
 	sigprocmask(SIG_SETMASK, start->signals, NULL);
 	if (start->handler->fd >= 0)
 		fcntl(start->handler->fd, F_SETFD, 0); /* a script's interpreter opens it */
-	if (launch->path)
+	if (launch->path[0])
 		execve(launch->path, launch->argv, launch->envp);
 	else
 		execvpe(launch->argv[0], launch->argv, launch->envp);
@@ -50,7 +50,7 @@ static __attribute__((noinline)) pid_t launch_vfork(struct launch *launch)
 	pid_t pid = vfork();
 
 	if (pid == 0)
-		launch_child(launch);
+		launch_child(launch); /* NOLINT(clang-analyzer-unix.Vfork): only system calls */
 	return pid;
 }
 
@@ -77,15 +77,11 @@ static int start_with_pipe(
 static int start_prepared(
     struct child *child, const struct child_start *start, struct launch *launch, bool *exec)
 {
-	char by_descriptor[32];
 	int pipe_end[2] = {-1, -1};
 	int result = -1;
 
-	if (start->handler->fd >= 0) {
-		snprintf(
-		    by_descriptor, sizeof by_descriptor, "/proc/self/fd/%d", start->handler->fd);
-		launch->path = by_descriptor;
-	}
+	if (start->handler->fd >= 0)
+		snprintf(launch->path, sizeof launch->path, "/proc/self/fd/%d", start->handler->fd);
 	if (pipe2(pipe_end, O_CLOEXEC) == 0 && fcntl(pipe_end[0], F_SETFL, O_NONBLOCK) == 0)
 		result = start_with_pipe(child, launch, pipe_end, exec);
 	if (result != 0)

@@ -11,18 +11,18 @@
 #include "spool/log.h"
 
 struct child {
-	pid_t pid;   /* also its process group and session; 0 if none */
-	int errors;  /* our end of its stderr; -1 once closed */
+	pid_t pid;  /* also its process group and session; 0 if none */
+	int errors; /* our end of its stderr; -1 once closed */
 	char tail[LOG_TAIL_MAX];
 	size_t tail_len;
 };
 
 struct child_start {
 	const struct handler *handler;
-	const struct job *job;       /* its descriptor becomes standard input */
-	const struct meta *meta;     /* the job's own */
-	unsigned attempts;           /* budget, for QJOB_ATTEMPTS */
-	const sigset_t *signals;     /* the mask that the handler starts with */
+	const struct job *job;   /* its descriptor becomes standard input */
+	const struct meta *meta; /* the job's own */
+	unsigned attempts;       /* budget, for QJOB_ATTEMPTS */
+	const sigset_t *signals; /* the mask that the handler starts with */
 };
 
 /* Starts the handler in a session of its own, with its stderr on a pipe to us. It

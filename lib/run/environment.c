@@ -75,15 +75,15 @@ static int add_facts(struct strings *env, const struct child_start *start)
 	when_rfc3339((int64_t)(job_id_sent_ns(job->name.id) / 1000000), sent);
 	if (add_text(env, "QSPOOL=%s", spool) != 0 ||
 	    add_text(env, "QJOB_ID=%s", job->name.id) != 0 ||
-	    add_text(env, "QJOB_NAME=%s",
-		start->meta->name ? start->meta->name : job->name.id) != 0 ||
+	    add_text(env, "QJOB_NAME=%s", start->meta->name ? start->meta->name : job->name.id) !=
+	        0 ||
 	    add_text(env, "QJOB_QUEUE=%s", queue->name) != 0 ||
 	    add_text(env, "QJOB_ATTEMPT=%u", job->name.attempts) != 0 ||
 	    add_text(env, "QJOB_ATTEMPTS=%u", start->attempts) != 0 ||
 	    add_text(env, "QJOB_PRIORITY=%u", job->name.priority) != 0 ||
 	    add_text(env, "QJOB_SENT=%s", sent) != 0 ||
 	    add_text(env, "QJOB_FILE=%s/%s/%s/%s", spool, queue->name, queue_dir_name[DIR_CUR],
-		job->file) != 0 ||
+	        job->file) != 0 ||
 	    add_text(env, "QJOB_SENDER=%u", (unsigned)job->st.st_uid) != 0)
 		return -1;
 	if (!start->meta->has_expires)

@@ -9,9 +9,9 @@
 #include "spool/spool.h"
 
 struct handler {
-	char *path;       /* of the queue's `handler`, absolute; NULL if a command was given */
+	char *path;           /* of the queue's `handler`, absolute; NULL if a command was given */
 	char *const *command; /* the command given, or NULL */
-	int fd;           /* what is executed by descriptor; -1: by path */
+	int fd;               /* what is executed by descriptor; -1: by path */
 };
 
 /* Finds the handler anew (it may have been replaced since). 0, or -1: ENOENT if

@@ -99,8 +99,7 @@ static void end_overdue(struct worker *w, const char *file)
 	timeout = job_meta(&w->queue, &name, &meta, &why) < 0 ? 0 : settle_timeout(w, &meta);
 	meta_release(&meta);
 	if (timeout == 0 ||
-	    clock_real_ms() <
-		(int64_t)st.st_ctim.tv_sec * 1000 + timeout + WORK_KILL_AFTER_MS)
+	    clock_real_ms() < (int64_t)st.st_ctim.tv_sec * 1000 + timeout + WORK_KILL_AFTER_MS)
 		return;
 	proc_holder(&st, &holder);
 	if (holder.locker > 0 && !proc_alive(holder.locker))

@@ -61,12 +61,12 @@ void worker_report(const struct worker *w, const struct work_event *event)
 void worker_note(const struct worker *w, const char *cause, int error)
 {
 	struct work_event event = {.outcome = WORK_NOTE,
-		.cause = cause,
-		.reason = error ? strerror(error) : NULL,
-		.name = error && *w->queue.spool->place ? w->queue.spool->place : NULL,
-		.status = -1,
-		.seconds = -1,
-		.due_ms = JOB_DUE_NONE};
+	    .cause = cause,
+	    .reason = error ? strerror(error) : NULL,
+	    .name = error && *w->queue.spool->place ? w->queue.spool->place : NULL,
+	    .status = -1,
+	    .seconds = -1,
+	    .due_ms = JOB_DUE_NONE};
 
 	worker_report(w, &event);
 }
@@ -75,12 +75,12 @@ struct work_event settle_event(
     const struct worker *w, const struct job *job, enum work_outcome outcome)
 {
 	return (struct work_event){.outcome = outcome,
-		.queue = w->queue.name,
-		.id = job->ours || job->name.id[0] ? job->name.id : NULL,
-		.attempt = job->name.attempts,
-		.status = -1,
-		.seconds = -1,
-		.due_ms = JOB_DUE_NONE};
+	    .queue = w->queue.name,
+	    .id = job->ours || job->name.id[0] ? job->name.id : NULL,
+	    .attempt = job->name.attempts,
+	    .status = -1,
+	    .seconds = -1,
+	    .due_ms = JOB_DUE_NONE};
 }
 
 static int64_t retry_due(const struct backoff *backoff, unsigned attempt)
@@ -183,12 +183,12 @@ static void settle(struct worker *w, struct running *r, int status, const struct
 	report_end(w, r, &v, seconds);
 	if (v.to == T_RETRY || v.to == T_GIVEUP) {
 		attempt = (struct attempt){.of = r->attempts,
-			.cause = v.cause,
-			.status = status,
-			.seconds = seconds,
-			.used = used,
-			.tail = r->child.tail,
-			.tail_len = r->child.tail_len};
+		    .cause = v.cause,
+		    .status = status,
+		    .seconds = seconds,
+		    .used = used,
+		    .tail = r->child.tail,
+		    .tail_len = r->child.tail_len};
 		log_failure(w, &r->job, &attempt);
 	}
 	move_on(w, r);

@@ -33,10 +33,10 @@ static struct running *free_slot(struct worker *w)
 static void hold_queue(struct worker *w, int error)
 {
 	struct work_event event = {.outcome = WORK_HELD,
-		.cause = "the handler cannot be run",
-		.reason = strerror(error),
-		.status = -1,
-		.due_ms = JOB_DUE_NONE};
+	    .cause = "the handler cannot be run",
+	    .reason = strerror(error),
+	    .status = -1,
+	    .due_ms = JOB_DUE_NONE};
 
 	w->hold_error = error;
 	w->hold_wait = w->hold_wait == 0 ? HOLD_FIRST_MS : 2 * w->hold_wait;
@@ -86,10 +86,8 @@ static void start_failed(struct worker *w, struct running *r, bool exec)
 
 static void run(struct worker *w, struct running *r)
 {
-	struct child_start start = {.handler = &w->handler,
-		.job = &r->job,
-		.meta = &r->meta,
-		.signals = &w->old_signals};
+	struct child_start start = {
+	    .handler = &w->handler, .job = &r->job, .meta = &r->meta, .signals = &w->old_signals};
 	int64_t timeout = settle_timeout(w, &r->meta);
 	bool exec = false;
 

@@ -11,11 +11,11 @@ enum { STRANGE_MAX = 1024 };
 void take_strange(struct worker *w, const char *name, const char *reason)
 {
 	struct work_event event = {.outcome = WORK_STRANGE,
-		.name = name,
-		.reason = reason,
-		.status = -1,
-		.seconds = -1,
-		.due_ms = JOB_DUE_NONE};
+	    .name = name,
+	    .reason = reason,
+	    .status = -1,
+	    .seconds = -1,
+	    .due_ms = JOB_DUE_NONE};
 
 	for (size_t i = 0; i < w->strange.count; i++)
 		if (strcmp(w->strange.item[i], name) == 0)
@@ -34,18 +34,17 @@ static void add(struct worker *w, const struct waiting *model, const char *name)
 /* A foreign file takes its place by the time it came, priority 50. */
 static void add_foreign(struct worker *w, const char *name, bool renamed_in)
 {
-	struct waiting model = {.state = JOB_READY,
-		.priority = JOB_PRIORITY_DEFAULT,
-		.renamed_in = renamed_in};
+	struct waiting model = {
+	    .state = JOB_READY, .priority = JOB_PRIORITY_DEFAULT, .renamed_in = renamed_in};
 	struct stat st;
 
 	if (fstatat(w->queue.dir[DIR_NEW], name, &st, AT_SYMLINK_NOFOLLOW) != 0)
 		return;
 	if (!S_ISREG(st.st_mode)) {
 		take_strange(w, name,
-		    strange_reason(S_ISLNK(st.st_mode) ? ELOOP :
-				    S_ISDIR(st.st_mode) ? EISDIR :
-							  ENXIO));
+		    strange_reason(S_ISLNK(st.st_mode) ? ELOOP
+		            : S_ISDIR(st.st_mode)      ? EISDIR
+		                                       : ENXIO));
 		return;
 	}
 	if (!renamed_in)
@@ -53,9 +52,9 @@ static void add_foreign(struct worker *w, const char *name, bool renamed_in)
 		    FOREIGN_AGE_MS + 1;
 	if (model.at_ms > clock_real_ms() + FOREIGN_AGE_MS + 1)
 		model.at_ms = 0; /* the clock was set back */
-	job_id_format((uint64_t)st.st_ctim.tv_sec * UINT64_C(1000000000) +
-		(uint64_t)st.st_ctim.tv_nsec,
-	    0, model.id);
+	job_id_format(
+	    (uint64_t)st.st_ctim.tv_sec * UINT64_C(1000000000) + (uint64_t)st.st_ctim.tv_nsec, 0,
+	    model.id);
 	add(w, &model, name);
 }
 
@@ -129,7 +128,8 @@ static void take_delayed(struct worker *w, const char *name)
 		return;
 	}
 	if (too_far(w, &parsed, clock_real_ms())) {
-		bring_nearer(w, name, &parsed); /* its new name comes as an event, or with the next scan */
+		bring_nearer(
+		    w, name, &parsed); /* its new name comes as an event, or with the next scan */
 		return;
 	}
 	model = model_of(&parsed, JOB_DELAYED);

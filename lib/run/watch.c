@@ -27,8 +27,7 @@ int watch_open(struct watch *watch, const struct queue *queue, bool leaving)
 	watch->new_ = add(watch, queue->dir[DIR_NEW], came);
 	watch->delay = add(watch, queue->dir[DIR_DELAY], came);
 	watch->cur = add(watch, queue->dir[DIR_CUR], IN_CLOSE_WRITE | IN_EXCL_UNLINK | left);
-	watch->queue =
-	    add(watch, queue->fd, IN_MOVED_TO | IN_MOVED_FROM | IN_CREATE | IN_DELETE);
+	watch->queue = add(watch, queue->fd, IN_MOVED_TO | IN_MOVED_FROM | IN_CREATE | IN_DELETE);
 	if (watch->new_ >= 0 && watch->delay >= 0 && watch->cur >= 0 && watch->queue >= 0)
 		return 0;
 	watch_close(watch);

@@ -10,7 +10,7 @@
 #include "spool/spool.h"
 
 struct watch {
-	int fd;             /* poll it for reading; -1 if there is none */
+	int fd;                      /* poll it for reading; -1 if there is none */
 	int new_, cur, delay, queue; /* watch descriptors */
 };
 

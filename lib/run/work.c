@@ -26,12 +26,12 @@ static void settings_wrong(void *arg, unsigned line, const char *why)
 {
 	struct worker *w = arg;
 	struct work_event event = {.outcome = WORK_NOTE,
-		.cause = "a line of settings is ignored",
-		.reason = why,
-		.attempt = line,
-		.status = -1,
-		.seconds = -1,
-		.due_ms = JOB_DUE_NONE};
+	    .cause = "a line of settings is ignored",
+	    .reason = why,
+	    .attempt = line,
+	    .status = -1,
+	    .seconds = -1,
+	    .due_ms = JOB_DUE_NONE};
 
 	worker_report(w, &event);
 }
@@ -42,8 +42,8 @@ static void load_settings(struct worker *w)
 	if (settings_load(&w->queue, &w->settings, settings_wrong, w) != 0)
 		worker_note(w,
 		    errno == EPERM ? "settings are refused: they must belong to root or to "
-				     "qwork's user, and nobody else may write them" :
-				     "settings cannot be read",
+		                     "qwork's user, and nobody else may write them"
+		                   : "settings cannot be read",
 		    errno);
 }
 
@@ -119,12 +119,12 @@ static void listen_to_queue(struct worker *w)
 static int worker_open(struct worker *w, struct spool *spool, const struct work_options *options)
 {
 	*w = (struct worker){.options = options,
-		.queue = QUEUE_CLOSED,
-		.handler = {.fd = -1},
-		.watch = {.fd = -1},
-		.signals = -1,
-		.timer = -1,
-		.grace_at = NEVER};
+	    .queue = QUEUE_CLOSED,
+	    .handler = {.fd = -1},
+	    .watch = {.fd = -1},
+	    .signals = -1,
+	    .timer = -1,
+	    .grace_at = NEVER};
 	meta_init(&w->settings);
 	backlog_init(&w->backlog);
 	if (queue_open(&w->queue, spool, options->queue, true) != 0)
@@ -225,9 +225,9 @@ static int wait_for_events(struct worker *w)
 	if (!set)
 		return -1;
 	/* With all slots taken no DUE matters. */
-	set_timer(w, w->busy < w->options->jobs && start_allowed(w) ?
-		backlog_next_ms(&w->backlog) :
-		JOB_DUE_NONE);
+	set_timer(w,
+	    w->busy < w->options->jobs && start_allowed(w) ? backlog_next_ms(&w->backlog)
+	                                                   : JOB_DUE_NONE);
 	set[0] = (struct pollfd){.fd = w->signals, .events = POLLIN};
 	set[1] = (struct pollfd){.fd = w->timer, .events = POLLIN};
 	set[2] = (struct pollfd){.fd = w->watch.fd, .events = POLLIN};

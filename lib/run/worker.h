@@ -23,13 +23,13 @@ struct running {
 	struct job job;
 	struct meta meta;
 	struct child child;
-	bool active;        /* the slot is taken */
+	bool active; /* the slot is taken */
 	bool timed_out;
-	bool stopped;       /* told to end because qwork ends */
-	unsigned attempts;  /* budget */
+	bool stopped;      /* told to end because qwork ends */
+	unsigned attempts; /* budget */
 	struct backoff backoff;
 	int64_t started;
-	int64_t end_at;     /* when to signal its group next, or NEVER */
+	int64_t end_at; /* when to signal its group next, or NEVER */
 	int end_signal;
 	/* Once the handler has ended and the job could not be moved on (full disk): */
 	bool settling;
@@ -63,14 +63,14 @@ struct worker {
 	int signals, timer;     /* signalfd, timerfd for the next DUE */
 	int64_t timer_ms;       /* what it is set to */
 	sigset_t old_signals;
-	bool scan_now;          /* events were lost, or a window ran empty */
+	bool scan_now; /* events were lost, or a window ran empty */
 	int64_t scan_at, sweep_at;
 	bool paused, dead;
-	unsigned stop;          /* how often we were told to end */
+	unsigned stop; /* how often we were told to end */
 	int64_t grace_at;
-	int64_t hold_until;     /* no start before this: the handler cannot be run */
+	int64_t hold_until; /* no start before this: the handler cannot be run */
 	int64_t hold_wait;
-	int hold_error;         /* errno of it, 0 when starts succeed */
+	int hold_error; /* errno of it, 0 when starts succeed */
 };
 
 /* take.c */

@@ -76,8 +76,8 @@ static enum claim inspect(const struct job *job, struct meta *meta, const char *
 	if (has < 0 && errno != EBADMSG)
 		return CLAIM_ERROR;
 	if (has < 0) {
-		*why = strcmp(*why, "missing") == 0 ? "its options are missing" :
-						      "its options are damaged";
+		*why = strcmp(*why, "missing") == 0 ? "its options are missing"
+		                                    : "its options are damaged";
 		return CLAIM_UNFIT;
 	}
 	if (job->name.unsynced)

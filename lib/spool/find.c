@@ -71,9 +71,9 @@ static int build_index(struct index *index, struct job_word *words, size_t count
 static void match(struct job_word *word, const struct job_place *place)
 {
 	bool again = word->matches > 0 && place->ours == word->place.ours &&
-	    (place->ours ? strcmp(place->name.id, word->place.name.id) == 0 :
-			   strcmp(place->file, word->place.file) == 0 &&
-				   strcmp(place->queue, word->place.queue) == 0);
+	    (place->ours ? strcmp(place->name.id, word->place.name.id) == 0
+	                 : strcmp(place->file, word->place.file) == 0 &&
+	                strcmp(place->queue, word->place.queue) == 0);
 
 	if (!again)
 		word->matches++;

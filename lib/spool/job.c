@@ -17,19 +17,19 @@ static const struct {
 	unsigned from;     /* set of states */
 	enum queue_dir to; /* GONE: the name is unlinked */
 	enum effect n;
-	bool due;          /* the new name starts with DUE */
-	bool durable;      /* both directories are synced before it is reported */
+	bool due;     /* the new name starts with DUE */
+	bool durable; /* both directories are synced before it is reported */
 } table[TRANSITIONS] = {
-	[T_CLAIM] = {"claim", BIT(DIR_NEW) | BIT(DIR_DELAY), DIR_CUR, N_PLUS_ONE, false, false},
-	[T_RETRY] = {"retry", BIT(DIR_CUR), DIR_DELAY, N_SAME, true, false},
-	[T_GIVEUP] = {"give up", BIT(DIR_CUR), DIR_BURIED, N_SAME, false, true},
-	[T_REDATE] = {"redate", BIT(DIR_DELAY), DIR_DELAY, N_SAME, true, false},
-	[T_RETURN] = {"return", BIT(DIR_CUR), DIR_NEW, N_MINUS_ONE, false, false},
-	[T_BURY] = {"bury", BIT(DIR_NEW) | BIT(DIR_DELAY), DIR_BURIED, N_SAME, false, true},
-	[T_KICK] = {"kick", BIT(DIR_BURIED) | BIT(DIR_DELAY), DIR_NEW, N_ZERO, false, true},
-	[T_FINISH] = {"finish", BIT(DIR_CUR), GONE, N_SAME, false, false},
-	[T_DELETE] = {"delete", BIT(DIR_NEW) | BIT(DIR_DELAY) | BIT(DIR_BURIED), GONE, N_SAME,
-	    false, true},
+    [T_CLAIM] = {"claim", BIT(DIR_NEW) | BIT(DIR_DELAY), DIR_CUR, N_PLUS_ONE, false, false},
+    [T_RETRY] = {"retry", BIT(DIR_CUR), DIR_DELAY, N_SAME, true, false},
+    [T_GIVEUP] = {"give up", BIT(DIR_CUR), DIR_BURIED, N_SAME, false, true},
+    [T_REDATE] = {"redate", BIT(DIR_DELAY), DIR_DELAY, N_SAME, true, false},
+    [T_RETURN] = {"return", BIT(DIR_CUR), DIR_NEW, N_MINUS_ONE, false, false},
+    [T_BURY] = {"bury", BIT(DIR_NEW) | BIT(DIR_DELAY), DIR_BURIED, N_SAME, false, true},
+    [T_KICK] = {"kick", BIT(DIR_BURIED) | BIT(DIR_DELAY), DIR_NEW, N_ZERO, false, true},
+    [T_FINISH] = {"finish", BIT(DIR_CUR), GONE, N_SAME, false, false},
+    [T_DELETE] = {"delete", BIT(DIR_NEW) | BIT(DIR_DELAY) | BIT(DIR_BURIED), GONE, N_SAME, false,
+        true},
 };
 
 const char *transition_name(enum transition transition)
@@ -52,9 +52,9 @@ static enum hold open_failed(void)
 	switch (errno) {
 	case ENOENT:
 		return HOLD_GONE;
-	case ELOOP:  /* a symbolic link */
+	case ELOOP: /* a symbolic link */
 	case EISDIR:
-	case ENXIO:  /* a socket, or a device without a driver */
+	case ENXIO: /* a socket, or a device without a driver */
 	case ENODEV:
 		return HOLD_STRANGE;
 	default:
@@ -75,8 +75,8 @@ static enum hold lock(struct job *job)
 	return check_name(job);
 }
 
-enum hold job_hold(struct job *job, const struct queue *queue, enum job_state state,
-    const char *file, int access)
+enum hold job_hold(
+    struct job *job, const struct queue *queue, enum job_state state, const char *file, int access)
 {
 	enum hold held;
 
@@ -130,8 +130,7 @@ static int finish_rename(struct job *job, enum queue_dir to, const char *file)
 {
 	struct stat st;
 
-	if (errno == EEXIST &&
-	    fstatat(job->queue->dir[to], file, &st, AT_SYMLINK_NOFOLLOW) == 0 &&
+	if (errno == EEXIST && fstatat(job->queue->dir[to], file, &st, AT_SYMLINK_NOFOLLOW) == 0 &&
 	    st.st_ino == job->st.st_ino && st.st_dev == job->st.st_dev)
 		return sys_unlink(job->queue->dir[job->state], job->file);
 	return -1;
@@ -165,8 +164,9 @@ static int sync_dirs(const struct queue *queue, enum queue_dir from, enum queue_
 static int remove_name(struct job *job)
 {
 	if (sys_unlink(job->queue->dir[job->state], job->file) != 0)
-		return errno == ENOENT ? 0 :
-					 queue_fail(job->queue, (enum queue_dir)job->state, job->file);
+		return errno == ENOENT
+		    ? 0
+		    : queue_fail(job->queue, (enum queue_dir)job->state, job->file);
 	return 1;
 }
 

@@ -18,8 +18,8 @@ struct job {
 	char file[FILE_NAME_SIZE]; /* its name in that directory */
 	bool ours;                 /* file parses, and `name` is what it says */
 	struct job_name name;
-	int fd;                    /* open and locked; -1 if not held */
-	struct stat st;            /* from when it was held */
+	int fd;         /* open and locked; -1 if not held */
+	struct stat st; /* from when it was held */
 };
 
 enum hold {
@@ -33,8 +33,8 @@ enum hold {
  * the name still leads to it. Only on HOLD_DONE is anything left open. The queue
  * must outlive the job. A read-only descriptor is for probing: closing it wakes
  * nobody who waits for IN_CLOSE_WRITE. */
-NODISCARD enum hold job_hold(struct job *job, const struct queue *queue, enum job_state state,
-    const char *file, int access);
+NODISCARD enum hold job_hold(
+    struct job *job, const struct queue *queue, enum job_state state, const char *file, int access);
 /* Unlocks by hand, so that a process left behind by the handler keeps nothing, and
  * closes. errno survives. Allowed on a job that is not held. */
 void job_release(struct job *job);

@@ -103,7 +103,7 @@ static int append(struct job *job, const char *text, size_t len, bool sync)
 }
 
 /* Closes OUT, whose memory is *TEXT, and appends that. */
-static int finish(struct job *job, FILE *out, char **text, size_t *len, bool sync)
+static int finish(struct job *job, FILE *out, char **text, const size_t *len, bool sync)
 {
 	int result = -1;
 
@@ -122,8 +122,8 @@ int log_attempt(struct job *job, const struct attempt *attempt)
 	if (!out)
 		return -1;
 	gethostname(host, sizeof host - 1);
-	fprintf(out, " attempt=%u of=%u cause=\"%s\"", job->name.attempts, attempt->of,
-	    attempt->cause);
+	fprintf(
+	    out, " attempt=%u of=%u cause=\"%s\"", job->name.attempts, attempt->of, attempt->cause);
 	put_status(out, attempt->status);
 	put_usage(out, attempt);
 	fputs(" host=", out);

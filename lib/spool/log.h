@@ -17,9 +17,9 @@ enum {
 };
 
 struct attempt {
-	unsigned of;               /* budget of attempts */
-	const char *cause;         /* "failed", "timed out", "worker lost", ... */
-	int status;                /* as of wait(2), -1 if unknown */
+	unsigned of;       /* budget of attempts */
+	const char *cause; /* "failed", "timed out", "worker lost", ... */
+	int status;        /* as of wait(2), -1 if unknown */
 	double seconds;
 	const struct rusage *used; /* NULL if unknown */
 	const char *tail;          /* raw end of stderr */

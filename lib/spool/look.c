@@ -106,9 +106,9 @@ static int count_one(void *arg, const struct job_place *place)
 	const struct counting *counting = arg;
 	struct queue_count *count = counting->count;
 	size_t *const counters[] = {[JOB_READY] = &count->ready,
-		[JOB_RUNNING] = &count->running,
-		[JOB_DELAYED] = &count->delayed,
-		[JOB_BURIED] = &count->buried};
+	    [JOB_RUNNING] = &count->running,
+	    [JOB_DELAYED] = &count->delayed,
+	    [JOB_BURIED] = &count->buried};
 
 	if (is_strange(counting->queue, place)) {
 		count->strange++;

@@ -76,7 +76,7 @@ static int kick(struct job *job, const char *reason)
 	return job_move(job, T_KICK, JOB_DUE_NONE);
 }
 
-static int delete(struct job *job, const char *reason)
+static int delete (struct job *job, const char *reason)
 {
 	int settled = settle_lost(job);
 

@@ -87,6 +87,11 @@ int meta_write(const struct queue *queue, const char *id, const struct meta *met
 
 	if (!text)
 		return -1;
+	if (len > META_SIZE_MAX) { /* nobody would read it */
+		free(text);
+		errno = E2BIG;
+		return queue_fail(queue, DIR_META, id);
+	}
 	fd = sys_create(queue->dir[DIR_META], id, queue->spool->file_mode & 0644);
 	if (fd >= 0)
 		result = write_and_close(fd, text, len, sync);

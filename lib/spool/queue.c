@@ -11,7 +11,7 @@
 #include <unistd.h>
 
 const char *const queue_dir_name[QUEUE_DIRS] = {
-	"tmp", "new", "cur", "delay", "buried", "meta", "log"};
+    "tmp", "new", "cur", "delay", "buried", "meta", "log"};
 
 int queue_fail(const struct queue *queue, enum queue_dir dir, const char *name)
 {

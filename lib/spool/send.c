@@ -53,8 +53,7 @@ void job_id_fresh(char id[static JOB_ID_LEN + 1])
 	job_id_format(next_sent_ns(), chance, id);
 }
 
-struct sender *send_open(
-    struct spool *spool, const char *queue, const struct send_options *options)
+struct sender *send_open(struct spool *spool, const char *queue, const struct send_options *options)
 {
 	struct sender *sender = calloc(1, sizeof *sender);
 
@@ -94,16 +93,16 @@ static int begin(struct sender *sender)
 	if (!job)
 		return -1;
 	*job = (struct sending){.name = {.due_ms = sender->options.due_ms,
-				    .priority = sender->options.priority,
-				    .meta = sender->options.meta != NULL,
-				    .unsynced = sender->options.no_sync}};
+	                            .priority = sender->options.priority,
+	                            .meta = sender->options.meta != NULL,
+	                            .unsynced = sender->options.no_sync}};
 	job_id_fresh(job->name.id);
 	job->fd = sys_create(queue->dir[DIR_TMP], job->name.id, queue->spool->file_mode);
 	if (job->fd < 0)
 		return queue_fail(queue, DIR_TMP, job->name.id);
 	sender->writing = true;
-	return flock(job->fd, LOCK_EX | LOCK_NB) == 0 ? 0 :
-							queue_fail(queue, DIR_TMP, job->name.id);
+	return flock(job->fd, LOCK_EX | LOCK_NB) == 0 ? 0
+	                                              : queue_fail(queue, DIR_TMP, job->name.id);
 }
 
 int send_write(struct sender *sender, const void *data, size_t len)

@@ -47,8 +47,7 @@ int queue_fail(const struct queue *queue, enum queue_dir dir, const char *name);
  * with all of its directories or not at all; one that lacks some (made by hand) is
  * completed. 0 / -1: ENOENT without CREATE, EINVAL for a wrong name, EXDEV if
  * its directories are not all on one mount. On failure nothing is left open. */
-NODISCARD int queue_open(
-    struct queue *queue, struct spool *spool, const char *name, bool create);
+NODISCARD int queue_open(struct queue *queue, struct spool *spool, const char *name, bool create);
 void queue_close(struct queue *queue);
 /* All closed: so that queue_close() is always allowed. */
 #define QUEUE_CLOSED ((struct queue){.fd = -1, .dir = {-1, -1, -1, -1, -1, -1, -1}})
@@ -56,7 +55,7 @@ void queue_close(struct queue *queue);
 /* Calls VISIT for each name in DIR but those with a leading dot, from a descriptor
  * of its own. 0, -1, or what VISIT returned to end it. */
 typedef int name_visit(void *arg, const char *name);
-int queue_each(const struct queue *queue, enum queue_dir dir, name_visit *visit, void *arg);
+int queue_each(const struct queue *queue, enum queue_dir which, name_visit *visit, void *arg);
 
 bool queue_paused(const struct queue *queue);
 

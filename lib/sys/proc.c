@@ -25,7 +25,7 @@ static pid_t locker_of(const struct stat *file)
 		int pid;
 
 		if (sscanf(line, "%*[^:]: FLOCK %*s %*s %d %x:%x:%llu", &pid, &major_, &minor_,
-			&inode) != 4)
+		        &inode) != 4)
 			continue;
 		if (inode == file->st_ino && major_ == major(file->st_dev) &&
 		    minor_ == minor(file->st_dev) && pid > 0)

@@ -102,7 +102,8 @@ static const char *why_not(const char *text, size_t len)
 	struct meta meta;
 	const char *why = NULL;
 
-	memcpy(copy, text, len);
+	if (copy && text)
+		memcpy(copy, text, len);
 	meta_init(&meta);
 	errno = 0;
 	if (meta_parse(copy, len, &meta, &why) == -1) {
@@ -422,7 +423,8 @@ static void settings(const char *text, size_t len, struct meta *meta, struct rep
 {
 	char *copy = malloc(len ? len : 1);
 
-	memcpy(copy, text, len);
+	if (copy && text)
+		memcpy(copy, text, len);
 	meta_init(meta);
 	*report = (struct report){0};
 	settings_parse(copy, len, meta, note, report);
