@@ -8,6 +8,7 @@
 #include <stdarg.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 #include <unistd.h>
 
 #ifdef HAVE_CONFIG_H
@@ -68,6 +69,14 @@ void cli_usage(const char *format, ...)
 	va_end(args);
 	fprintf(stderr, " (try %s --help)\n", program_invocation_short_name);
 	exit(EX_USAGE);
+}
+
+int64_t cli_now_ms(void)
+{
+	struct timespec t = {0};
+
+	clock_gettime(CLOCK_REALTIME, &t);
+	return (int64_t)t.tv_sec * 1000 + t.tv_nsec / 1000000;
 }
 
 long long cli_number(const char *option, const char *text, long long min, long long max)

@@ -39,6 +39,9 @@ void cli_option(struct cli *cli, int option, const char *help);
 /* "qsend: ... (try qsend --help)", EX_USAGE. */
 _Noreturn void cli_usage(const char *format, ...) __attribute__((format(printf, 1, 2)));
 
+/* ms since the epoch. */
+int64_t cli_now_ms(void);
+
 /* Values of options; exit with EX_USAGE if they are wrong. */
 long long cli_number(const char *option, const char *text, long long min, long long max);
 int64_t cli_duration(const char *option, const char *text);

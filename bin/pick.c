@@ -3,7 +3,6 @@
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 
 enum {
 	TRIES = 5,           /* a job may move between finding it and doing the verb */
@@ -14,7 +13,7 @@ void pick_option(struct pick *pick, int option, const char *help)
 {
 	switch (option) {
 	case 'n':
-		pick->oldest = cli_number("--oldest", optarg, 0, INT64_MAX);
+		pick->oldest = cli_number("--oldest", optarg, 1, INT64_MAX);
 		break;
 	case PICK_ALL:
 		pick->all = true;
@@ -30,28 +29,21 @@ void pick_option(struct pick *pick, int option, const char *help)
 struct gathering {
 	const struct pick *pick;
 	struct places *places;
-	uint64_t before_ns;
+	int64_t before_ms;
 };
 
 static int gather(void *arg, const struct job_place *place)
 {
 	const struct gathering *g = arg;
 
-	if (!place->ours || job_id_sent_ns(place->name.id) >= g->before_ns)
+	if (!place->ours || (int64_t)(job_id_sent_ns(place->name.id) / 1000000) >= g->before_ms)
 		return 0;
 	return places_add(g->places, place);
 }
 
-static uint64_t sent_before(const struct pick *pick)
+static int64_t sent_before(const struct pick *pick)
 {
-	struct timespec now;
-	uint64_t ns, age = (uint64_t)pick->older_ms * 1000000;
-
-	if (pick->older_ms < 0)
-		return UINT64_MAX;
-	clock_gettime(CLOCK_REALTIME, &now);
-	ns = (uint64_t)now.tv_sec * 1000000000 + (uint64_t)now.tv_nsec;
-	return ns > age ? ns - age : 0;
+	return pick->older_ms < 0 ? INT64_MAX : cli_now_ms() - pick->older_ms;
 }
 
 static int gather_queue(
@@ -215,43 +207,51 @@ static int do_word(const struct pick *pick, struct spool *spool, const struct jo
 	return EX_DATAERR;
 }
 
-static int do_named(const struct pick *pick, struct spool *spool, int count, char *const *argv)
+static int do_named(const struct pick *pick, struct spool *spool, const struct strings *words)
 {
-	struct strings words = {0};
-	struct job_word *word;
+	struct job_word *word = calloc(words->count + 1, sizeof *word);
 	int status = EX_OK;
 
-	cli_words(count, argv, &words);
-	word = calloc(words.count + 1, sizeof *word);
 	if (!word)
 		err(EX_OSERR, NULL);
-	for (size_t i = 0; i < words.count; i++)
-		word[i].text = words.item[i];
-	if (spool_find(spool, pick->cli.queue, word, words.count) != 0)
+	for (size_t i = 0; i < words->count; i++)
+		word[i].text = words->item[i];
+	if (spool_find(spool, pick->cli.queue, word, words->count) != 0)
 		status = cli_complain(spool, NULL);
-	for (size_t i = 0; status != EX_OSERR && i < words.count; i++)
+	for (size_t i = 0; status != EX_OSERR && i < words->count; i++)
 		status = first_failure(status, do_word(pick, spool, &word[i]));
 	free(word);
-	strings_release(&words);
+	return status;
+}
+
+static int run_in_spool(const struct pick *pick, const struct strings *words)
+{
+	struct spool *spool = cli_open(&pick->cli, false, false);
+	int status;
+
+	if (pick->cli.queue && !spool_has_queue(spool, pick->cli.queue)) {
+		warnx("no queue %s in %s", pick->cli.queue, spool_path(spool));
+		status = EX_NOINPUT;
+	} else {
+		status = words ? do_named(pick, spool, words) : do_filtered(pick, spool);
+	}
+	spool_close(spool);
 	return status;
 }
 
 int pick_run(struct pick *pick, int count, char *const *argv)
 {
 	bool filter = pick->all || pick->oldest >= 0 || pick->filtered;
-	struct spool *spool;
-	int status;
+	struct strings words = {0};
+	int status = EX_OK;
 
 	if (filter && count > 0)
 		cli_usage("jobs are named, or selected by options, not both");
-	spool = cli_open(&pick->cli, false, false);
-	if (pick->cli.queue && !spool_has_queue(spool, pick->cli.queue)) {
-		warnx("no queue %s in %s", pick->cli.queue, spool_path(spool));
-		status = EX_NOINPUT;
-	} else {
-		status = filter ? do_filtered(pick, spool) : do_named(pick, spool, count, argv);
-	}
+	if (!filter)
+		cli_words(count, argv, &words);
+	if (filter || words.count > 0) /* no ids on standard input are no jobs, and no error */
+		status = run_in_spool(pick, filter ? NULL : &words);
 	cli_finish_output();
-	spool_close(spool);
+	strings_release(&words);
 	return status;
 }

@@ -6,7 +6,6 @@
 #include <poll.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 #include <unistd.h>
 
 enum {
@@ -56,14 +55,6 @@ struct sending {
 	int64_t shown_ms;
 };
 
-static int64_t now_ms(void)
-{
-	struct timespec t;
-
-	clock_gettime(CLOCK_REALTIME, &t);
-	return (int64_t)t.tv_sec * 1000 + t.tv_nsec / 1000000;
-}
-
 static void add_env(struct sending *s, const char *text)
 {
 	const char *value = strchr(text, '=') ? NULL : getenv(text);
@@ -103,7 +94,7 @@ static void set_at(struct sending *s, const char *text)
 {
 	int64_t when;
 
-	if (when_parse(text, now_ms(), &when) != 0)
+	if (when_parse(text, cli_now_ms(), &when) != 0)
 		cli_usage("--at %s: 2026-12-31T23:59:00Z, @EPOCH or HH:MM is wanted", text);
 	set_due(s, "--at", when);
 }
@@ -133,7 +124,7 @@ static bool job_option(struct sending *s, int option)
 			cli_usage("--timeout 0: longer than nothing is wanted");
 		return meta->has_timeout = true;
 	case 'T':
-		meta->expires_ms = now_ms() + cli_duration("--ttl", optarg);
+		meta->expires_ms = cli_now_ms() + cli_duration("--ttl", optarg);
 		return meta->has_expires = true;
 	case 'e':
 		add_env(s, optarg);
@@ -159,7 +150,7 @@ static void take_option(struct sending *s, int option)
 		    (unsigned)cli_number("--priority", optarg, 0, JOB_PRIORITY_MAX);
 		break;
 	case 'd':
-		set_due(s, "--delay", now_ms() + cli_duration("--delay", optarg));
+		set_due(s, "--delay", cli_now_ms() + cli_duration("--delay", optarg));
 		break;
 	case 'a':
 		set_at(s, optarg);
@@ -198,7 +189,7 @@ static void parse(struct sending *s, int argc, char *const *argv)
 		take_option(s, option);
 	if (s->per_job > 1 && s->terminator == -1)
 		cli_usage("--per-job goes with --lines or --null");
-	if (s->options.due_ms != JOB_DUE_NONE && s->options.due_ms <= now_ms())
+	if (s->options.due_ms != JOB_DUE_NONE && s->options.due_ms <= cli_now_ms())
 		s->options.due_ms = JOB_DUE_NONE;
 	for (int i = optind; i < argc; i++)
 		if (strings_add(&s->meta.args, argv[i]) != 0)
@@ -211,7 +202,7 @@ static void show_progress(struct sending *s, bool last)
 
 	if (!s->progress)
 		return;
-	now = now_ms();
+	now = cli_now_ms();
 	if (!last && now - s->shown_ms < PROGRESS_MS)
 		return;
 	s->shown_ms = now;
@@ -248,7 +239,8 @@ static void commit(struct sending *s)
 {
 	if (send_commit(s->sender, report, s) != 0)
 		give_up(s);
-	cli_finish_output();
+	if (fflush(stdout) != 0)
+		err(EX_TEMPFAIL, "jobs were sent, but their ids could not be written");
 	show_progress(s, false);
 }
 

@@ -6,7 +6,6 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
-#include <time.h>
 #include <unistd.h>
 
 static const char help[] =
@@ -483,7 +482,6 @@ int main(int argc, char **argv)
 {
 	static const struct option options[] = {{"json", no_argument, NULL, 'j'}, CLI_LONG};
 	struct stat_tool t = {0};
-	struct timespec now;
 	int option, status = EX_OK;
 
 	cli_begin();
@@ -493,8 +491,7 @@ int main(int argc, char **argv)
 		else
 			cli_option(&t.cli, option, help);
 	}
-	clock_gettime(CLOCK_REALTIME, &now);
-	t.now_ms = (int64_t)now.tv_sec * 1000 + now.tv_nsec / 1000000;
+	t.now_ms = cli_now_ms();
 	t.spool = cli_open(&t.cli, false, false);
 	if (t.cli.verbose && !t.json)
 		printf("spool: %s\n", spool_path(t.spool));

@@ -2,13 +2,13 @@
 #include "cli.h"
 
 #include <bsd/stdlib.h>
-#include <ctype.h>
 #include <errno.h>
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/wait.h>
-#include <time.h>
+
+#include "format/logfmt.h"
 
 enum long_option { OPT_DRAIN = 256, OPT_SCAN };
 enum { JOBS_MAX = 10000 };
@@ -39,37 +39,11 @@ struct working {
 	struct meta defaults;
 };
 
-/* A value as logfmt wants it: quoted if it has more than plain characters. */
-static void put_value(const char *key, const char *value)
-{
-	char *text = cli_visible(value);
-	bool plain = *text != '\0';
-
-	for (const char *p = text; *p; p++)
-		if (!isgraph((unsigned char)*p) || *p == '"' || *p == '=' || *p == '\\')
-			plain = false;
-	fprintf(stderr, " %s=", key);
-	if (plain) {
-		fputs(text, stderr);
-	} else {
-		fputc('"', stderr);
-		for (const char *p = text; *p; p++) {
-			if (*p == '"')
-				fputc('\\', stderr);
-			fputc(*p, stderr);
-		}
-		fputc('"', stderr);
-	}
-	free(text);
-}
-
 static void put_now(void)
 {
 	char text[WHEN_SIZE];
-	struct timespec t;
 
-	clock_gettime(CLOCK_REALTIME, &t);
-	when_rfc3339((int64_t)t.tv_sec * 1000 + t.tv_nsec / 1000000, text);
+	when_rfc3339(cli_now_ms(), text);
 	fprintf(stderr, "time=%s", text);
 }
 
@@ -89,6 +63,8 @@ static void put_due(int64_t due_ms)
 
 	if (due_ms == JOB_DUE_NONE)
 		return;
+	duration_format_short(due_ms - cli_now_ms(), text);
+	fprintf(stderr, " wait=%s", text);
 	when_rfc3339(due_ms, text);
 	fprintf(stderr, " due=%s", text);
 }
@@ -111,20 +87,20 @@ static void report(void *arg, const struct work_event *e)
 		return;
 	setvbuf(stderr, line, _IOFBF, sizeof line);
 	put_now();
-	put_value("queue", e->queue);
+	logfmt_put(stderr, "queue", e->queue);
 	if (e->id)
 		fprintf(stderr, " job=%s", e->id);
 	if (e->id && e->attempts > 0)
 		fprintf(stderr, " attempt=%u of=%u", e->attempt, e->attempts);
 	fprintf(stderr, " outcome=%s", outcome_word(e->outcome));
 	if (e->cause)
-		put_value("cause", e->cause);
+		logfmt_put(stderr, "cause", e->cause);
 	if (!e->id && e->attempt > 0)
 		fprintf(stderr, " line=%u", e->attempt);
 	if (e->name)
-		put_value(e->outcome == WORK_STRANGE ? "name" : "place", e->name);
+		logfmt_put(stderr, e->outcome == WORK_STRANGE ? "name" : "place", e->name);
 	if (e->reason)
-		put_value("reason", e->reason);
+		logfmt_put(stderr, "reason", e->reason);
 	put_status(e->status);
 	if (e->seconds >= 0)
 		fprintf(
@@ -248,6 +224,12 @@ static int complain(const struct spool *spool)
 		warnx("%s/%s is missing: name a COMMAND, or put an executable handler there",
 		    spool_path(spool), spool_place(spool));
 		return EX_CONFIG;
+	case EACCES:
+		if (strstr(spool_place(spool), "/handler")) {
+			warnx("%s/%s is not executable", spool_path(spool), spool_place(spool));
+			return EX_CONFIG;
+		}
+		/* fall through */
 	default:
 		return cli_complain(spool, NULL);
 	}

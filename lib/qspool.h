@@ -171,7 +171,7 @@ QSPOOL_NODISCARD int spool_kick(struct spool *spool, const struct job_place *pla
 QSPOOL_NODISCARD int spool_delete(struct spool *spool, const struct job_place *place);
 /* Ends a running job's handler: TERM to its process group, KILL after GRACE_MS.
  * 1 once nobody holds the lock in that place any more, 0 if it had moved, -1
- * (ETIMEDOUT: still held; EPERM). */
+ * (ETIMEDOUT: still held; EPERM: its holder is another user's). */
 QSPOOL_NODISCARD int spool_end_handler(
     struct spool *spool, const struct job_place *place, int64_t grace_ms);
 

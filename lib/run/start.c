@@ -10,6 +10,7 @@ enum {
 	LOCKED_FIRST_MS = 10,
 	LOCKED_DOUBLINGS = 12, /* 10 ms to 41 s */
 	ERROR_AGAIN_MS = 1000,
+	ERROR_DOUBLINGS = 6, /* to 64 s */
 	HOLD_FIRST_MS = 1000,
 	HOLD_CAP_MS = 60000,
 };
@@ -135,9 +136,11 @@ static bool claim(struct worker *w, struct running *r)
 static bool start_one(
     struct worker *w, struct running *r, const struct waiting *entry, int64_t *again_ms)
 {
+	int doublings = entry->tries < LOCKED_DOUBLINGS ? entry->tries : LOCKED_DOUBLINGS;
 	const char *why;
 
-	*again_ms = ERROR_AGAIN_MS;
+	*again_ms = (int64_t)ERROR_AGAIN_MS
+	    << (doublings < ERROR_DOUBLINGS ? doublings : ERROR_DOUBLINGS);
 	meta_init(&r->meta);
 	switch (claim_open(
 	    &r->job, &w->queue, entry->state, entry->file, entry->renamed_in, &r->meta, &why)) {
@@ -154,8 +157,7 @@ static bool start_one(
 		meta_release(&r->meta);
 		return true;
 	case CLAIM_LOCKED:
-		*again_ms = (int64_t)LOCKED_FIRST_MS
-		    << (entry->tries < LOCKED_DOUBLINGS ? entry->tries : LOCKED_DOUBLINGS);
+		*again_ms = (int64_t)LOCKED_FIRST_MS << doublings;
 		return false;
 	case CLAIM_YOUNG:
 		*again_ms = FOREIGN_AGE_MS;

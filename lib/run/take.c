@@ -8,8 +8,33 @@
 
 enum { STRANGE_MAX = 1024 };
 
+/* Where NAME is in the sorted list of what was reported, or would be. */
+static size_t strange_index(const struct worker *w, const char *name)
+{
+	size_t low = 0, high = w->strange.count;
+
+	while (low < high) {
+		size_t middle = low + (high - low) / 2;
+
+		if (strcmp(w->strange.item[middle], name) < 0)
+			low = middle + 1;
+		else
+			high = middle;
+	}
+	return low;
+}
+
+static bool is_known_strange(const struct worker *w, const char *name)
+{
+	size_t at = strange_index(w, name);
+
+	return at < w->strange.count && strcmp(w->strange.item[at], name) == 0;
+}
+
+/* Of a crowd that is too large to remember, those beyond are reported by one line. */
 void take_strange(struct worker *w, const char *name, const char *reason)
 {
+	size_t at = strange_index(w, name), last = w->strange.count;
 	struct work_event event = {.outcome = WORK_STRANGE,
 	    .name = name,
 	    .reason = reason,
@@ -17,12 +42,34 @@ void take_strange(struct worker *w, const char *name, const char *reason)
 	    .seconds = -1,
 	    .due_ms = JOB_DUE_NONE};
 
-	for (size_t i = 0; i < w->strange.count; i++)
-		if (strcmp(w->strange.item[i], name) == 0)
-			return;
-	if (w->strange.count >= STRANGE_MAX || strings_add(&w->strange, name) != 0)
+	if (last >= STRANGE_MAX || is_known_strange(w, name) || strings_add(&w->strange, name) != 0)
 		return;
+	for (size_t i = last; i > at; i--) {
+		char *moved = w->strange.item[i];
+
+		w->strange.item[i] = w->strange.item[i - 1];
+		w->strange.item[i - 1] = moved;
+	}
 	worker_report(w, &event);
+	if (last + 1 == STRANGE_MAX)
+		worker_note(w, "there are more strange files than are named here; see qstat", 0);
+}
+
+/* A strange file is looked at again with each scan, since a person may have mended
+ * it; as long as nobody has it is left alone, or a drain would wait for it. */
+static const char *still_strange(const struct worker *w, enum queue_dir dir, const char *name)
+{
+	struct stat st;
+
+	if (w->strange.count == 0 ||
+	    (w->strange.count < STRANGE_MAX && !is_known_strange(w, name)) ||
+	    fstatat(w->queue.dir[dir], name, &st, AT_SYMLINK_NOFOLLOW) != 0)
+		return NULL;
+	if (!S_ISREG(st.st_mode))
+		return strange_reason_of(st.st_mode);
+	if (faccessat(w->queue.dir[dir], name, R_OK | W_OK, AT_EACCESS) != 0)
+		return strange_reason(errno);
+	return NULL;
 }
 
 static void add(struct worker *w, const struct waiting *model, const char *name)
@@ -41,10 +88,7 @@ static void add_foreign(struct worker *w, const char *name, bool renamed_in)
 	if (fstatat(w->queue.dir[DIR_NEW], name, &st, AT_SYMLINK_NOFOLLOW) != 0)
 		return;
 	if (!S_ISREG(st.st_mode)) {
-		take_strange(w, name,
-		    strange_reason(S_ISLNK(st.st_mode) ? ELOOP
-		            : S_ISDIR(st.st_mode)      ? EISDIR
-		                                       : ENXIO));
+		take_strange(w, name, strange_reason_of(st.st_mode));
 		return;
 	}
 	if (!renamed_in)
@@ -73,7 +117,7 @@ static void take_new(struct worker *w, const char *name, bool renamed_in)
 	struct job_name parsed;
 	struct waiting model;
 
-	if (name[0] == '.' || name[0] == '\0')
+	if (name[0] == '.' || name[0] == '\0' || still_strange(w, DIR_NEW, name))
 		return;
 	if (!job_name_parse(name, &parsed)) {
 		add_foreign(w, name, renamed_in);
@@ -121,7 +165,7 @@ static void take_delayed(struct worker *w, const char *name)
 	struct job_name parsed;
 	struct waiting model;
 
-	if (name[0] == '.' || name[0] == '\0')
+	if (name[0] == '.' || name[0] == '\0' || still_strange(w, DIR_DELAY, name))
 		return;
 	if (!job_name_parse(name, &parsed) || parsed.due_ms == JOB_DUE_NONE) {
 		take_strange(w, name, "not the name of a delayed job");

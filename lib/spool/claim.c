@@ -18,12 +18,28 @@ const char *strange_reason(int error)
 		return "directory";
 	case ENXIO:
 	case ENODEV:
-		return "fifo, socket or device";
+		return "not a regular file";
 	case EACCES:
 	case EPERM:
 		return "no permission to read and write it";
 	default:
 		return strerror(error);
+	}
+}
+
+const char *strange_reason_of(mode_t mode)
+{
+	switch (mode & S_IFMT) {
+	case S_IFLNK:
+		return strange_reason(ELOOP);
+	case S_IFDIR:
+		return strange_reason(EISDIR);
+	case S_IFIFO:
+		return "fifo";
+	case S_IFSOCK:
+		return "socket";
+	default:
+		return "device";
 	}
 }
 
@@ -87,6 +103,17 @@ static enum claim inspect(const struct job *job, struct meta *meta, const char *
 	return *why ? CLAIM_UNFIT : CLAIM_OPEN;
 }
 
+/* errno is from opening it; what it is now says more. */
+static const char *strange_why(const struct queue *queue, enum job_state state, const char *file)
+{
+	int error = errno;
+	struct stat st;
+
+	if (fstatat(queue->dir[state], file, &st, AT_SYMLINK_NOFOLLOW) == 0 && !S_ISREG(st.st_mode))
+		return strange_reason_of(st.st_mode);
+	return strange_reason(error);
+}
+
 enum claim claim_open(struct job *job, const struct queue *queue, enum job_state state,
     const char *file, bool renamed_in, struct meta *meta, const char **why)
 {
@@ -103,7 +130,7 @@ enum claim claim_open(struct job *job, const struct queue *queue, enum job_state
 			return CLAIM_ERROR;
 		/* fall through */
 	case HOLD_STRANGE:
-		*why = strange_reason(errno);
+		*why = strange_why(queue, state, file);
 		return CLAIM_STRANGE;
 	case HOLD_DONE:
 		break;

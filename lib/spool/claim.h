@@ -33,6 +33,9 @@ NODISCARD enum claim claim_open(struct job *job, const struct queue *queue, enum
 /* Why a file that HOLD_STRANGE or an error of claim_open() was about cannot be a job. */
 const char *strange_reason(int error);
 
+/* The same for what a stat says is no regular file. */
+const char *strange_reason_of(mode_t mode);
+
 /* Holds FILE of cur/ if nobody else does, which means that its worker is lost.
  * By a read-only descriptor, so that probing wakes no other watcher. */
 NODISCARD enum hold recover_hold(struct job *job, const struct queue *queue, const char *file);

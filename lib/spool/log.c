@@ -10,6 +10,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "format/logfmt.h"
 #include "sys/clock.h"
 
 /* Fills LINE (of SIZE) with the time; returns a stream that goes on behind it. */
@@ -126,8 +127,7 @@ int log_attempt(struct job *job, const struct attempt *attempt)
 	    out, " attempt=%u of=%u cause=\"%s\"", job->name.attempts, attempt->of, attempt->cause);
 	put_status(out, attempt->status);
 	put_usage(out, attempt);
-	fputs(" host=", out);
-	put_encoded(out, host, strlen(host));
+	logfmt_put(out, "host", host);
 	fputc('\n', out);
 	if (attempt->tail_len > 0 && has_room(job))
 		put_tail(out, attempt->tail, attempt->tail_len);
@@ -143,11 +143,8 @@ int log_event(struct job *job, const char *event, const char *reason, bool sync)
 	if (!out)
 		return -1;
 	fprintf(out, " %s by=%u", event, (unsigned)geteuid());
-	if (reason) {
-		fputs(" reason=\"", out);
-		put_encoded(out, reason, strlen(reason));
-		fputc('"', out);
-	}
+	if (reason)
+		logfmt_put(out, "reason", reason);
 	fputc('\n', out);
 	return finish(job, out, &text, &len, sync);
 }

@@ -64,12 +64,8 @@ const char *spool_strange(struct spool *spool, const struct job_place *place)
 		return NULL;
 	if (fstatat(queue.dir[place->state], place->file, &st, AT_SYMLINK_NOFOLLOW) != 0)
 		why = NULL;
-	else if (S_ISLNK(st.st_mode))
-		why = strange_reason(ELOOP);
-	else if (S_ISDIR(st.st_mode))
-		why = strange_reason(EISDIR);
 	else if (!S_ISREG(st.st_mode))
-		why = strange_reason(ENXIO);
+		why = strange_reason_of(st.st_mode);
 	else if (place->state != JOB_READY)
 		why = "not the name of a job";
 	else if (faccessat(queue.dir[place->state], place->file, R_OK | W_OK, AT_EACCESS) != 0)

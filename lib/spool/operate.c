@@ -13,6 +13,10 @@
  * to claim it, or by another tool. */
 enum { LOCK_TRIES = 20, LOCK_PAUSE_MS = 10 };
 
+/* So long a handler may be unseen before it is taken for another user's: between the
+ * claim and exec it has not the job as its standard input yet. */
+enum { UNSEEN_MS = 1000 };
+
 /* 1 held, 0 moved, -1: EBUSY if it stays locked, or another errno. */
 static int hold_place(struct job *job, const struct queue *queue, const struct job_place *place)
 {
@@ -152,8 +156,8 @@ int spool_end_handler(struct spool *spool, const struct job_place *place, int64_
 		int64_t spent = clock_mono_ms() - start;
 		int signal = spent < grace_ms ? SIGTERM : SIGKILL;
 
-		if (spent >= 2 * grace_ms) {
-			errno = ETIMEDOUT;
+		if (spent >= 2 * grace_ms || (signalled == 0 && spent >= UNSEEN_MS)) {
+			errno = signalled == 0 ? EPERM : ETIMEDOUT;
 			held = queue_fail(&queue, (enum queue_dir)place->state, place->file);
 			break;
 		}

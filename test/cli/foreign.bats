@@ -117,6 +117,7 @@ make_queue() { qdel "$(send x -q "${1:-default}")"; }
 	send first -p 10
 	send last -p 90
 	drop between
+	wait_for 5 after_ms $(($(now_ms) + 2100)) # now it may be taken as it lies there
 	drain -- sh -c 'cat; echo'
 	assert_output $'first\nbetween\nlast'
 }

@@ -66,10 +66,11 @@ test_processes() {
 
 is_handler() { grep -qz '^QJOB_ID=' "/proc/$1/environ" 2>/dev/null; }
 
-# A condition that helps: kills handlers until PID has ended.
+# A condition that helps: kills handlers until PID has ended. (The teardown may run in a
+# trap, where `return` alone would return what was before the trap.)
 gone_without_handlers() {
 	local pid
-	gone "$1" && return
+	gone "$1" && return 0
 	for pid in $(test_processes); do
 		if is_handler "$pid"; then kill -KILL "$pid" 2>/dev/null; fi
 	done
@@ -117,9 +118,10 @@ show_spool() {
 
 # --- processes ----------------------------------------------------------------
 
-# start COMMAND...: in the background, ended by the teardown. Its id in $started.
+# start COMMAND...: in the background, ended by the teardown. Its id in $started. Its
+# standard input is that of `start`; the shell would give it /dev/null.
 start() {
-	"$@" 3>&- &
+	"$@" <&0 3>&- &
 	started=$!
 	started_pids+=("$started")
 }
@@ -349,6 +351,13 @@ assert_common_options() {
 		assert_usage "$1" -q "$option" "${@:2}"
 	done
 	assert_not_exists "$QSPOOL"
+}
+
+# Standard input is text without control bytes, which could drive a terminal.
+refute_control_bytes() {
+	if LC_ALL=C grep -n '[^[:print:][:blank:]]' | cat -v | grep .; then
+		fail 'control bytes'
+	fi
 }
 
 # json FIELD: its value in $output, which is one JSON object.

@@ -25,7 +25,7 @@ drain_around() {
 assert_set_aside() {
 	assert [ -e "$new/$1" -o -L "$new/$1" ]
 	assert_equal "$(grep -c "outcome=strange.*$1" <<<"$stderr")" 1
-	assert_regex "$stderr" "queue=default outcome=strange name=\"?$1\"? reason=\"?$2"
+	assert_regex "$stderr" "queue=default outcome=strange name=\"?$1\"? reason=\"?.*$2"
 	assert_equal "$(qstat --json default | jq -c --arg name "$1" 'select(.name == $name) | .state' | sort)" '"strange"'
 	assert_equal "$(qstat --json | jq .strange)" 1
 }
@@ -108,6 +108,18 @@ socket.socket(socket.AF_UNIX).bind(sys.argv[2])' "$new" "$1"
 	assert [ -c "$new/device" ]
 }
 
+@test 'a file that qwork may not read stays' {
+	need_command setpriv
+	echo secret >"$new/unreadable"
+	chmod 0 "$new/unreadable"
+	touch -d '1 minute ago' "$new/unreadable"
+	send before -p 10
+	run_tool powerless timeout -k 10 60 qwork --drain -- cat </dev/null
+	assert_success
+	assert_output before
+	assert_set_aside unreadable ''
+}
+
 @test 'a foreign name with a newline is run once' {
 	echo content >"$new/"$'new\nline'
 	drain_around -v
@@ -121,8 +133,7 @@ socket.socket(socket.AF_UNIX).bind(sys.argv[2])' "$new" "$1"
 	echo content >"$new/"$'\033[31m\xff\xfe'
 	drain_around -v
 	assert_equal "$(grep -c ': content' <<<"$output")" 1
-	run cat -v <<<"$stderr"
-	refute_output --partial '^['
+	refute_control_bytes <<<"$stderr"
 	assert_spool_empty
 }
 
@@ -186,8 +197,8 @@ socket.socket(socket.AF_UNIX).bind(sys.argv[2])' "$new" "$1"
 	drain_around
 	refute_output --partial ': x'
 	assert_equal "$(payloads buried)" x
-	assert_regex "$stderr" 'outcome=buried .*meta'
-	assert_file_contains "$(sole_job log)" meta
+	assert_regex "$stderr" 'outcome=buried cause="its options are missing"'
+	assert_file_contains "$(sole_job log)" 'its options are missing'
 }
 
 @test 'a job whose meta is damaged in any way is buried' {

@@ -101,7 +101,7 @@ assert_recovered_within_a_second() {
 	wait_for 20 job_is "$id" cur
 	victim=$qwork
 	wait_for 20 has_handler "$victim"
-	read -r handler <"/proc/$victim/task/$victim/children"
+	read -r handler _ < <(cat "/proc/$victim/task/$victim/children" && echo)
 	start_qwork -b 1h..1h -- true
 	wait_for 20 watches "$qwork"
 	kill -KILL "$victim" "$handler"
@@ -243,13 +243,28 @@ leave_leftover() {
 	assert_line --regexp '^default +0 +0 +0 +0 '
 }
 
-@test 'meta of a job that was never published goes with the leftovers' {
-	qdel "$(send x)"
-	id=$(forged_id 7200)
-	printf 'qspool 1\nattempts 3\nend 00000000\n' >"$QSPOOL/default/meta/$id"
-	touch -d '2 hours ago' "$QSPOOL/default/meta/$id"
-	echo x >"$QSPOOL/default/tmp/50.$id.0,m"
-	touch -d '2 hours ago' "$QSPOOL/default/tmp/50.$id.0,m"
+@test 'meta and log without their job go when they are over an hour old' {
+	id=$(send x -A 1)
+	rm "$(sole_job new)"
+	echo history >"$QSPOOL/default/log/$id"
 	drain -- cat
-	assert_equal "$(job_count tmp)" 0
+	assert_equal "$(job_count meta) $(job_count log)" '1 1'
+	touch -d '2 hours ago' "$QSPOOL/default/meta/$id" "$QSPOOL/default/log/$id"
+	drain -- cat
+	assert_equal "$(job_count meta) $(job_count log)" '0 0'
+}
+
+@test 'meta and log of a job stay, however old' {
+	id=$(send x -A 2 -- argument)
+	drain -b 1h -- false
+	touch -d '2 hours ago' "$QSPOOL/default/meta/$id" "$QSPOOL/default/log/$id"
+	drain -- true
+	assert_equal "$(job_count meta) $(job_count log)" '1 1'
+	mv "$(sole_job delay)" "$QSPOOL/default/new/"
+	drain -- echo
+	assert_output argument
+	id=$(send y -d 1d -- argument)
+	touch -d '2 hours ago' "$QSPOOL/default/meta/$id"
+	drain -- cat
+	assert_equal "$(job_count meta)" 1
 }

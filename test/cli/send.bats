@@ -359,7 +359,8 @@ assert_due_within() {
 			assert_equal "$mask $state $(stat -c %a "$QSPOOL/default/$state")" "$mask $state 2770"
 		done
 		assert_equal "$mask $(stat -c %a "$(sole_job new)")" "$mask 660"
-		assert_equal "$mask $(stat -c %a "$(sole_job meta)")" "$mask 660"
+		# What decides about a handler's environment only the sender may write.
+		assert_equal "$mask $(stat -c %a "$(sole_job meta)")" "$mask 640"
 	done
 }
 

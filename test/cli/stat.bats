@@ -257,6 +257,5 @@ object() { jq -ec --arg field "$1" --arg value "$2" 'select(.[$field] == $value)
 	assert_success
 	assert_equal "$(json id)" "$id"
 	run_tool qstat "$id"
-	run cat -v <<<"$output"
-	refute_output --partial '^['
+	refute_control_bytes <<<"$output"
 }

@@ -11,9 +11,9 @@ load helper
 	for value in 0 -1 x 1.5 ''; do assert_usage qwork --drain -j "$value" -- true; done
 	for value in 0 -1 x ''; do assert_usage qwork --drain -A "$value" -- true; done
 	for value in x 1h..1s ..1h ''; do assert_usage qwork --drain -b "$value" -- true; done
-	for value in x 0 -1s ''; do assert_usage qwork --drain -t "$value" -- true; done
+	for value in x -1s ''; do assert_usage qwork --drain -t "$value" -- true; done
 	for value in x -1s ''; do assert_usage qwork --drain -g "$value" -- true; done
-	for value in x 256 -1 78-70 '1,' 1--2 ''; do assert_usage qwork --drain -B "$value" -- true; done
+	for value in x 256 -1 78-70 '1,' 1--2; do assert_usage qwork --drain -B "$value" -- true; done
 	for value in x ''; do assert_usage qwork --drain --scan "$value" -- true; done
 	assert_usage qwork --drain=some -- true
 	assert_not_exists "$QSPOOL"
@@ -105,20 +105,18 @@ load helper
 	assert_output '1 1 1'
 }
 
-@test 'a handler has no descriptors but the three' {
+@test 'a handler has no descriptors of qwork but the three' {
 	send x
-	drain -- sh -c 'for fd in /proc/$$/fd/*; do echo "${fd##*/}"; done'
-	refute_line 4
-	refute_line 5
-	refute_line 6
-	refute_line 7
-	refute_line 8
-	refute_line 9
+	list='for fd in /proc/$$/fd/*; do echo "${fd##*/}"; done'
+	run_tool sh -c "$list" </dev/null
+	inherited=$output
+	drain -- sh -c "$list"
+	assert_output "$inherited"
 }
 
 @test 'a handler starts with the default signals, none blocked' {
 	send x
-	drain -- grep -E '^Sig(Blk|Ign|Cgt)' /proc/self/status
+	drain -- cat /proc/self/status
 	assert_line --regexp '^SigBlk:.0000000000000000'
 	assert_line --regexp '^SigCgt:.0000000000000000'
 	refute_line --regexp '^SigIgn:.*[1-9a-f]...$' # neither INT, QUIT, HUP nor TERM
@@ -282,7 +280,7 @@ load helper
 	drain -B 3,70-78 -- sh -c 'exit "$(cat)"'
 	assert_success
 	assert_equal "$(payloads buried)" '3 70 74 78'
-	assert_equal "$(payloads delay)" '4 65 69 79'
+	assert_equal "$(payloads delay | tr ' ' '\n' | sort | paste -sd ' ')" '4 65 69 79'
 	send 9 -q long
 	drain -q long --bury-on 9 -- sh -c 'exit 9'
 	assert_equal "$(job_count buried long)" 1
@@ -308,7 +306,7 @@ load helper
 	drain -- "$test_dir/no-such-command"
 	assert_failure 69
 	assert_exists "$QSPOOL/default/new/50.$id.0"
-	assert_regex "$stderr" 'no-such-command'
+	assert_regex "$stderr" 'outcome=held .*No such file or directory'
 	run_qwork --once -- "$test_dir/no-such-command"
 	assert_failure 69
 	assert_exists "$QSPOOL/default/new/50.$id.0"
@@ -486,10 +484,10 @@ load helper
 	assert_output ''
 }
 
-@test '-j runs so many jobs at once and no more: -j' {
+@test '-j runs so many jobs at once and no more: -j, --jobs' {
 	make_gate
 	seq 5 | qsend --lines
-	start_qwork -j 3 -- "$gate"
+	start_qwork --jobs 3 -- "$gate"
 	wait_for 20 all_at_gate 3
 	assert_equal "$(job_count cur) $(job_count new)" '3 2'
 	open_gate
@@ -533,8 +531,7 @@ load helper
 	assert_success
 	assert_output ''
 	assert_equal "$(job_count buried)" 1
-	assert_regex "$stderr" 'outcome=buried'
-	assert_regex "$stderr" 'meta'
+	assert_regex "$stderr" 'outcome=buried cause="its options are damaged"'
 }
 
 @test 'a spool that may not be read exits 77' {

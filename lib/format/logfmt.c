@@ -1,0 +1,33 @@
+#include "format/logfmt.h"
+
+#include <bsd/vis.h>
+#include <stdbool.h>
+#include <stdlib.h>
+#include <string.h>
+
+static bool is_plain(const char *text)
+{
+	if (!*text)
+		return false;
+	for (; *text; text++)
+		if (*text <= ' ' || *text > '~' || strchr("\"=\\", *text))
+			return false;
+	return true;
+}
+
+void logfmt_put(FILE *out, const char *key, const char *value)
+{
+	char *text;
+
+	fprintf(out, " %s=", key);
+	if (is_plain(value)) {
+		fputs(value, out);
+		return;
+	}
+	fputc('"', out);
+	if (stravis(&text, value, VIS_CSTYLE | VIS_NL | VIS_TAB | VIS_DQ) >= 0) {
+		fputs(text, out);
+		free(text);
+	}
+	fputc('"', out);
+}

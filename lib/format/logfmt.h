@@ -1,0 +1,13 @@
+/*
+ * Values of logfmt lines (key=value key="two words"), in qwork's log and in log/ID.
+ */
+#ifndef QSPOOL_FORMAT_LOGFMT_H
+#define QSPOOL_FORMAT_LOGFMT_H
+
+#include <stdio.h>
+
+/* Writes " KEY=VALUE". The value is encoded with vis(3), and quoted unless it is of
+ * plain characters only, so that it can neither end a line nor drive a terminal. */
+void logfmt_put(FILE *out, const char *key, const char *value);
+
+#endif
