@@ -46,7 +46,7 @@ load helper
 	c=$(send c -q three)
 	d=$(send d -q four)
 	cd "$test_dir"
-	qbury "$a" "$(unique_prefix "$b" "$a")" "$QSPOOL/three/new/50.$c.0" "four/new/50.$d.0"
+	qbury "$a" "$(unique_prefix "$b" "$a" "$c" "$d")" "$QSPOOL/three/new/50.$c.0" "four/new/50.$d.0"
 	assert_job "$a" buried one
 	assert_job "$b" buried two
 	assert_job "$c" buried three
@@ -110,7 +110,7 @@ load helper
 }
 
 @test 'wrong values exit 64' {
-	for value in -1 x ''; do assert_usage qbury -q default -n "$value"; done
+	for value in 0 -1 x ''; do assert_usage qbury -q default -n "$value"; done
 	assert_usage qbury -q default -n 1 --all
 }
 

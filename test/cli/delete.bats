@@ -186,7 +186,7 @@ old_job() {
 }
 
 @test 'wrong options and values exit 64' {
-	for value in -1 x ''; do assert_usage qdel -q default -n "$value"; done
+	for value in 0 -1 x ''; do assert_usage qdel -q default -n "$value"; done
 	for value in running gone ''; do assert_usage qdel -q default --state "$value"; done
 	for value in x -1h ''; do assert_usage qdel -q default --older-than "$value"; done
 }

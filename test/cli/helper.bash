@@ -355,7 +355,7 @@ assert_common_options() {
 
 # Standard input is text without control bytes, which could drive a terminal.
 refute_control_bytes() {
-	if LC_ALL=C grep -n '[^[:print:][:blank:]]' | cat -v | grep .; then
+	if LC_ALL=C grep -an $'[\001-\010\013-\037\177]' | cat -v | grep .; then
 		fail 'control bytes'
 	fi
 }

@@ -117,7 +117,10 @@ socket.socket(socket.AF_UNIX).bind(sys.argv[2])' "$new" "$1"
 	run_tool powerless timeout -k 10 60 qwork --drain -- cat </dev/null
 	assert_success
 	assert_output before
-	assert_set_aside unreadable ''
+	assert_equal "$(grep -c 'outcome=strange name=unreadable' <<<"$stderr")" 1
+	assert_exists "$new/unreadable"
+	run_tool powerless qstat --json
+	assert_equal "$(json strange)" 1
 }
 
 @test 'a foreign name with a newline is run once' {

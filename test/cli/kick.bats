@@ -201,7 +201,7 @@ send_buried() {
 }
 
 @test 'wrong values exit 64' {
-	for value in -1 x ''; do assert_usage qkick -q default -n "$value"; done
+	for value in 0 -1 x ''; do assert_usage qkick -q default -n "$value"; done
 	assert_usage qkick -q default -n 1 --all
 }
 

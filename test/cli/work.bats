@@ -99,6 +99,13 @@ load helper
 	assert_output 'none mine xx yy Asia/Tokyo 65534'
 }
 
+@test 'options that others could have written bring no environment but language and time zone' {
+	send x -e FOO=bar -e TZ=Asia/Tokyo
+	chmod g+w "$(sole_job meta)"
+	FOO=mine drain -- sh -c 'echo "$FOO $TZ"'
+	assert_output 'mine Asia/Tokyo'
+}
+
 @test 'a handler has a session and process group of its own' {
 	send x
 	drain -- sh -c 'read -r pid comm state ppid pgrp session rest </proc/$$/stat; echo "$(($$ == pid)) $(($$ == pgrp)) $(($$ == session))"'
