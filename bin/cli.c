@@ -98,13 +98,32 @@ int64_t cli_duration(const char *option, const char *text)
 	return ms;
 }
 
-struct backoff cli_backoff(const char *text)
+static struct backoff backoff_value(const char *text)
 {
 	struct backoff backoff;
 
 	if (backoff_parse(text, &backoff) != 0)
 		cli_usage("--backoff %s: BASE..CAP is wanted, such as 5s..1h", text);
 	return backoff;
+}
+
+bool cli_policy(struct meta *meta, int option)
+{
+	switch (option) {
+	case 'A':
+		meta->attempts = (unsigned)cli_number("--attempts", optarg, 1, JOB_ATTEMPTS_MAX);
+		return meta->has_attempts = true;
+	case 'b':
+		meta->backoff = backoff_value(optarg);
+		return meta->has_backoff = true;
+	case 't':
+		meta->timeout_ms = cli_duration("--timeout", optarg);
+		if (meta->timeout_ms == 0)
+			cli_usage("--timeout %s: longer than nothing is wanted", optarg);
+		return meta->has_timeout = true;
+	default:
+		return false;
+	}
 }
 
 int cli_status(int error)

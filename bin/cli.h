@@ -45,7 +45,8 @@ int64_t cli_now_ms(void);
 /* Values of options; exit with EX_USAGE if they are wrong. */
 long long cli_number(const char *option, const char *text, long long min, long long max);
 int64_t cli_duration(const char *option, const char *text);
-struct backoff cli_backoff(const char *text);
+/* Takes -A, -b and -t into META; false if OPTION is another one. */
+bool cli_policy(struct meta *meta, int option);
 
 /* The spool that was named or the default one; exits if it cannot be opened. With
  * MISSING_OK returns NULL if there is none. */

@@ -111,18 +111,9 @@ static bool job_option(struct sending *s, int option)
 {
 	struct meta *meta = &s->meta;
 
+	if (cli_policy(meta, option))
+		return true;
 	switch (option) {
-	case 'A':
-		meta->attempts = (unsigned)cli_number("--attempts", optarg, 1, JOB_ATTEMPTS_MAX);
-		return meta->has_attempts = true;
-	case 'b':
-		meta->backoff = cli_backoff(optarg);
-		return meta->has_backoff = true;
-	case 't':
-		meta->timeout_ms = cli_duration("--timeout", optarg);
-		if (meta->timeout_ms == 0)
-			cli_usage("--timeout 0: longer than nothing is wanted");
-		return meta->has_timeout = true;
 	case 'T':
 		meta->expires_ms = cli_now_ms() + cli_duration("--ttl", optarg);
 		return meta->has_expires = true;

@@ -19,6 +19,8 @@ static const char help[] =
     "  -v, --verbose           the path of the spool, too\n"
     "  -h, --help, -V, --version\n";
 
+enum { TRIES = 5 };
+
 struct stat_tool {
 	struct cli cli;
 	bool json;
@@ -436,7 +438,26 @@ static void show_details_json(const struct details *d)
 	puts("}");
 }
 
-static int show_job(const struct stat_tool *t, const struct job_word *word)
+/* It may move between being found and being looked at. */
+static int fetch_moving(const struct stat_tool *t, struct details *d, struct job_word *word)
+{
+	int fetched = fetch(t, d);
+
+	for (int i = 0; fetched != 0 && errno == ENOENT && i < TRIES; i++) {
+		word->matches = 0;
+		if (spool_find(t->spool, t->cli.queue, word, 1) != 0 || word->matches != 1) {
+			errno = ENOENT;
+			return -1;
+		}
+		meta_release(&d->meta);
+		free(d->log);
+		d->log = NULL;
+		fetched = fetch(t, d);
+	}
+	return fetched;
+}
+
+static int show_job(const struct stat_tool *t, struct job_word *word)
 {
 	struct details d = {.place = &word->place};
 	int status = cli_found(t->spool, word);
@@ -448,7 +469,7 @@ static int show_job(const struct stat_tool *t, const struct job_word *word)
 		return EX_OK;
 	}
 	meta_init(&d.meta);
-	if (fetch(t, &d) != 0)
+	if (fetch_moving(t, &d, word) != 0)
 		status = cli_complain(t->spool, word->text);
 	else if (t->json)
 		show_details_json(&d);

@@ -6,7 +6,6 @@
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/wait.h>
 
 #include "format/logfmt.h"
 
@@ -45,16 +44,6 @@ static void put_now(void)
 
 	when_rfc3339(cli_now_ms(), text);
 	fprintf(stderr, "time=%s", text);
-}
-
-static void put_status(int status)
-{
-	if (status < 0)
-		return;
-	if (WIFSIGNALED(status))
-		fprintf(stderr, " signal=%d", WTERMSIG(status));
-	else
-		fprintf(stderr, " exit=%d", WEXITSTATUS(status));
 }
 
 static void put_due(int64_t due_ms)
@@ -101,7 +90,7 @@ static void report(void *arg, const struct work_event *e)
 		logfmt_put(stderr, e->outcome == WORK_STRANGE ? "name" : "place", e->name);
 	if (e->reason)
 		logfmt_put(stderr, "reason", e->reason);
-	put_status(e->status);
+	logfmt_status(stderr, e->status);
 	if (e->seconds >= 0)
 		fprintf(
 		    stderr, " %s=%.3f", e->outcome == WORK_HELD ? "wait" : "seconds", e->seconds);
@@ -140,29 +129,9 @@ static void set_drain(struct working *w, const char *what)
 		cli_usage("--drain=%s: --drain or --drain=all is wanted", what);
 }
 
-/* What holds for jobs that do not bring their own; false if OPTION is another one. */
-static bool default_option(struct working *w, int option)
-{
-	struct meta *meta = &w->defaults;
-
-	switch (option) {
-	case 'A':
-		meta->attempts = (unsigned)cli_number("--attempts", optarg, 1, JOB_ATTEMPTS_MAX);
-		return meta->has_attempts = true;
-	case 'b':
-		meta->backoff = cli_backoff(optarg);
-		return meta->has_backoff = true;
-	case 't':
-		meta->timeout_ms = cli_duration("--timeout", optarg);
-		return meta->has_timeout = true;
-	default:
-		return false;
-	}
-}
-
 static void take_option(struct working *w, int option)
 {
-	if (default_option(w, option))
+	if (cli_policy(&w->defaults, option)) /* for jobs that do not bring their own */
 		return;
 	switch (option) {
 	case 'j':

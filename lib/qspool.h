@@ -222,7 +222,9 @@ enum { WORK_ATTEMPTS = 10, WORK_KILL_AFTER_MS = 5000 };
 
 /* Works until drained, stopped by a signal, or broken. Takes over SIGCHLD,
  * SIGTERM, SIGINT and SIGHUP of the process while it runs. 0; -1 with errno:
- * ENOEXEC if the command could not be run and that ended it; EACCES with
+ * ENOEXEC if the command could not be run and that ended it, or what else kept
+ * jobs from being claimed; ESTALE: the queue was removed or moved; EMFILE: more jobs
+ * than this process may have descriptors for; EACCES with
  * spool_place() at the handler if that is not to be trusted. */
 QSPOOL_NODISCARD int spool_work(struct spool *spool, const struct work_options *options);
 

@@ -4,6 +4,7 @@
 #include <stdbool.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/wait.h>
 
 static bool is_plain(const char *text)
 {
@@ -30,4 +31,14 @@ void logfmt_put(FILE *out, const char *key, const char *value)
 		free(text);
 	}
 	fputc('"', out);
+}
+
+void logfmt_status(FILE *out, int status)
+{
+	if (status < 0)
+		return;
+	if (WIFSIGNALED(status))
+		fprintf(out, " signal=%d", WTERMSIG(status));
+	else
+		fprintf(out, " exit=%d", WEXITSTATUS(status));
 }

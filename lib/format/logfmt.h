@@ -10,4 +10,7 @@
  * plain characters only, so that it can neither end a line nor drive a terminal. */
 void logfmt_put(FILE *out, const char *key, const char *value);
 
+/* Writes " exit=N" or " signal=N" for a status as of wait(2), nothing for a negative one. */
+void logfmt_status(FILE *out, int status);
+
 #endif

@@ -47,7 +47,8 @@ static void clear(struct window *window)
 		free(entry);
 	}
 	window->count = 0;
-	window->cut = false;
+	free(window->fence);
+	window->fence = NULL;
 }
 
 void backlog_clear(struct backlog *backlog)
@@ -75,11 +76,12 @@ static void take_out(struct backlog *backlog, struct window *window, struct wait
 	count_pending(backlog, window, entry, false);
 }
 
-/* Owns ENTRY from here on: a name that is known already, or lies beyond a full
- * window, is freed. */
+/* Owns ENTRY from here on. A name that is known already is freed; so is one behind the
+ * fence, also when there is room again: those that were left out before it come first. */
 static void put_in(struct backlog *backlog, struct window *window, struct waiting *entry)
 {
-	if (RB_INSERT(waiting_tree, &window->tree, entry) != NULL) {
+	if ((window->fence && compare(entry, window->fence) >= 0) ||
+	    RB_INSERT(waiting_tree, &window->tree, entry) != NULL) {
 		free(entry);
 		return;
 	}
@@ -89,8 +91,8 @@ static void put_in(struct backlog *backlog, struct window *window, struct waitin
 		return;
 	entry = RB_MAX(waiting_tree, &window->tree);
 	take_out(backlog, window, entry);
-	free(entry);
-	window->cut = true;
+	free(window->fence);
+	window->fence = entry;
 }
 
 int backlog_add(
@@ -147,6 +149,6 @@ int64_t backlog_next_ms(struct backlog *backlog)
 
 bool backlog_wants_scan(const struct backlog *backlog)
 {
-	return (backlog->ready.cut && backlog->ready.count == 0) ||
-	    (backlog->later.cut && backlog->later.count == 0);
+	return (backlog->ready.fence && backlog->ready.count == 0) ||
+	    (backlog->later.fence && backlog->later.count == 0);
 }

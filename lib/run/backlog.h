@@ -32,7 +32,7 @@ RB_HEAD(waiting_tree, waiting);
 struct window {
 	struct waiting_tree tree;
 	size_t count;
-	bool cut; /* names beyond the last one were left out */
+	struct waiting *fence; /* the first of those that were left out; NULL if none was */
 };
 
 struct backlog {

@@ -33,6 +33,7 @@ static _Noreturn void launch_child(struct launch *launch)
 		goto fail;
 	sigaction(SIGPIPE, &plain, NULL);
 	sigprocmask(SIG_SETMASK, start->signals, NULL);
+	setrlimit(RLIMIT_NOFILE, start->files);
 	if (start->handler->fd >= 0)
 		fcntl(start->handler->fd, F_SETFD, 0); /* a script's interpreter opens it */
 	if (launch->path[0])

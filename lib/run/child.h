@@ -19,10 +19,11 @@ struct child {
 
 struct child_start {
 	const struct handler *handler;
-	const struct job *job;   /* its descriptor becomes standard input */
-	const struct meta *meta; /* the job's own */
-	unsigned attempts;       /* budget, for QJOB_ATTEMPTS */
-	const sigset_t *signals; /* the mask that the handler starts with */
+	const struct job *job;      /* its descriptor becomes standard input */
+	const struct meta *meta;    /* the job's own */
+	unsigned attempts;          /* budget, for QJOB_ATTEMPTS */
+	const sigset_t *signals;    /* the mask and ... */
+	const struct rlimit *files; /* ... the RLIMIT_NOFILE that the handler starts with */
 };
 
 /* Starts the handler in a session of its own, with its stderr on a pipe to us. It

@@ -85,7 +85,6 @@ int64_t recover_next(const struct worker *w)
 /* A handler that outlived its qwork has nobody left to end it when its time is up. */
 static void end_overdue(struct worker *w, const char *file)
 {
-	struct proc_holder holder;
 	struct job_name name;
 	struct meta meta;
 	struct stat st;
@@ -101,9 +100,8 @@ static void end_overdue(struct worker *w, const char *file)
 	if (timeout == 0 ||
 	    clock_real_ms() < (int64_t)st.st_ctim.tv_sec * 1000 + timeout + WORK_KILL_AFTER_MS)
 		return;
-	proc_holder(&st, &holder);
-	if (holder.locker > 0 && !proc_alive(holder.locker))
-		proc_signal_handlers(&st, SIGKILL);
+	if (proc_orphaned(&st))
+		proc_signal_handlers(&st, name.id, SIGKILL);
 }
 
 static int scan_cur(void *worker, const char *file)
@@ -123,9 +121,7 @@ void recover_scan(struct worker *w)
 
 static int is_others(void *worker, const char *file)
 {
-	struct job_name name;
-
-	return job_name_parse(file, &name) && !worker_runs(worker, file);
+	return !worker_runs(worker, file) && probe(worker, file) == HOLD_LOCKED;
 }
 
 bool recover_others_run(struct worker *w)

@@ -143,6 +143,10 @@ static void move_on(struct worker *w, struct running *r)
 	}
 	if (!r->settling)
 		worker_note(w, "a job could not be moved on and is held until it can", errno);
+	if (w->stop > 0) { /* whoever recovers it will try */
+		release(w, r);
+		return;
+	}
 	r->settling = true;
 	r->settle_at = clock_mono_ms() + SETTLE_AGAIN_MS;
 }

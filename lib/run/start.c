@@ -17,7 +17,7 @@ enum {
 
 bool start_allowed(const struct worker *w)
 {
-	return !w->paused && w->stop == 0 && !(w->options->once && w->started > 0) &&
+	return !w->paused && !w->dead && w->stop == 0 && !(w->options->once && w->started > 0) &&
 	    clock_mono_ms() >= w->hold_until;
 }
 
@@ -29,13 +29,14 @@ static struct running *free_slot(struct worker *w)
 	return NULL;
 }
 
-/* The handler cannot be run: that is no fault of the job, and no reason to spend
- * the attempts of all of them. */
-static void hold_queue(struct worker *w, int error)
+/* What is no fault of the job, such as a handler that cannot be run, or a full disk: no
+ * reason to spend the attempts of all of them, or to say so for each. ERROR is what a
+ * drain ends with. */
+static void hold_queue(struct worker *w, const char *cause, int reason, int error)
 {
 	struct work_event event = {.outcome = WORK_HELD,
-	    .cause = "the handler cannot be run",
-	    .reason = strerror(error),
+	    .cause = cause,
+	    .reason = strerror(reason),
 	    .status = -1,
 	    .due_ms = JOB_DUE_NONE};
 
@@ -48,18 +49,21 @@ static void hold_queue(struct worker *w, int error)
 	worker_report(w, &event);
 }
 
-/* Held, and never to run: its reason goes into the log, then it goes to buried/. */
-static void bury_unfit(struct worker *w, struct job *job, const char *why)
+/* Held, and never to run: its reason goes into the log, then it goes to buried/. False
+ * if it cannot go there. */
+static bool bury_unfit(struct worker *w, struct job *job, const char *why)
 {
 	struct work_event event = settle_event(w, job, WORK_BURIED);
 
 	event.cause = why;
 	if (log_event(job, "buried", why, true) != 0)
 		worker_note(w, "the reason for a burial could not be written", errno);
-	if (job_move(job, T_BURY, JOB_DUE_NONE) < 0)
-		worker_note(w, "a job that cannot run could not be buried", errno);
-	else
-		worker_report(w, &event);
+	if (job_move(job, T_BURY, JOB_DUE_NONE) < 0) {
+		hold_queue(w, "a job that cannot run could not be buried", errno, errno);
+		return false;
+	}
+	worker_report(w, &event);
+	return true;
 }
 
 /* E2BIG comes of the job's own arguments and environment: burying it says so,
@@ -82,7 +86,7 @@ static void start_failed(struct worker *w, struct running *r, bool exec)
 		return;
 	}
 	settle_return(w, r, exec ? "exec failed" : "the handler could not be started", error);
-	hold_queue(w, error);
+	hold_queue(w, "the handler cannot be run", error, ENOEXEC);
 }
 
 static void run(struct worker *w, struct running *r)
@@ -125,11 +129,22 @@ static bool claim(struct worker *w, struct running *r)
 	}
 	if (adopted)
 		meta_remove(&w->queue, r->job.name.id);
-	if (claimed < 0)
-		worker_note(w, "a job could not be claimed", errno);
+	if (claimed < 0 && errno == EEXIST)
+		worker_note(w, "a job waits for another one of its name to leave cur/", errno);
+	else if (claimed < 0)
+		hold_queue(w, "no job can be claimed", errno, errno);
 	job_release(&r->job);
 	meta_release(&r->meta);
 	return claimed == 0;
+}
+
+/* For want of descriptors or memory no other job can be opened either. */
+static void open_failed(struct worker *w, int error)
+{
+	if (error == EMFILE || error == ENFILE || error == ENOMEM || error == ENOSPC)
+		hold_queue(w, "no job can be opened", error, error);
+	else
+		worker_note(w, "a job could not be opened", error);
 }
 
 /* True if ENTRY is done with; false if *AGAIN_MS from now it is to be looked at again. */
@@ -138,6 +153,7 @@ static bool start_one(
 {
 	int doublings = entry->tries < LOCKED_DOUBLINGS ? entry->tries : LOCKED_DOUBLINGS;
 	const char *why;
+	bool buried;
 
 	*again_ms = (int64_t)ERROR_AGAIN_MS
 	    << (doublings < ERROR_DOUBLINGS ? doublings : ERROR_DOUBLINGS);
@@ -152,10 +168,10 @@ static bool start_one(
 		take_strange(w, entry->file, why);
 		return true;
 	case CLAIM_UNFIT:
-		bury_unfit(w, &r->job, why);
+		buried = bury_unfit(w, &r->job, why);
 		job_release(&r->job);
 		meta_release(&r->meta);
-		return true;
+		return buried;
 	case CLAIM_LOCKED:
 		*again_ms = (int64_t)LOCKED_FIRST_MS << doublings;
 		return false;
@@ -163,7 +179,7 @@ static bool start_one(
 		*again_ms = FOREIGN_AGE_MS;
 		return false;
 	case CLAIM_ERROR:
-		worker_note(w, "a job could not be opened", errno);
+		open_failed(w, errno);
 		break;
 	}
 	return false;

@@ -195,6 +195,12 @@ static int scan_delayed(void *worker, const char *name)
 void take_scan(struct worker *w)
 {
 	w->scan_now = false;
+	w->scanned_at = clock_mono_ms();
+	w->started_then = w->started;
+	if (!queue_in_place(&w->queue)) {
+		w->dead = true;
+		return;
+	}
 	backlog_clear(&w->backlog);
 	w->paused = queue_paused(&w->queue);
 	if (queue_each(&w->queue, DIR_NEW, scan_new, w) != 0 ||
@@ -218,8 +224,8 @@ void take_event(void *worker, enum watched what, const char *name, bool renamed_
 		recover_watch(w, name);
 		break;
 	case WATCHED_QUEUE:
-		if (strcmp(name, "paused") == 0)
-			w->paused = queue_paused(&w->queue);
+		w->paused = queue_paused(&w->queue);
+		w->dead |= !queue_in_place(&w->queue);
 		break;
 	case WATCHED_SCAN:
 		w->scan_now = true;

@@ -18,7 +18,7 @@ static int add(const struct watch *watch, int dir, uint32_t mask)
  * finished job would wake them too. */
 int watch_open(struct watch *watch, const struct queue *queue, bool leaving)
 {
-	const uint32_t came = IN_MOVED_TO | IN_CREATE | IN_DELETE_SELF | IN_MOVE_SELF;
+	const uint32_t came = IN_MOVED_TO | IN_CREATE | IN_MOVE_SELF;
 	const uint32_t left = leaving ? IN_DELETE | IN_MOVED_FROM : 0;
 
 	watch->fd = inotify_init1(IN_NONBLOCK | IN_CLOEXEC);
@@ -27,7 +27,8 @@ int watch_open(struct watch *watch, const struct queue *queue, bool leaving)
 	watch->new_ = add(watch, queue->dir[DIR_NEW], came);
 	watch->delay = add(watch, queue->dir[DIR_DELAY], came);
 	watch->cur = add(watch, queue->dir[DIR_CUR], IN_CLOSE_WRITE | IN_EXCL_UNLINK | left);
-	watch->queue = add(watch, queue->fd, IN_MOVED_TO | IN_MOVED_FROM | IN_CREATE | IN_DELETE);
+	watch->queue = add(
+	    watch, queue->fd, IN_MOVED_TO | IN_MOVED_FROM | IN_CREATE | IN_DELETE | IN_MOVE_SELF);
 	if (watch->new_ >= 0 && watch->delay >= 0 && watch->cur >= 0 && watch->queue >= 0)
 		return 0;
 	watch_close(watch);
@@ -46,7 +47,7 @@ static void dispatch(
 
 	if (e->mask & IN_Q_OVERFLOW)
 		event(arg, WATCHED_SCAN, "", false);
-	else if (e->mask & (IN_DELETE_SELF | IN_MOVE_SELF | IN_UNMOUNT | IN_IGNORED))
+	else if (e->mask & (IN_MOVE_SELF | IN_UNMOUNT | IN_IGNORED))
 		event(arg, WATCHED_DEAD, "", false);
 	else if (e->wd == watch->new_)
 		event(arg, WATCHED_NEW, name, e->mask & IN_MOVED_TO);

@@ -21,7 +21,7 @@ enum watched {
 	WATCHED_LEFT,  /* a name left cur/ (only if asked for) */
 	WATCHED_QUEUE, /* something came or went in the queue's own directory */
 	WATCHED_SCAN,  /* events were lost: scan */
-	WATCHED_DEAD,  /* a directory was removed, moved or unmounted */
+	WATCHED_DEAD,  /* a directory was moved or unmounted; removal shows in WATCHED_QUEUE */
 };
 typedef void watch_event(void *arg, enum watched what, const char *name, bool renamed_in);
 

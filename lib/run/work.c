@@ -9,6 +9,7 @@
 #include <poll.h>
 #include <signal.h>
 #include <stdlib.h>
+#include <sys/resource.h>
 #include <sys/signalfd.h>
 #include <sys/timerfd.h>
 #include <unistd.h>
@@ -20,6 +21,8 @@ enum {
 	SWEEP_EVERY_MS = 3600 * 1000,
 	DEAF_SCAN_MS = 1000, /* without inotify */
 	FIRST_FD = 3,        /* of the poll set: signals, timer, events, then stderr of slots */
+	FDS_A_JOB = 2,       /* the payload and stderr */
+	FDS_MORE = 64,
 };
 
 static void settings_wrong(void *arg, unsigned line, const char *why)
@@ -49,8 +52,11 @@ static void load_settings(struct worker *w)
 
 static int take_signals(struct worker *w)
 {
+	const struct sigaction plain = {.sa_handler = SIG_DFL};
 	sigset_t ours;
 
+	/* Ignored by whoever started us, it would let the kernel reap our children. */
+	sigaction(SIGCHLD, &plain, &w->old_sigchld);
 	sigemptyset(&ours);
 	sigaddset(&ours, SIGCHLD);
 	sigaddset(&ours, SIGTERM);
@@ -110,6 +116,25 @@ static void read_signals(struct worker *w)
 	settle_ended(w);
 }
 
+/* The usual limit of 1024 is for select(); we poll, and handlers get back what we had. */
+static int make_room_for_files(struct worker *w)
+{
+	rlim_t wanted = (rlim_t)w->options->jobs * FDS_A_JOB + FDS_MORE;
+	struct rlimit more;
+
+	if (getrlimit(RLIMIT_NOFILE, &w->files) != 0)
+		return -1;
+	more = w->files;
+	if (more.rlim_cur >= wanted)
+		return 0;
+	if (more.rlim_max < wanted) {
+		errno = EMFILE;
+		return -1;
+	}
+	more.rlim_cur = wanted;
+	return setrlimit(RLIMIT_NOFILE, &more);
+}
+
 static void listen_to_queue(struct worker *w)
 {
 	if (watch_open(&w->watch, &w->queue, w->options->drain == DRAIN_ALL) != 0)
@@ -133,11 +158,14 @@ static int worker_open(struct worker *w, struct spool *spool, const struct work_
 		return -1;
 	load_settings(w);
 	w->slot = calloc(options->jobs, sizeof *w->slot);
-	w->timer = timerfd_create(CLOCK_REALTIME, TFD_NONBLOCK | TFD_CLOEXEC);
-	if (!w->slot || w->timer < 0 || take_signals(w) != 0)
-		return -1;
-	for (unsigned i = 0; i < options->jobs; i++)
+	w->poll_set = calloc(FIRST_FD + options->jobs, sizeof *w->poll_set);
+	for (unsigned i = 0; w->slot && i < options->jobs; i++)
 		w->slot[i].job.fd = w->slot[i].child.errors = -1;
+	spool_fail(spool, options->queue, NULL, NULL); /* where the errors to come happened */
+	w->timer = timerfd_create(CLOCK_REALTIME, TFD_NONBLOCK | TFD_CLOEXEC);
+	if (!w->slot || !w->poll_set || w->timer < 0 || make_room_for_files(w) != 0 ||
+	    take_signals(w) != 0)
+		return -1;
 	listen_to_queue(w);
 	return 0;
 }
@@ -147,11 +175,21 @@ static void worker_close(struct worker *w)
 	int saved = errno;
 
 	for (unsigned i = 0; w->slot && i < w->options->jobs; i++) {
-		job_release(&w->slot[i].job);
-		sys_discard(&w->slot[i].child.errors);
+		struct running *r = &w->slot[i];
+
+		if (r->child.pid > 0)
+			sys_discard(
+			    &r->job.fd); /* unlocking would free a job whose handler lives */
+		else
+			job_release(&r->job);
+		meta_release(&r->meta);
+		sys_discard(&r->child.errors);
 	}
-	if (w->signals >= 0)
+	if (w->signals >= 0) {
 		sigprocmask(SIG_SETMASK, &w->old_signals, NULL);
+		sigaction(SIGCHLD, &w->old_sigchld, NULL);
+		setrlimit(RLIMIT_NOFILE, &w->files);
+	}
 	sys_discard(&w->signals);
 	sys_discard(&w->timer);
 	watch_close(&w->watch);
@@ -161,7 +199,20 @@ static void worker_close(struct worker *w)
 	handler_release(&w->handler);
 	queue_close(&w->queue);
 	free(w->slot);
+	free(w->poll_set);
 	errno = saved;
+}
+
+/* When an early scan is to be made: at once if events were lost, or if a window ran
+ * empty by starting jobs; if it ran empty without that, its names were of no use, and
+ * the next ones may be no better. */
+static int64_t rescan_at(const struct worker *w)
+{
+	if (w->scan_now)
+		return 0;
+	if (!backlog_wants_scan(&w->backlog))
+		return NEVER;
+	return w->started != w->started_then ? 0 : w->scanned_at + DEAF_SCAN_MS;
 }
 
 static void scan_if_due(struct worker *w, int64_t now)
@@ -175,7 +226,7 @@ static void scan_if_due(struct worker *w, int64_t now)
 			worker_note(w, "leftovers could not be swept", errno);
 		w->sweep_at = now + SWEEP_EVERY_MS;
 	}
-	if (w->scan_now || now >= w->scan_at || backlog_wants_scan(&w->backlog)) {
+	if (now >= w->scan_at || now >= rescan_at(w)) {
 		take_scan(w);
 		w->scan_at = now + every;
 	}
@@ -191,8 +242,10 @@ static int64_t next_deadline(const struct worker *w, int64_t now)
 {
 	int64_t next = recover_next(w);
 
+	if (w->look_again)
+		return now;
 	if (w->stop == 0)
-		next = earliest(next, w->scan_at);
+		next = earliest(next, earliest(w->scan_at, rescan_at(w)));
 	if (w->stop == 1)
 		next = earliest(next, w->grace_at);
 	if (w->hold_until > now)
@@ -216,47 +269,61 @@ static int poll_timeout(const struct worker *w)
 	return wait <= 0 ? 0 : wait > INT32_MAX ? INT32_MAX : (int)wait;
 }
 
-static int wait_for_events(struct worker *w)
+/* Fills SET, which has room for all slots; returns how many entries it used. */
+static nfds_t fill_poll_set(const struct worker *w, struct pollfd *set)
 {
-	size_t count = FIRST_FD + w->options->jobs;
-	struct pollfd *set = calloc(count, sizeof *set);
-	int n;
+	nfds_t used = FIRST_FD;
 
-	if (!set)
-		return -1;
-	/* With all slots taken no DUE matters. */
-	set_timer(w,
-	    w->busy < w->options->jobs && start_allowed(w) ? backlog_next_ms(&w->backlog)
-	                                                   : JOB_DUE_NONE);
 	set[0] = (struct pollfd){.fd = w->signals, .events = POLLIN};
 	set[1] = (struct pollfd){.fd = w->timer, .events = POLLIN};
 	set[2] = (struct pollfd){.fd = w->watch.fd, .events = POLLIN};
 	for (unsigned i = 0; i < w->options->jobs; i++)
-		set[FIRST_FD + i] = (struct pollfd){
-		    .fd = w->slot[i].active ? w->slot[i].child.errors : -1, .events = POLLIN};
-	n = poll(set, count, poll_timeout(w));
-	if (n > 0) {
-		for (unsigned i = 0; i < w->options->jobs; i++)
-			if (set[FIRST_FD + i].revents)
+		if (w->slot[i].active && w->slot[i].child.errors >= 0)
+			set[used++] =
+			    (struct pollfd){.fd = w->slot[i].child.errors, .events = POLLIN};
+	return used;
+}
+
+static void drain_errors(struct worker *w, const struct pollfd *set, nfds_t used)
+{
+	for (nfds_t at = FIRST_FD, i = 0; at < used; i++)
+		if (w->slot[i].active && w->slot[i].child.errors == set[at].fd) {
+			if (set[at].revents)
 				child_drain(&w->slot[i].child, false);
-		if (set[1].revents)
-			read_timer(w);
-		if (set[2].revents && watch_read(&w->watch, take_event, w) != 0)
-			w->scan_now = true;
-		if (set[0].revents)
-			read_signals(w);
-	}
-	free(set);
-	return n < 0 && errno != EINTR ? -1 : 0;
+			at++;
+		}
+}
+
+static int wait_for_events(struct worker *w)
+{
+	nfds_t used = fill_poll_set(w, w->poll_set);
+	const struct pollfd *set = w->poll_set;
+	int n;
+
+	/* With all slots taken no DUE matters. */
+	set_timer(w,
+	    w->busy < w->options->jobs && start_allowed(w) ? backlog_next_ms(&w->backlog)
+	                                                   : JOB_DUE_NONE);
+	n = poll(w->poll_set, used, poll_timeout(w));
+	if (n <= 0)
+		return n == 0 || errno == EINTR ? 0 : -1;
+	drain_errors(w, set, used);
+	if (set[1].revents)
+		read_timer(w);
+	if (set[2].revents && watch_read(&w->watch, take_event, w) != 0)
+		w->scan_now = true;
+	if (set[0].revents)
+		read_signals(w);
+	return 0;
 }
 
 static bool nothing_waits(const struct worker *w)
 {
 	const struct backlog *b = &w->backlog;
 
-	if (b->ready.count > 0 || b->ready.cut || b->pending > 0)
+	if (b->ready.count > 0 || b->ready.fence || b->pending > 0)
 		return false;
-	return w->options->drain == DRAIN_READY || (b->later.count == 0 && !b->later.cut);
+	return w->options->drain == DRAIN_READY || (b->later.count == 0 && !b->later.fence);
 }
 
 /* Scanned once more before it is believed: an event may still be on its way. */
@@ -270,8 +337,10 @@ static bool drained(struct worker *w)
 		return false;
 	take_scan(w);
 	backlog_promote(&w->backlog, clock_real_ms());
-	if (!nothing_waits(w))
+	if (!nothing_waits(w)) {
+		w->look_again = true;
 		return false;
+	}
 	return w->options->drain == DRAIN_READY || !recover_others_run(w);
 }
 
@@ -295,7 +364,8 @@ static int loop(struct worker *w)
 	for (;;) {
 		int64_t now = clock_mono_ms();
 
-		if (w->stop == 0)
+		w->look_again = false;
+		if (w->stop == 0 && !w->dead)
 			scan_if_due(w, now);
 		backlog_promote(&w->backlog, clock_real_ms());
 		start_jobs(w);
@@ -312,7 +382,7 @@ static int loop(struct worker *w)
 			return -1;
 	}
 	if (w->hold_error != 0 && w->stop == 0) {
-		errno = ENOEXEC;
+		errno = w->hold_error;
 		return -1;
 	}
 	return 0;

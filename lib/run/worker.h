@@ -15,6 +15,9 @@
 #include "run/watch.h"
 #include "spool/claim.h"
 
+#include <poll.h>
+#include <sys/resource.h>
+
 /* Times are monotonic ms but where a DUE is compared, which is real ms. */
 #define NEVER INT64_MAX
 
@@ -55,22 +58,27 @@ struct worker {
 	struct watch watch;
 	struct backlog backlog;
 	struct running *slot; /* options->jobs of them */
-	unsigned busy;        /* slots that are active */
-	unsigned started;     /* jobs run in all */
+	struct pollfd *poll_set;
+	unsigned busy;    /* slots that are active */
+	unsigned started; /* jobs run in all */
 	struct probe probe[PROBES_MAX];
 	size_t probes;
 	struct strings strange; /* reported already */
 	int signals, timer;     /* signalfd, timerfd for the next DUE */
 	int64_t timer_ms;       /* what it is set to */
 	sigset_t old_signals;
+	struct sigaction old_sigchld;
 	bool scan_now; /* events were lost, or a window ran empty */
-	int64_t scan_at, sweep_at;
+	int64_t scan_at, sweep_at, scanned_at;
+	unsigned started_then; /* `started` at the last scan */
+	bool look_again;       /* do not sleep: something was found after all */
 	bool paused, dead;
 	unsigned stop; /* how often we were told to end */
 	int64_t grace_at;
-	int64_t hold_until; /* no start before this: the handler cannot be run */
+	int64_t hold_until; /* no start before this: something of the queue's is broken */
 	int64_t hold_wait;
-	int hold_error; /* errno of it, 0 when starts succeed */
+	int hold_error;      /* errno of it, ENOEXEC for the handler; 0 when starts succeed */
+	struct rlimit files; /* before it was raised; for handlers */
 };
 
 /* take.c */

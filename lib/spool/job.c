@@ -10,6 +10,8 @@
 #define BIT(state) (1u << (state))
 #define GONE QUEUE_DIRS
 
+enum { N_TRIES = 100 };
+
 enum effect { N_SAME, N_PLUS_ONE, N_MINUS_ONE, N_ZERO };
 
 static const struct {
@@ -136,6 +138,15 @@ static int finish_rename(struct job *job, enum queue_dir to, const char *file)
 	return -1;
 }
 
+/* ENOENT: of the name, which somebody moved, or of the directory it should go to? */
+static int name_is_gone(const struct job *job, enum queue_dir to)
+{
+	if (check_name(job) == HOLD_GONE)
+		return 0;
+	errno = ESTALE;
+	return queue_fail(job->queue, to, NULL);
+}
+
 static int change_name(struct job *job, enum queue_dir to, const struct job_name *name)
 {
 	char file[JOB_NAME_SIZE];
@@ -143,11 +154,27 @@ static int change_name(struct job *job, enum queue_dir to, const struct job_name
 	job_name_format(name, file);
 	if (sys_rename(job->queue->dir[job->state], job->file, job->queue->dir[to], file) != 0 &&
 	    finish_rename(job, to, file) != 0)
-		return errno == ENOENT ? 0 : queue_fail(job->queue, to, file);
+		return errno == ENOENT ? name_is_gone(job, to) : queue_fail(job->queue, to, file);
 	job->state = (enum job_state)to;
 	job->name = *name;
 	memcpy(job->file, file, strlen(file) + 1);
 	return 1;
+}
+
+/* Another file may have the very name (a copy made by hand): a job that leaves cur/
+ * must get out all the same, and takes the next free N. A claim does not: the other
+ * one may be running. */
+static int change_name_freely(struct job *job, enum queue_dir to, struct job_name *name)
+{
+	int changed = change_name(job, to, name);
+
+	for (int i = 0; to != DIR_CUR && changed < 0 && errno == EEXIST && i < N_TRIES &&
+	     name->attempts < JOB_ATTEMPTS_MAX;
+	     i++) {
+		name->attempts++;
+		changed = change_name(job, to, name);
+	}
+	return changed;
 }
 
 /* Source first, then destination: after a power cut btrfs may otherwise show both
@@ -198,7 +225,7 @@ int job_move(struct job *job, enum transition transition, int64_t due_ms)
 	} else {
 		name.attempts = count_attempts(name.attempts, table[transition].n);
 		name.due_ms = table[transition].due ? due_ms : JOB_DUE_NONE;
-		moved = change_name(job, to, &name);
+		moved = change_name_freely(job, to, &name);
 	}
 	if (moved == 1 && table[transition].durable)
 		moved = sync_dirs(job->queue, from, to);

@@ -7,7 +7,6 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
-#include <sys/wait.h>
 #include <unistd.h>
 
 #include "format/logfmt.h"
@@ -32,16 +31,6 @@ static void put_encoded(FILE *out, const char *text, size_t len)
 	if (encoded && strvisx(encoded, text, len, VIS_CSTYLE | VIS_NL) >= 0)
 		fputs(encoded, out);
 	free(encoded);
-}
-
-static void put_status(FILE *out, int status)
-{
-	if (status < 0)
-		return;
-	if (WIFSIGNALED(status))
-		fprintf(out, " signal=%d", WTERMSIG(status));
-	else
-		fprintf(out, " exit=%d", WEXITSTATUS(status));
 }
 
 static double seconds_of(struct timeval t)
@@ -125,7 +114,7 @@ int log_attempt(struct job *job, const struct attempt *attempt)
 	gethostname(host, sizeof host - 1);
 	fprintf(
 	    out, " attempt=%u of=%u cause=\"%s\"", job->name.attempts, attempt->of, attempt->cause);
-	put_status(out, attempt->status);
+	logfmt_status(out, attempt->status);
 	put_usage(out, attempt);
 	logfmt_put(out, "host", host);
 	fputc('\n', out);

@@ -184,6 +184,8 @@ char *spool_log(struct spool *spool, const struct job_place *place)
 	text = read_small(queue.dir[DIR_LOG], place->name.id, LOG_READ_MAX, &len, &st);
 	if (!text && errno == ENOENT)
 		text = strdup("");
+	if (!text && (errno == EINVAL || errno == ELOOP || errno == EFBIG || errno == ENXIO))
+		text = strdup("the log is not a readable file\n");
 	if (!text)
 		queue_fail(&queue, DIR_LOG, place->name.id);
 	queue_close(&queue);
@@ -203,7 +205,7 @@ int spool_runner(struct spool *spool, const struct job_place *place, struct job_
 	if (flock(fd, LOCK_SH | LOCK_NB) != 0) {
 		result = errno == EWOULDBLOCK ? 1 : -1;
 		if (result == 1 && fstat(fd, &st) == 0)
-			proc_holder(&st, &holder);
+			proc_holder(&st, place->name.id, &holder);
 		runner->worker = holder.locker;
 		runner->handler = holder.handler;
 	}

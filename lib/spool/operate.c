@@ -162,7 +162,7 @@ int spool_end_handler(struct spool *spool, const struct job_place *place, int64_
 			break;
 		}
 		if (signal != last || signalled == 0)
-			signalled = proc_signal_handlers(&st, signal);
+			signalled = proc_signal_handlers(&st, place->name.id, signal);
 		last = signal;
 		poll(NULL, 0, LOCK_PAUSE_MS);
 	}

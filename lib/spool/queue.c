@@ -1,6 +1,7 @@
 /* A queue's directories: opening, creating, reading. */
 #include "spool/spool.h"
 
+#include <bsd/stdlib.h>
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
@@ -67,7 +68,7 @@ static void remove_draft(const struct spool *spool, const char *draft)
 		left |= sys_rmdir(fd, queue_dir_name[i]);
 	sys_discard(&fd);
 	left |= sys_rmdir(spool->fd, draft);
-	(void)left; /* what stays is empty and hidden; the next draft of this pid uses it */
+	(void)left; /* what stays is empty and hidden */
 	errno = saved;
 }
 
@@ -78,8 +79,8 @@ static int create_queue(struct spool *spool, const char *name)
 	char draft[QUEUE_NAME_SIZE + 32];
 	int fd, made;
 
-	snprintf(draft, sizeof draft, ".draft-%s-%ld", name, (long)getpid());
-	if (sys_mkdir(spool->fd, draft, spool->dir_mode) != 0 && errno != EEXIST)
+	snprintf(draft, sizeof draft, ".draft-%s-%08x", name, arc4random());
+	if (sys_mkdir(spool->fd, draft, spool->dir_mode) != 0)
 		return spool_fail(spool, draft, NULL, NULL);
 	fd = sys_opendir(spool->fd, draft);
 	made = fd < 0 ? -1 : make_dirs(spool, fd);
@@ -147,6 +148,23 @@ int queue_each(const struct queue *queue, enum queue_dir which, name_visit *visi
 		result = queue_fail(queue, which, NULL);
 	closedir(dir);
 	return result;
+}
+
+static bool leads_to(int parent, const char *name, int fd)
+{
+	struct stat named, opened;
+
+	return fstatat(parent, name, &named, AT_SYMLINK_NOFOLLOW) == 0 && fstat(fd, &opened) == 0 &&
+	    named.st_ino == opened.st_ino && named.st_dev == opened.st_dev;
+}
+
+bool queue_in_place(const struct queue *queue)
+{
+	bool whole = leads_to(queue->spool->fd, queue->name, queue->fd);
+
+	for (size_t i = 0; whole && i < QUEUE_DIRS; i++)
+		whole = leads_to(queue->fd, queue_dir_name[i], queue->dir[i]);
+	return whole;
 }
 
 bool queue_paused(const struct queue *queue)

@@ -120,17 +120,21 @@ int send_write(struct sender *sender, const void *data, size_t len)
 	return 0;
 }
 
+static int close_job(const struct sender *sender, struct sending *job)
+{
+	int fd = job->fd;
+
+	job->fd = -1;
+	return fd < 0 || sys_close(fd) == 0 ? 0 : queue_fail(&sender->queue, DIR_TMP, job->name.id);
+}
+
 static int close_all(struct sender *sender)
 {
 	int result = 0;
 
-	for (size_t i = 0; i < sender->count; i++) {
-		struct sending *job = &sender->batch[i];
-
-		if (job->fd >= 0 && sys_close(job->fd) != 0)
-			result = queue_fail(&sender->queue, DIR_TMP, job->name.id);
-		job->fd = -1;
-	}
+	for (size_t i = 0; i < sender->count; i++)
+		if (close_job(sender, &sender->batch[i]) != 0)
+			result = -1;
 	return result;
 }
 
@@ -145,7 +149,9 @@ int send_end(struct sender *sender)
 	if (sender->options.meta &&
 	    meta_write(&sender->queue, job->name.id, sender->options.meta, false) != 0)
 		return -1;
-	return sender->count > FEW || sender->options.no_sync ? close_all(sender) : 0;
+	if (sender->count <= FEW && !sender->options.no_sync)
+		return 0;
+	return sender->count == FEW + 1 ? close_all(sender) : close_job(sender, job);
 }
 
 size_t send_pending(const struct sender *sender)
@@ -225,7 +231,8 @@ static int settle_dirs(const struct sender *sender)
 	return sys_fsync(queue->dir[to]) == 0 ? 0 : queue_fail(queue, to, NULL);
 }
 
-/* Removes the jobs from FIRST on, which this sender created and did not publish. */
+/* Removes the jobs from FIRST on, which this sender created and did not publish. The one
+ * that is being written is no part of the batch yet: it begins the next. */
 static void forget(struct sender *sender, size_t first)
 {
 	int saved = errno;
@@ -239,6 +246,8 @@ static void forget(struct sender *sender, size_t first)
 		if (job->name.meta)
 			meta_remove(&sender->queue, job->name.id);
 	}
+	if (sender->writing)
+		sender->batch[0] = sender->batch[sender->count];
 	sender->count = 0;
 	errno = saved;
 }
@@ -274,6 +283,7 @@ void send_close(struct sender *sender)
 		return;
 	if (sender->writing)
 		sender->count++;
+	sender->writing = false;
 	forget(sender, 0);
 	queue_close(&sender->queue);
 	free(sender->batch);

@@ -57,6 +57,10 @@ void queue_close(struct queue *queue);
 typedef int name_visit(void *arg, const char *name);
 int queue_each(const struct queue *queue, enum queue_dir which, name_visit *visit, void *arg);
 
+/* Whether the paths still lead to the directories that were opened: nobody has removed
+ * or moved the queue, or one of its directories. */
+bool queue_in_place(const struct queue *queue);
+
 bool queue_paused(const struct queue *queue);
 
 #endif

@@ -26,13 +26,18 @@ struct draft_sweep {
 	int removed;
 };
 
-/* Under the lock, which a living sender holds while it writes. Read-only, or the
- * mode of a foreign leftover could keep us from locking it. */
+/* Under the lock, which a living sender holds while it writes; but a young file is not
+ * even locked, or its sender might meet our lock. Read-only, or the mode of a
+ * foreign leftover could keep us from locking it. */
 static int sweep_draft(void *arg, const char *name)
 {
 	struct draft_sweep *sweep = arg;
 	struct job draft;
+	struct stat st;
 
+	if (fstatat(sweep->queue->dir[DIR_TMP], name, &st, AT_SYMLINK_NOFOLLOW) != 0 ||
+	    !is_old(&st))
+		return 0;
 	if (job_hold(&draft, sweep->queue, JOB_SENDING, name, O_RDONLY) != HOLD_DONE)
 		return 0;
 	if (is_old(&draft.st) && sys_unlink(sweep->queue->dir[DIR_TMP], name) == 0)

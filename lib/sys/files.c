@@ -56,16 +56,33 @@ int sys_create(int dir, const char *name, mode_t mode)
 	return fd;
 }
 
+/* Somebody who may write the directory could plant a fifo, or a link to a file of ours. */
+static int check_plain(int fd)
+{
+	struct stat st;
+
+	if (fstat(fd, &st) != 0)
+		goto fail;
+	if (S_ISREG(st.st_mode) && st.st_nlink <= 1)
+		return fd;
+	errno = S_ISREG(st.st_mode) ? EMLINK : EINVAL;
+fail:
+	sys_discard(&fd);
+	return -1;
+}
+
 int sys_append(int dir, const char *name, mode_t mode)
 {
-	int flags = O_WRONLY | O_APPEND | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC;
+	int flags = O_WRONLY | O_APPEND | O_NOFOLLOW | O_NONBLOCK | O_NOCTTY | O_CLOEXEC;
 	int fd;
 
 	if (fault("append", name) != 0)
 		return -1;
 	fd = openat(dir, name, flags);
-	if (fd >= 0 || errno != ENOENT)
-		return fd;
+	if (fd >= 0)
+		return check_plain(fd);
+	if (errno != ENOENT)
+		return -1;
 	fd = openat(dir, name, flags | O_CREAT, mode);
 	return fd < 0 ? -1 : settle_mode(fd, mode);
 }

@@ -23,7 +23,8 @@ extern int (*sys_fault)(const char *call, const char *name);
 /* Creates NAME for reading and writing; EEXIST if anything has that name. MODE
  * is set by fchmod: the umask of whoever sends does not decide who may work. */
 NODISCARD int sys_create(int dir, const char *name, mode_t mode);
-/* Opens NAME for appending, creating it like sys_create(). */
+/* Opens NAME for appending, creating it like sys_create(). EINVAL if it is no regular
+ * file, EMLINK if it has other names. */
 NODISCARD int sys_append(int dir, const char *name, mode_t mode);
 /* Writes all of it: a short write is continued, EINTR is repeated. */
 NODISCARD int sys_write(int fd, const void *data, size_t len);

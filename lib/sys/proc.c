@@ -63,9 +63,70 @@ static bool stdin_is(const char *pid, const struct stat *file)
 	    stdin_holds_lock(pid);
 }
 
-/* Calls EACH for every process that has FILE, locked, as its standard input,
- * until it says stop. */
-static void each_reader(const struct stat *file, bool (*each)(pid_t pid, void *arg), void *arg)
+/* The fourth field of proc_pid_stat(5), behind a name that may hold anything; 0 if it
+ * cannot be known. */
+static pid_t parent_of(pid_t pid)
+{
+	char path[64], line[512], *end;
+	int parent = 0;
+	FILE *info;
+
+	snprintf(path, sizeof path, "/proc/%d/stat", (int)pid);
+	info = fopen(path, "re");
+	if (!info)
+		return 0;
+	if (fgets(line, sizeof line, info) && (end = strrchr(line, ')')) != NULL &&
+	    sscanf(end, ") %*c %d", &parent) != 1)
+		parent = 0;
+	fclose(info);
+	return parent;
+}
+
+/* Whether PID was started with VARIABLE in its environment. */
+static bool started_with(const char *pid, const char *variable)
+{
+	char path[64], *item = NULL;
+	bool found = false;
+	size_t room = 0;
+	FILE *environment;
+
+	snprintf(path, sizeof path, "/proc/%.20s/environ", pid);
+	environment = fopen(path, "re");
+	if (!environment)
+		return false;
+	while (!found && getdelim(&item, &room, '\0', environment) > 0)
+		found = strcmp(item, variable) == 0;
+	free(item);
+	fclose(environment);
+	return found;
+}
+
+/* Whose handlers are looked for. */
+struct wanted {
+	const struct stat *file;
+	char variable[64]; /* QJOB_ID=... */
+	pid_t locker;
+};
+
+static struct wanted wanted(const struct stat *file, const char *id)
+{
+	struct wanted w = {.file = file, .locker = locker_of(file)};
+
+	snprintf(w.variable, sizeof w.variable, "QJOB_ID=%s", id);
+	return w;
+}
+
+/* A handler may have put something else in the place of its standard input: then it is
+ * known as the child of the process that took the lock. */
+static bool is_handler(const struct wanted *w, const char *text)
+{
+	pid_t pid = (pid_t)strtol(text, NULL, 10);
+
+	return stdin_is(text, w->file) ||
+	    (w->locker > 0 && parent_of(pid) == w->locker && started_with(text, w->variable));
+}
+
+static void each_handler(const struct wanted *w, bool (*each)(pid_t pid, void *arg), void *arg)
 {
 	DIR *proc = opendir("/proc");
 	struct dirent *entry;
@@ -73,7 +134,7 @@ static void each_reader(const struct stat *file, bool (*each)(pid_t pid, void *a
 	if (!proc)
 		return;
 	while ((entry = readdir(proc)) != NULL) {
-		if (!isdigit((unsigned char)entry->d_name[0]) || !stdin_is(entry->d_name, file))
+		if (!isdigit((unsigned char)entry->d_name[0]) || !is_handler(w, entry->d_name))
 			continue;
 		if (!each((pid_t)strtol(entry->d_name, NULL, 10), arg))
 			break;
@@ -81,17 +142,19 @@ static void each_reader(const struct stat *file, bool (*each)(pid_t pid, void *a
 	closedir(proc);
 }
 
-static bool first_reader(pid_t pid, void *arg)
+static bool first_handler(pid_t pid, void *arg)
 {
 	*(pid_t *)arg = pid;
 	return false;
 }
 
-void proc_holder(const struct stat *file, struct proc_holder *holder)
+void proc_holder(const struct stat *file, const char *id, struct proc_holder *holder)
 {
-	holder->locker = locker_of(file);
+	struct wanted w = wanted(file, id);
+
+	holder->locker = w.locker;
 	holder->handler = 0;
-	each_reader(file, first_reader, &holder->handler);
+	each_handler(&w, first_handler, &holder->handler);
 }
 
 struct signalling {
@@ -113,15 +176,45 @@ static bool signal_group(pid_t pid, void *arg)
 	return true;
 }
 
-int proc_signal_handlers(const struct stat *file, int signal)
+int proc_signal_handlers(const struct stat *file, const char *id, int signal)
 {
+	struct wanted w = wanted(file, id);
 	struct signalling s = {.signal = signal};
 
-	each_reader(file, signal_group, &s);
+	each_handler(&w, signal_group, &s);
 	return s.groups;
 }
 
-bool proc_alive(pid_t pid)
+/* Whether PID has FILE open, by any descriptor; true if that may not be seen. */
+static bool has_open(pid_t pid, const struct stat *file)
 {
-	return pid > 0 && (kill(pid, 0) == 0 || errno == EPERM);
+	char path[64];
+	struct dirent *entry;
+	bool found = false;
+	DIR *fds;
+
+	snprintf(path, sizeof path, "/proc/%d/fd", (int)pid);
+	fds = opendir(path);
+	if (!fds)
+		return errno != ENOENT;
+	while (!found && (entry = readdir(fds)) != NULL) {
+		struct stat st;
+
+		found = fstatat(dirfd(fds), entry->d_name, &st, 0) == 0 &&
+		    st.st_ino == file->st_ino && st.st_dev == file->st_dev;
+	}
+	closedir(fds);
+	return found;
+}
+
+bool proc_orphaned(const struct stat *file)
+{
+	struct wanted w = {.file = file};
+	pid_t handler = 0, parent;
+
+	each_handler(&w, first_handler, &handler);
+	if (handler == 0)
+		return false;
+	parent = parent_of(getpgid(handler));
+	return parent > 0 && !has_open(parent, file);
 }

@@ -12,17 +12,19 @@
 
 struct proc_holder {
 	pid_t locker;  /* process that took the flock, alive or not; 0 if unknown */
-	pid_t handler; /* a process whose standard input is the file; 0 if unknown */
+	pid_t handler; /* a process that works on the job; 0 if unknown */
 };
 
-/* Fills *HOLDER as far as /proc lets this user see. */
-void proc_holder(const struct stat *file, struct proc_holder *holder);
+/* A handler of the job ID is a process whose standard input is the locked descriptor of FILE,
+ * or a child of the locker that was started with the job's QJOB_ID. Filled as far as
+ * /proc lets this user see. */
+void proc_holder(const struct stat *file, const char *id, struct proc_holder *holder);
 
-/* Signals the process group of each process whose standard input is FILE.
- * Returns how many groups were signalled. */
-int proc_signal_handlers(const struct stat *file, int signal);
+/* Signals the process group of each handler. Returns how many groups were signalled. */
+int proc_signal_handlers(const struct stat *file, const char *id, int signal);
 
-/* Whether PID exists (a zombie does). */
-bool proc_alive(pid_t pid);
+/* Whether a handler has FILE whose parent, the qwork that started it, has it no more:
+ * that qwork is dead. False if it cannot be known. */
+bool proc_orphaned(const struct stat *file);
 
 #endif
