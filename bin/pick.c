@@ -245,6 +245,8 @@ int pick_run(struct pick *pick, int count, char *const *argv)
 	struct strings words = {0};
 	int status = EX_OK;
 
+	if (pick->all && pick->oldest >= 0)
+		cli_usage("--all and --oldest exclude each other");
 	if (filter && count > 0)
 		cli_usage("jobs are named, or selected by options, not both");
 	if (!filter)

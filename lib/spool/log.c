@@ -112,8 +112,8 @@ int log_attempt(struct job *job, const struct attempt *attempt)
 	if (!out)
 		return -1;
 	gethostname(host, sizeof host - 1);
-	fprintf(
-	    out, " attempt=%u of=%u cause=\"%s\"", job->name.attempts, attempt->of, attempt->cause);
+	fprintf(out, " attempt=%u of=%u", job->name.attempts, attempt->of);
+	logfmt_put(out, "cause", attempt->cause);
 	logfmt_status(out, attempt->status);
 	put_usage(out, attempt);
 	logfmt_put(out, "host", host);

@@ -79,7 +79,7 @@ struct counting {
 	struct queue_count *count;
 };
 
-/* A foreign regular file in new/ is a job that waits; a stat tells, for these only. */
+/* A foreign regular file in new/ is a job that waits, if it may be read and written. */
 static bool is_strange(const struct queue *queue, const struct job_place *place)
 {
 	struct stat st;
@@ -88,7 +88,8 @@ static bool is_strange(const struct queue *queue, const struct job_place *place)
 		return place->state == JOB_DELAYED && place->name.due_ms == JOB_DUE_NONE;
 	return place->state != JOB_READY ||
 	    fstatat(queue->dir[DIR_NEW], place->file, &st, AT_SYMLINK_NOFOLLOW) != 0 ||
-	    !S_ISREG(st.st_mode);
+	    !S_ISREG(st.st_mode) ||
+	    faccessat(queue->dir[DIR_NEW], place->file, R_OK | W_OK, AT_EACCESS) != 0;
 }
 
 static void earlier(int64_t *known, int64_t found)
