@@ -52,6 +52,8 @@ common_teardown() {
 		wait_for 15 gone_without_handlers "$pid" || stubborn+=" $pid"
 	done
 	wait_for 10 nothing_runs
+	# What a test forbade is in the way of bats, which removes the directory.
+	((EUID == 0)) || chmod -R u+rwX "$test_dir"
 	[[ -z $stubborn ]] || fail "did not end on TERM:$stubborn"
 }
 
