@@ -499,11 +499,31 @@ static int show_word(const struct stat_tool *t, const char *text)
 	return show_job(t, &word);
 }
 
+static int show(const struct stat_tool *t, int count, char *const *words)
+{
+	int status = EX_OK;
+
+	if (t->cli.verbose && !t->json)
+		printf("spool: %s\n", spool_path(t->spool));
+	if (t->cli.queue && !spool_has_queue(t->spool, t->cli.queue)) {
+		warnx("no queue %s in %s", t->cli.queue, spool_path(t->spool));
+		return EX_NOINPUT;
+	}
+	if (count == 0)
+		return show_queues(t);
+	for (int i = 0; i < count; i++) {
+		int one = show_word(t, words[i]);
+
+		status = status != EX_OK ? status : one;
+	}
+	return status;
+}
+
 int main(int argc, char **argv)
 {
 	static const struct option options[] = {{"json", no_argument, NULL, 'j'}, CLI_LONG};
 	struct stat_tool t = {0};
-	int option, status = EX_OK;
+	int option, status;
 
 	cli_begin();
 	while ((option = getopt_long(argc, argv, "j" CLI_SHORT, options, NULL)) != -1) {
@@ -514,19 +534,7 @@ int main(int argc, char **argv)
 	}
 	t.now_ms = cli_now_ms();
 	t.spool = cli_open(&t.cli, false, false);
-	if (t.cli.verbose && !t.json)
-		printf("spool: %s\n", spool_path(t.spool));
-	if (t.cli.queue && !spool_has_queue(t.spool, t.cli.queue)) {
-		warnx("no queue %s in %s", t.cli.queue, spool_path(t.spool));
-		return EX_NOINPUT;
-	}
-	if (optind == argc)
-		status = show_queues(&t);
-	for (int i = optind; i < argc; i++) {
-		int one = show_word(&t, argv[i]);
-
-		status = status != EX_OK ? status : one;
-	}
+	status = show(&t, argc - optind, argv + optind);
 	cli_finish_output();
 	spool_close(t.spool);
 	return status;

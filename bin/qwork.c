@@ -52,7 +52,7 @@ static void put_due(int64_t due_ms)
 
 	if (due_ms == JOB_DUE_NONE)
 		return;
-	duration_format_short(due_ms - cli_now_ms(), text);
+	duration_format(due_ms - cli_now_ms(), text);
 	fprintf(stderr, " wait=%s", text);
 	when_rfc3339(due_ms, text);
 	fprintf(stderr, " due=%s", text);

@@ -91,8 +91,11 @@ static void start_failed(struct worker *w, struct running *r, bool exec)
 
 static void run(struct worker *w, struct running *r)
 {
-	struct child_start start = {
-	    .handler = &w->handler, .job = &r->job, .meta = &r->meta, .signals = &w->old_signals};
+	struct child_start start = {.handler = &w->handler,
+	    .job = &r->job,
+	    .meta = &r->meta,
+	    .signals = &w->old_signals,
+	    .files = &w->files};
 	int64_t timeout = settle_timeout(w, &r->meta);
 	bool exec = false;
 

@@ -33,8 +33,8 @@ assert_exits() {
 		start qsend --lines < <(seq -f "$sender.%.0f" "$RACE_JOBS") >"$test_dir/ids.$sender"
 		senders+=("$started")
 	done
-	assert_exits 300 "${senders[@]}"
-	wait_for 600 spool_is_idle
+	assert_exits 120 "${senders[@]}"
+	wait_for 240 spool_is_idle
 	assert_equal "$(done_count)" $((8 * RACE_JOBS))
 	assert_not_exists "$test_dir/twice"
 	assert_equal "$(sort -u "$test_dir"/ids.* | wc -l)" $((8 * RACE_JOBS))
@@ -65,7 +65,7 @@ assert_exits() {
 		start qwork --drain -j 2 -- "$test_dir/mark" </dev/null
 		drains+=("$started")
 	done
-	assert_exits 300 "${drains[@]}"
+	assert_exits 120 "${drains[@]}"
 	assert_equal "$(done_count)" "$RACE_JOBS"
 	assert_not_exists "$test_dir/twice"
 	assert_spool_empty

@@ -121,6 +121,14 @@ load helper
 	assert_output "$inherited"
 }
 
+@test 'a handler has the limit of open files with which qwork was started' {
+	send x
+	ulimit -S -n 64
+	drain -j 100 -- sh -c 'ulimit -n'
+	assert_success
+	assert_output 64
+}
+
 @test 'a handler starts with the default signals, none blocked' {
 	send x
 	drain -- cat /proc/self/status

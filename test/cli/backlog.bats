@@ -1,0 +1,62 @@
+#!/usr/bin/env bats
+# A backlog that is longer than what a qwork keeps in mind (65,536 names) still runs in
+# order, and nobody sleeps beside it.
+
+load helper
+
+KEPT=65536
+
+# A qwork that has scanned a backlog of KEPT + $1 jobs, 1 2 3..., and runs the first of
+# them until the gate opens. Handlers print their payload; no scan is due for long.
+start_on_backlog() {
+	seq $((KEPT + $1)) | qsend --lines --no-sync >"$test_dir/ids"
+	start_qwork --scan 10m -- sh -c '
+		read -r n; echo "$n"; [ "$n" != 1 ] || until [ -e "$0" ]; do sleep 0.05; done' "$test_dir/open"
+	wait_for 60 lines_are 1 "$qwork_out"
+}
+
+# remove_through NUMBER: the ready jobs 2 to NUMBER, as if others had run them.
+remove_through() {
+	(cd "$QSPOOL/default/new" && find . -printf '%f\n' | grep '^50' | LC_ALL=C sort | head -n $(($1 - 1)) | xargs rm)
+}
+
+@test 'a new job does not overtake those that were left out' {
+	start_on_backlog 40
+	echo 99999 | qsend --no-sync
+	remove_through $((KEPT - 10))
+	touch "$test_dir/open"
+	wait_for 60 jobs_are 0 new
+	wait_for 20 spool_is_idle
+	# 1, the last ten that were kept in mind, the 40 beyond, and the one that came later.
+	assert_equal "$(paste -sd ' ' "$qwork_out")" \
+		"$(echo 1 $(seq $((KEPT - 9)) $((KEPT + 40))) 99999)"
+}
+
+@test 'what was left out is looked for as soon as the rest is gone' {
+	start_on_backlog 40
+	remove_through $((KEPT + 10))
+	touch "$test_dir/open"
+	wait_for 60 jobs_are 0 new
+	wait_for 20 spool_is_idle
+	assert_equal "$(paste -sd ' ' "$qwork_out")" \
+		"$(echo 1 $(seq $((KEPT + 11)) $((KEPT + 40))))"
+}
+
+@test 'a job that falls due while --drain looks for the last time is run without sleeping' {
+	seq 40000 | qsend --lines --no-sync -d 1d >"$test_dir/ids"
+	delay=$QSPOOL/default/delay
+	end=$(($(now_ms) + 6000))
+	# Somewhen the due time hits that moment; then a drain that sleeps does so for a minute.
+	for ((ms = 40; ms < 500 && $(now_ms) < end; ms += 25)); do
+		id=$(send due -d 1h)
+		path=$(job_path "$id" delay)
+		now=$(date -u -d "+0.$(printf %03d "$ms") seconds" +%Y%m%dT%H%M%S.%3NZ)
+		mv "$path" "$delay/$now.${path##*Z.}"
+		started_at=$(now_ms)
+		drain -- cat
+		assert_success
+		assert [ $(($(now_ms) - started_at)) -lt 30000 ]
+		qdel --all -q default --state ready
+		rm -f "$delay"/*."$id".*
+	done
+}
