@@ -182,7 +182,7 @@ static char *default_path(void)
 	char *path = spool_default_path(&both);
 
 	if (!path)
-		err(EX_CONFIG, "no spool: name one with -s or $QSPOOL");
+		errx(EX_CONFIG, "no spool is named, and HOME is not set: use -s or $QSPOOL");
 	if (both)
 		warnx("using %s, but your own spool under your state directory holds queues too; "
 		      "choose with -s or $QSPOOL",
@@ -247,7 +247,10 @@ int cli_found(const struct spool *spool, const struct job_word *word)
 	if (word->matches == 1)
 		return EX_OK;
 	text = cli_visible(word->text);
-	if (word->matches == 0)
+	if (word->matches == 0 && strlen(word->text) < SPOOL_PREFIX_MIN)
+		warnx("no job %s in %s: of an id %d characters are wanted at least", text,
+		    spool_path(spool), SPOOL_PREFIX_MIN);
+	else if (word->matches == 0)
 		warnx("no job %s in %s", text, spool_path(spool));
 	else
 		warnx("%s is ambiguous: it begins the ids of %u jobs", text, word->matches);

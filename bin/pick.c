@@ -1,6 +1,7 @@
 #include "pick.h"
 
 #include <errno.h>
+#include <signal.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -74,7 +75,8 @@ static int gather_all(const struct pick *pick, struct spool *spool, struct place
 	return status;
 }
 
-static int complain_running(struct spool *spool, const struct job_place *place)
+static int complain_running(
+    const struct pick *pick, struct spool *spool, const struct job_place *place)
 {
 	struct job_runner runner;
 
@@ -87,7 +89,8 @@ static int complain_running(struct spool *spool, const struct job_place *place)
 	if (runner.handler)
 		fprintf(
 		    stderr, "%shandler pid %d", runner.worker ? ", " : " (", (int)runner.handler);
-	fprintf(stderr, "%s; --kill ends it first\n", runner.worker || runner.handler ? ")" : "");
+	fprintf(stderr, "%s; %s\n", runner.worker || runner.handler ? ")" : "",
+	    pick->can_kill ? "--kill ends it first" : "wait, or end it with qbury --kill");
 	return EX_TEMPFAIL;
 }
 
@@ -121,7 +124,7 @@ static int end_running(const struct pick *pick, struct spool *spool, struct job_
 	if (held == 0)
 		return EX_OK;
 	if (!pick->kill)
-		return complain_running(spool, place);
+		return complain_running(pick, spool, place);
 	if (spool_end_handler(spool, place, KILL_GRACE_MS) < 0)
 		return cli_complain(spool, place->name.id);
 	return EX_OK;
@@ -245,6 +248,7 @@ int pick_run(struct pick *pick, int count, char *const *argv)
 	struct strings words = {0};
 	int status = EX_OK;
 
+	signal(SIGPIPE, SIG_IGN); /* of who reads the ids: do all, then say so */
 	if (pick->all && pick->oldest >= 0)
 		cli_usage("--all and --oldest exclude each other");
 	if (filter && count > 0)

@@ -16,6 +16,7 @@ struct pick {
 	long long oldest; /* -1: not given */
 	int64_t older_ms; /* sent before so long; -1: not given */
 	bool dry_run;
+	bool can_kill; /* has the option --kill */
 	bool kill;     /* end a running job's handler first */
 	bool filtered; /* jobs were selected by a filter, not named */
 	/* 1, 0 or -1 as the library says. */

@@ -36,6 +36,7 @@ int main(int argc, char **argv)
 	struct pick pick = {.states = PICK_BIT(JOB_READY) | PICK_BIT(JOB_DELAYED),
 	    .oldest = -1,
 	    .older_ms = -1,
+	    .can_kill = true,
 	    .verb = bury,
 	    .refuse = refuse};
 	int option;

@@ -68,6 +68,7 @@ int main(int argc, char **argv)
 	    .states = PICK_BIT(JOB_READY) | PICK_BIT(JOB_DELAYED) | PICK_BIT(JOB_BURIED),
 	    .oldest = -1,
 	    .older_ms = -1,
+	    .can_kill = true,
 	    .verb = delete,
 	    .gone_is_done = true};
 	int option;

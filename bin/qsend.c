@@ -4,6 +4,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <poll.h>
+#include <signal.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
@@ -134,6 +135,8 @@ static void take_option(struct sending *s, int option)
 		return;
 	switch (option) {
 	case 'f':
+		if (s->file)
+			cli_usage("--file: one is wanted");
 		s->file = optarg;
 		break;
 	case 'p':
@@ -178,8 +181,10 @@ static void parse(struct sending *s, int argc, char *const *argv)
 	while ((option = getopt_long(
 	            argc, argv, "+f:p:d:a:A:b:t:T:e:H:l0" CLI_SHORT, options, NULL)) != -1)
 		take_option(s, option);
-	if (s->per_job > 1 && s->terminator == -1)
+	if (s->per_job > 0 && s->terminator == -1)
 		cli_usage("--per-job goes with --lines or --null");
+	if (s->per_job == 0)
+		s->per_job = 1;
 	if (s->options.due_ms != JOB_DUE_NONE && s->options.due_ms <= cli_now_ms())
 		s->options.due_ms = JOB_DUE_NONE;
 	for (int i = optind; i < argc; i++)
@@ -347,10 +352,11 @@ static int send_all(struct sending *s)
 
 int main(int argc, char **argv)
 {
-	struct sending s = {.terminator = -1, .per_job = 1};
+	struct sending s = {.terminator = -1};
 	int status;
 
 	cli_begin();
+	signal(SIGPIPE, SIG_IGN); /* of who reads the ids: say that jobs were sent */
 	meta_init(&s.meta);
 	s.options = (struct send_options){
 	    .priority = JOB_PRIORITY_DEFAULT, .due_ms = JOB_DUE_NONE, .meta = &s.meta};

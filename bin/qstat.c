@@ -503,8 +503,9 @@ static int show(const struct stat_tool *t, int count, char *const *words)
 {
 	int status = EX_OK;
 
-	if (t->cli.verbose && !t->json)
-		printf("spool: %s\n", spool_path(t->spool));
+	if (t->cli.verbose)
+		fprintf(
+		    stderr, "%s: spool %s\n", program_invocation_short_name, spool_path(t->spool));
 	if (t->cli.queue && !spool_has_queue(t->spool, t->cli.queue)) {
 		warnx("no queue %s in %s", t->cli.queue, spool_path(t->spool));
 		return EX_NOINPUT;

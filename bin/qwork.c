@@ -66,6 +66,11 @@ static const char *outcome_word(enum work_outcome outcome)
 	return words[outcome];
 }
 
+static const char *name_key(enum work_outcome outcome)
+{
+	return outcome == WORK_STRANGE ? "name" : outcome == WORK_HELD ? "handler" : "place";
+}
+
 /* One line in one write, so that lines of several qworks do not mix. */
 static void report(void *arg, const struct work_event *e)
 {
@@ -87,13 +92,12 @@ static void report(void *arg, const struct work_event *e)
 	if (!e->id && e->attempt > 0)
 		fprintf(stderr, " line=%u", e->attempt);
 	if (e->name)
-		logfmt_put(stderr, e->outcome == WORK_STRANGE ? "name" : "place", e->name);
+		logfmt_put(stderr, name_key(e->outcome), e->name);
 	if (e->reason)
 		logfmt_put(stderr, "reason", e->reason);
 	logfmt_status(stderr, e->status);
 	if (e->seconds >= 0)
-		fprintf(
-		    stderr, " %s=%.3f", e->outcome == WORK_HELD ? "wait" : "seconds", e->seconds);
+		fprintf(stderr, " seconds=%.3f", e->seconds);
 	put_due(e->due_ms);
 	fputc('\n', stderr);
 	fflush(stderr);
@@ -222,6 +226,9 @@ int main(int argc, char **argv)
 	spool = cli_open(&w.cli, w.options.drain == DRAIN_NO, w.options.drain != DRAIN_NO);
 	/* Nothing to drain where nothing ever was. */
 	if (!spool || (w.options.drain != DRAIN_NO && !spool_has_queue(spool, w.options.queue))) {
+		if (w.cli.verbose)
+			warnx("no queue %s%s%s: nothing to do", w.options.queue,
+			    spool ? " in " : ", and no spool", spool ? spool_path(spool) : "");
 		spool_close(spool);
 		return EX_OK;
 	}

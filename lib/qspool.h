@@ -18,14 +18,14 @@
 #include <stdint.h>
 #include <sys/types.h>
 
+#ifdef __cplusplus
+extern "C" {
+#endif
+
 #include "format/backoff.h"
 #include "format/meta.h"
 #include "format/name.h"
 #include "format/when.h"
-
-#ifdef __cplusplus
-extern "C" {
-#endif
 
 #define QSPOOL_NODISCARD __attribute__((warn_unused_result))
 
@@ -102,7 +102,7 @@ struct job_place {
 	char queue[QUEUE_NAME_SIZE];
 	enum job_state state;
 	char file[FILE_NAME_SIZE]; /* as in the directory */
-	bool ours;                 /* file is a name of ours and `name` is filled */
+	bool ours;                 /* a regular file of a name of ours; `name` is filled */
 	struct job_name name;
 };
 /* Anything but 0 ends the walk and is its result. */
@@ -194,13 +194,13 @@ struct work_event {
 	enum work_outcome outcome;
 	const char *queue;
 	const char *id;     /* NULL if it is not about a job */
-	const char *name;   /* of a strange file, unencoded, or NULL */
+	const char *name;   /* of a strange file, a handler that is held, a place; or NULL */
 	const char *cause;  /* "failed", "timed out", "worker lost", ... or NULL */
 	const char *reason; /* more words, or NULL */
 	unsigned attempt, attempts;
 	int status;     /* as of wait(2); -1 if nothing ran */
 	double seconds; /* -1 if nothing ran */
-	int64_t due_ms; /* of a retry; JOB_DUE_NONE otherwise */
+	int64_t due_ms; /* of a retry, or the end of a hold; JOB_DUE_NONE otherwise */
 };
 
 struct work_options {
@@ -222,10 +222,11 @@ enum { WORK_ATTEMPTS = 10, WORK_KILL_AFTER_MS = 5000 };
 
 /* Works until drained, stopped by a signal, or broken. Takes over SIGCHLD,
  * SIGTERM, SIGINT and SIGHUP of the process while it runs. 0; -1 with errno:
- * ENOEXEC if the command could not be run and that ended it, or what else kept
- * jobs from being claimed; ESTALE: the queue was removed or moved; EMFILE: more jobs
- * than this process may have descriptors for; EACCES with
- * spool_place() at the handler if that is not to be trusted. */
+ * ENOEXEC: a drain or --once ended because the command could not be run, or with the
+ * errno of what else kept jobs from being claimed; ENOENT, EPERM, EACCES with
+ * spool_place() at the handler: it is missing, not to be trusted, not executable;
+ * ESTALE: the queue was removed or moved; EMFILE: more jobs than this process may have
+ * descriptors for. */
 QSPOOL_NODISCARD int spool_work(struct spool *spool, const struct work_options *options);
 
 #ifdef __cplusplus

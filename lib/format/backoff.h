@@ -22,7 +22,7 @@ enum { BACKOFF_SIZE = 2 * WHEN_SIZE + 2 };
 
 /* "1s..1h", or "30s" for a constant one. 0 / -1. */
 int backoff_parse(const char *text, struct backoff *backoff);
-void backoff_format(const struct backoff *backoff, char text[static BACKOFF_SIZE]);
+void backoff_format(const struct backoff *backoff, char text[BACKOFF_SIZE]);
 
 /* ms to wait after ATTEMPT (>= 1); CHANCE is any 32 random bits. Never overflows. */
 int64_t backoff_wait_ms(const struct backoff *backoff, unsigned attempt, uint32_t chance);

@@ -53,12 +53,12 @@ struct job_name {
 bool job_name_parse(const char *text, struct job_name *name);
 
 /* Writes NAME into TEXT. NAME must be valid. */
-void job_name_format(const struct job_name *name, char text[static JOB_NAME_SIZE]);
+void job_name_format(const struct job_name *name, char text[JOB_NAME_SIZE]);
 
 /* An id from a time (ns since the epoch) and 35 bits of chance; ids sort as text
  * by time, then chance. Base 32 with the digits 0-9 a-z without i, l, o and u
  * (Crockford's alphabet in lower case, whose order is that of ASCII). */
-void job_id_format(uint64_t sent_ns, uint64_t chance, char id[static JOB_ID_LEN + 1]);
+void job_id_format(uint64_t sent_ns, uint64_t chance, char id[JOB_ID_LEN + 1]);
 
 /* True if TEXT is LEN (1..JOB_ID_LEN) characters of the alphabet of ids and could
  * start an id: the first is one of 0-9 a-f, since a time has 64 bits. */

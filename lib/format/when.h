@@ -27,11 +27,11 @@ int duration_parse(const char *text, int64_t *ms);
 
 /* The exact form that duration_parse() reads back, no unit with 0 in it: "1h30m",
  * "1.5s", "250ms", "0s". MS is not negative. */
-void duration_format(int64_t ms, char text[static WHEN_SIZE]);
+void duration_format(int64_t ms, char text[WHEN_SIZE]);
 
 /* For people, two units at most (one and the next smaller), down to seconds, rounded
  * towards 0: "3d4h", "1w", "42s", "0s". Negative: "-5s". */
-void duration_format_short(int64_t ms, char text[static WHEN_SIZE]);
+void duration_format_short(int64_t ms, char text[WHEN_SIZE]);
 
 /* RFC 3339 with a zone ("2026-11-22T04:15:51Z", "...+02:00", fraction allowed,
  * 't', ' ' and 'z' too), "@EPOCH" (seconds, fraction allowed), or "HH:MM" (the
@@ -42,11 +42,11 @@ int when_parse(const char *text, int64_t now_ms, int64_t *when_ms);
 
 /* The stamp of DUE: exactly WHEN_STAMP_LEN characters, sorting as text. Times
  * outside 0..WHEN_MAX_MS are clamped. */
-void when_stamp(int64_t when_ms, char text[static WHEN_SIZE]);
+void when_stamp(int64_t when_ms, char text[WHEN_SIZE]);
 /* Strict: reads only what when_stamp() writes. TEXT need not end after it. */
 bool when_stamp_parse(const char *text, int64_t *when_ms);
 
 /* RFC 3339 in UTC with milliseconds, WHEN_RFC3339_LEN characters; clamped likewise. */
-void when_rfc3339(int64_t when_ms, char text[static WHEN_SIZE]);
+void when_rfc3339(int64_t when_ms, char text[WHEN_SIZE]);
 
 #endif

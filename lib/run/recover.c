@@ -104,10 +104,11 @@ static void end_overdue(struct worker *w, const char *file)
 		proc_signal_handlers(&st, name.id, SIGKILL);
 }
 
-static int scan_cur(void *worker, const char *file)
+static int scan_cur(void *worker, const char *file, bool regular)
 {
 	struct worker *w = worker;
 
+	(void)regular; /* the probe finds out, and reports it */
 	if (!worker_runs(w, file) && probe(w, file) == HOLD_LOCKED)
 		end_overdue(w, file);
 	return 0;
@@ -119,8 +120,9 @@ void recover_scan(struct worker *w)
 		worker_note(w, "cur/ cannot be read", errno);
 }
 
-static int is_others(void *worker, const char *file)
+static int is_others(void *worker, const char *file, bool regular)
 {
+	(void)regular;
 	return !worker_runs(worker, file) && probe(worker, file) == HOLD_LOCKED;
 }
 

@@ -38,14 +38,16 @@ static void hold_queue(struct worker *w, const char *cause, int reason, int erro
 	    .cause = cause,
 	    .reason = strerror(reason),
 	    .status = -1,
-	    .due_ms = JOB_DUE_NONE};
+	    .seconds = -1};
 
+	if (error == ENOEXEC)
+		event.name = w->handler.path ? w->handler.path : w->options->command[0];
 	w->hold_error = error;
 	w->hold_wait = w->hold_wait == 0 ? HOLD_FIRST_MS : 2 * w->hold_wait;
 	if (w->hold_wait > HOLD_CAP_MS)
 		w->hold_wait = HOLD_CAP_MS;
 	w->hold_until = clock_mono_ms() + w->hold_wait;
-	event.seconds = (double)w->hold_wait / 1000;
+	event.due_ms = clock_real_ms() + w->hold_wait;
 	worker_report(w, &event);
 }
 

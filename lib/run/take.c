@@ -180,14 +180,16 @@ static void take_delayed(struct worker *w, const char *name)
 	add(w, &model, name);
 }
 
-static int scan_new(void *worker, const char *name)
+static int scan_new(void *worker, const char *name, bool regular)
 {
+	(void)regular; /* claim_open() finds out, and reports it */
 	take_new(worker, name, false);
 	return 0;
 }
 
-static int scan_delayed(void *worker, const char *name)
+static int scan_delayed(void *worker, const char *name, bool regular)
 {
+	(void)regular;
 	take_delayed(worker, name);
 	return 0;
 }

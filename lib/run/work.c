@@ -99,7 +99,9 @@ static void stop_more(struct worker *w)
 	w->stop++;
 	if (w->stop == 1)
 		w->grace_at = clock_mono_ms() + w->options->grace_ms;
-	else
+	if (w->stop == 1 && w->busy > 0)
+		worker_note(w, "told to end: running jobs have the grace, unless told again", 0);
+	if (w->stop > 1)
 		settle_stop(w, w->stop == 2 ? SIGTERM : SIGKILL);
 }
 

@@ -21,7 +21,7 @@ struct walk {
 	void *arg;
 };
 
-static int visit_name(void *arg, const char *name)
+static int visit_name(void *arg, const char *name, bool regular)
 {
 	struct walk *walk = arg;
 	struct job_place *place = &walk->place;
@@ -29,7 +29,7 @@ static int visit_name(void *arg, const char *name)
 	if (strlen(name) >= sizeof place->file)
 		return 0;
 	memcpy(place->file, name, strlen(name) + 1);
-	place->ours = job_name_parse(name, &place->name);
+	place->ours = regular && job_name_parse(name, &place->name);
 	return walk->visit(walk->arg, place);
 }
 

@@ -143,7 +143,8 @@ int queue_each(const struct queue *queue, enum queue_dir which, name_visit *visi
 	}
 	while (result == 0 && (errno = 0, entry = readdir(dir)) != NULL)
 		if (entry->d_name[0] != '.')
-			result = visit(arg, entry->d_name);
+			result = visit(arg, entry->d_name,
+			    entry->d_type == DT_REG || entry->d_type == DT_UNKNOWN);
 	if (result == 0 && errno != 0)
 		result = queue_fail(queue, which, NULL);
 	closedir(dir);

@@ -52,9 +52,10 @@ void queue_close(struct queue *queue);
 /* All closed: so that queue_close() is always allowed. */
 #define QUEUE_CLOSED ((struct queue){.fd = -1, .dir = {-1, -1, -1, -1, -1, -1, -1}})
 
-/* Calls VISIT for each name in DIR but those with a leading dot, from a descriptor
+/* Calls VISIT for each name in DIR but those with a leading dot (REGULAR is false where
+ * the directory itself says that it is no regular file), from a descriptor
  * of its own. 0, -1, or what VISIT returned to end it. */
-typedef int name_visit(void *arg, const char *name);
+typedef int name_visit(void *arg, const char *name, bool regular);
 int queue_each(const struct queue *queue, enum queue_dir which, name_visit *visit, void *arg);
 
 /* Whether the paths still lead to the directories that were opened: nobody has removed

@@ -29,13 +29,13 @@ struct draft_sweep {
 /* Under the lock, which a living sender holds while it writes; but a young file is not
  * even locked, or its sender might meet our lock. Read-only, or the mode of a
  * foreign leftover could keep us from locking it. */
-static int sweep_draft(void *arg, const char *name)
+static int sweep_draft(void *arg, const char *name, bool regular)
 {
 	struct draft_sweep *sweep = arg;
 	struct job draft;
 	struct stat st;
 
-	if (fstatat(sweep->queue->dir[DIR_TMP], name, &st, AT_SYMLINK_NOFOLLOW) != 0 ||
+	if (!regular || fstatat(sweep->queue->dir[DIR_TMP], name, &st, AT_SYMLINK_NOFOLLOW) != 0 ||
 	    !is_old(&st))
 		return 0;
 	if (job_hold(&draft, sweep->queue, JOB_SENDING, name, O_RDONLY) != HOLD_DONE)
@@ -73,12 +73,12 @@ static int by_id(const void *a, const void *b)
 	return strcmp(x->id, y->id);
 }
 
-static int add_candidate(void *arg, const char *name)
+static int add_candidate(void *arg, const char *name, bool regular)
 {
 	struct orphan_sweep *sweep = arg;
 	struct stat st;
 
-	if (strlen(name) != JOB_ID_LEN || !job_id_prefix_ok(name, JOB_ID_LEN))
+	if (!regular || strlen(name) != JOB_ID_LEN || !job_id_prefix_ok(name, JOB_ID_LEN))
 		return 0;
 	if (fstatat(sweep->queue->dir[sweep->dir], name, &st, AT_SYMLINK_NOFOLLOW) != 0 ||
 	    !is_old(&st))
@@ -115,10 +115,11 @@ static void mark_alive(struct orphan_sweep *sweep, const char *id)
 }
 
 /* NAME is a job's name, or in tmp/ its bare id. */
-static int mark_name(void *arg, const char *name)
+static int mark_name(void *arg, const char *name, bool regular)
 {
 	struct job_name parsed;
 
+	(void)regular; /* whatever has the id keeps what belongs to it */
 	if (job_name_parse(name, &parsed))
 		mark_alive(arg, parsed.id);
 	else if (strlen(name) == JOB_ID_LEN)
@@ -153,7 +154,7 @@ static bool mark_moved(struct orphan_sweep *sweep, int watch)
 			if (event->mask & IN_Q_OVERFLOW)
 				return false;
 			if (event->len > 0)
-				mark_name(sweep, event->name);
+				mark_name(sweep, event->name, true);
 			p += sizeof *event + event->len;
 		}
 	}

@@ -8,12 +8,9 @@ load helper
 	id=$(send payload)
 	start_qwork -A 999999 -b 0s -- false
 	for ((i = 0; i < 100; i++)); do
-		run_tool qstat "$id"
-		assert_success
-		assert_line "id: $id"
-		run_tool qcat "$id"
-		assert_success
-		assert_output payload
+		qstat "$id" >"$test_dir/told"
+		assert_equal "$(head -n 1 "$test_dir/told")" "id: $id"
+		assert_equal "$(qcat "$id")" payload
 	done
 }
 

@@ -34,12 +34,12 @@ setup() {
 		qwork -- sh -c 'trap "" TERM; echo $$ >>"$0"; exec sleep 300' "$1" &
 		until [ -s "$1" ]; do sleep 0.05; done
 		kill -KILL $!
-		exec qwork --scan 500ms -v -- cat
+		exec qwork --drain=all --scan 500ms -b 1ms -- cat
 	END
-	start unshare --pid --fork --kill-child --mount-proc "$test_dir/inside" "$test_dir/handler" \
-		</dev/null >"$test_dir/out" 2>"$test_dir/log"
-	qwork_logs+=("$test_dir/log")
-	wait_for 60 grep -q 'cause="worker lost"' "$test_dir/log"
-	wait_for 60 spool_is_idle
-	assert_equal "$(cat "$test_dir/out")" x
+	run_tool timeout -k 10 90 unshare --pid --fork --kill-child --mount-proc \
+		"$test_dir/inside" "$test_dir/handler" </dev/null
+	assert_success
+	assert_output x
+	assert_regex "$stderr" 'cause="worker lost"'
+	assert_spool_empty
 }

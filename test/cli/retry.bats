@@ -192,3 +192,18 @@ fails_and_waits() {
 	assert_success
 	assert [ "$(stat -c %s "$(sole_job log)")" -le 8192 ]
 }
+
+@test 'a retry that waits longer than its cap, since the clock was set back, is brought nearer' {
+	id=$(send x)
+	drain -b 1h..1h -- false
+	mv "$(job_path "$id" delay)" "$QSPOOL/default/delay/20991231T235959.000Z.50.$id.1,l"
+	drain_all -b 10ms..1s -- true
+	assert_success
+	assert_spool_empty
+}
+
+@test 'a job that was sent for much later than the cap is left alone' {
+	id=$(send x -a 2099-12-31T23:59:59Z)
+	drain -b 10ms..1s -- true
+	assert_equal "$(job_path "$id" delay)" "$QSPOOL/default/delay/20991231T235959.000Z.50.$id.0"
+}

@@ -8,7 +8,7 @@ load helper
 # start_powerless_qwork [OPTION...]: as start_qwork, but modes count.
 start_powerless_qwork() {
 	local -a less=()
-	((EUID != 0)) || less=(setpriv --bounding-set=-dac_override,-dac_read_search)
+	((EUID != 0)) || less=(setpriv '--bounding-set=-dac_override,-dac_read_search')
 	qwork_log=$test_dir/qwork.log qwork_out=$test_dir/qwork.out
 	qwork_logs+=("$qwork_log")
 	start env --default-signal=INT,QUIT "${less[@]}" qwork "$@" </dev/null >"$qwork_out" 2>"$qwork_log"
@@ -23,7 +23,7 @@ allow() { chmod u+w "$QSPOOL/default/$1"; }
 log_has() { (($(grep -c "$2" "$qwork_log") >= $1)); }
 
 # limit SOFT[:HARD] COMMAND...: with so many descriptors.
-limit() { prlimit --nofile="$1" -- "${@:2}"; }
+limit() { exec prlimit --nofile="$1" -- "${@:2}"; }
 need_descriptors() {
 	local hard
 	hard=$(ulimit -Hn)
@@ -44,8 +44,7 @@ need_descriptors() {
 	need_descriptors 1024
 	make_gate
 	seq 60 | qsend --lines
-	limit 64: true
-	start prlimit --nofile=64: -- qwork --drain -j 60 -- "$gate" </dev/null
+	start limit 64: qwork --drain -j 60 -- "$gate" </dev/null
 	wait_for 60 all_at_gate 60
 	open_gate
 	exit_status 60 "$started"
