@@ -203,18 +203,19 @@ void take_scan(struct worker *w)
 		w->dead = true;
 		return;
 	}
+	recover_scan(w); /* before delay/, where it puts what it finds */
 	backlog_clear(&w->backlog);
 	w->paused = queue_paused(&w->queue);
 	if (queue_each(&w->queue, DIR_NEW, scan_new, w) != 0 ||
 	    queue_each(&w->queue, DIR_DELAY, scan_delayed, w) != 0)
 		worker_note(w, "the queue cannot be read", errno);
-	recover_scan(w);
 }
 
 void take_event(void *worker, enum watched what, const char *name, bool renamed_in)
 {
 	struct worker *w = worker;
 
+	w->events++;
 	switch (what) {
 	case WATCHED_NEW:
 		take_new(w, name, renamed_in);

@@ -271,6 +271,12 @@ static int poll_timeout(const struct worker *w)
 	return wait <= 0 ? 0 : wait > INT32_MAX ? INT32_MAX : (int)wait;
 }
 
+static void read_events(struct worker *w)
+{
+	if (w->watch.fd >= 0 && watch_read(&w->watch, take_event, w) != 0)
+		w->scan_now = true;
+}
+
 /* Fills SET, which has room for all slots; returns how many entries it used. */
 static nfds_t fill_poll_set(const struct worker *w, struct pollfd *set)
 {
@@ -312,8 +318,8 @@ static int wait_for_events(struct worker *w)
 	drain_errors(w, set, used);
 	if (set[1].revents)
 		read_timer(w);
-	if (set[2].revents && watch_read(&w->watch, take_event, w) != 0)
-		w->scan_now = true;
+	if (set[2].revents)
+		read_events(w);
 	if (set[0].revents)
 		read_signals(w);
 	return 0;
@@ -328,22 +334,32 @@ static bool nothing_waits(const struct worker *w)
 	return w->options->drain == DRAIN_READY || (b->later.count == 0 && !b->later.fence);
 }
 
-/* Scanned once more before it is believed: an event may still be on its way. */
+/* One scan after the other misses a job that moves between them, such as one that
+ * another qwork claims and retries meanwhile. If no name came or went while all
+ * directories were read, what was seen is the whole of it. */
+static bool sees_nothing(struct worker *w)
+{
+	unsigned before;
+	bool nothing;
+
+	read_events(w);
+	before = w->events;
+	take_scan(w);
+	backlog_promote(&w->backlog, clock_real_ms());
+	w->look_again = !nothing_waits(w); /* rather than sleep */
+	nothing = !w->look_again && (w->options->drain == DRAIN_READY || !recover_others_run(w));
+	read_events(w);
+	w->look_again |= w->events != before;
+	return nothing && !w->look_again;
+}
+
 static bool drained(struct worker *w)
 {
 	if (w->options->drain == DRAIN_NO || w->busy > 0)
 		return false;
 	if (w->paused || w->hold_error != 0)
 		return true;
-	if (!nothing_waits(w) || w->probes > 0)
-		return false;
-	take_scan(w);
-	backlog_promote(&w->backlog, clock_real_ms());
-	if (!nothing_waits(w)) {
-		w->look_again = true;
-		return false;
-	}
-	return w->options->drain == DRAIN_READY || !recover_others_run(w);
+	return nothing_waits(w) && w->probes == 0 && sees_nothing(w);
 }
 
 static bool finished(struct worker *w)

@@ -71,6 +71,7 @@ struct worker {
 	bool scan_now; /* events were lost, or a window ran empty */
 	int64_t scan_at, sweep_at, scanned_at;
 	unsigned started_then; /* `started` at the last scan */
+	unsigned events;       /* how many were taken in all */
 	bool look_again;       /* do not sleep: something was found after all */
 	bool paused, dead;
 	unsigned stop; /* how often we were told to end */
