@@ -246,7 +246,7 @@ static int64_t next_deadline(const struct worker *w, int64_t now)
 
 	if (w->look_again)
 		return now;
-	if (w->stop == 0)
+	if (w->stop == 0 && !w->dead)
 		next = earliest(next, earliest(w->scan_at, rescan_at(w)));
 	if (w->stop == 1)
 		next = earliest(next, w->grace_at);
