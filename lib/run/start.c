@@ -41,7 +41,8 @@ static void hold_queue(struct worker *w, const char *cause, int reason, int erro
 	    .seconds = -1};
 
 	if (error == ENOEXEC)
-		event.name = w->handler.path ? w->handler.path : w->options->command[0];
+		event.name =
+		    w->options->command ? w->options->command[0] : spool_place(w->queue.spool);
 	w->hold_error = error;
 	w->hold_wait = w->hold_wait == 0 ? HOLD_FIRST_MS : 2 * w->hold_wait;
 	if (w->hold_wait > HOLD_CAP_MS)
@@ -110,6 +111,7 @@ static void run(struct worker *w, struct running *r)
 	r->end_at = timeout > 0 ? r->started + timeout : NEVER;
 	w->busy++;
 	handler_release(&w->handler);
+	spool_fail(w->queue.spool, w->queue.name, NULL, "handler"); /* for hold_queue() */
 	if (handler_open(&w->handler, &w->queue, w->options->command) != 0 ||
 	    child_start(&r->child, &start, &exec) != 0) {
 		start_failed(w, r, exec);

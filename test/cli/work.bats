@@ -557,3 +557,16 @@ load helper
 	assert_failure 77
 	assert_regex "$stderr" '^qwork: '
 }
+
+@test 'a handler that goes away holds the queue, which goes on by itself when it is back' {
+	qdel "$(send x)"
+	script "$QSPOOL/default/handler" <<<'exec cat'
+	start_qwork
+	wait_for 20 watches "$qwork"
+	mv "$QSPOOL/default/handler" "$test_dir/handler"
+	send x$'\n'
+	wait_for 20 grep -q 'outcome=held .*handler=default/handler' "$qwork_log"
+	mv "$test_dir/handler" "$QSPOOL/default/handler"
+	wait_for 20 grep -qx x "$qwork_out"
+	wait_for 20 spool_is_idle
+}
