@@ -15,29 +15,22 @@ enum { N_TRIES = 100 };
 enum effect { N_SAME, N_PLUS_ONE, N_MINUS_ONE, N_ZERO };
 
 static const struct {
-	const char *name;
 	unsigned from;     /* set of states */
 	enum queue_dir to; /* GONE: the name is unlinked */
 	enum effect n;
 	bool due;     /* the new name starts with DUE */
 	bool durable; /* both directories are synced before it is reported */
 } table[TRANSITIONS] = {
-    [T_CLAIM] = {"claim", BIT(DIR_NEW) | BIT(DIR_DELAY), DIR_CUR, N_PLUS_ONE, false, false},
-    [T_RETRY] = {"retry", BIT(DIR_CUR), DIR_DELAY, N_SAME, true, false},
-    [T_GIVEUP] = {"give up", BIT(DIR_CUR), DIR_BURIED, N_SAME, false, true},
-    [T_REDATE] = {"redate", BIT(DIR_DELAY), DIR_DELAY, N_SAME, true, false},
-    [T_RETURN] = {"return", BIT(DIR_CUR), DIR_NEW, N_MINUS_ONE, false, false},
-    [T_BURY] = {"bury", BIT(DIR_NEW) | BIT(DIR_DELAY), DIR_BURIED, N_SAME, false, true},
-    [T_KICK] = {"kick", BIT(DIR_BURIED) | BIT(DIR_DELAY), DIR_NEW, N_ZERO, false, true},
-    [T_FINISH] = {"finish", BIT(DIR_CUR), GONE, N_SAME, false, false},
-    [T_DELETE] = {"delete", BIT(DIR_NEW) | BIT(DIR_DELAY) | BIT(DIR_BURIED), GONE, N_SAME, false,
-        true},
+    [T_CLAIM] = {BIT(DIR_NEW) | BIT(DIR_DELAY), DIR_CUR, N_PLUS_ONE, false, false},
+    [T_RETRY] = {BIT(DIR_CUR), DIR_DELAY, N_SAME, true, false},
+    [T_GIVEUP] = {BIT(DIR_CUR), DIR_BURIED, N_SAME, false, true},
+    [T_REDATE] = {BIT(DIR_DELAY), DIR_DELAY, N_SAME, true, false},
+    [T_RETURN] = {BIT(DIR_CUR), DIR_NEW, N_MINUS_ONE, false, false},
+    [T_BURY] = {BIT(DIR_NEW) | BIT(DIR_DELAY), DIR_BURIED, N_SAME, false, true},
+    [T_KICK] = {BIT(DIR_BURIED) | BIT(DIR_DELAY), DIR_NEW, N_ZERO, false, true},
+    [T_FINISH] = {BIT(DIR_CUR), GONE, N_SAME, false, false},
+    [T_DELETE] = {BIT(DIR_NEW) | BIT(DIR_DELAY) | BIT(DIR_BURIED), GONE, N_SAME, false, true},
 };
-
-const char *transition_name(enum transition transition)
-{
-	return table[transition].name;
-}
 
 /* Whether FILE in its directory still leads to what was opened. */
 static enum hold check_name(const struct job *job)

@@ -52,7 +52,6 @@ enum transition {
 	T_DELETE, /* new, delay, buried -> nothing */
 	TRANSITIONS
 };
-const char *transition_name(enum transition transition);
 
 /* Carries out a transition of a held job: one rename without replacing, or one
  * unlink, then the directories' syncs where the table says so. Marks set in
