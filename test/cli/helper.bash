@@ -366,6 +366,12 @@ refute_control_bytes() {
 json() { jq -r --arg field "$1" '.[$field]' <<<"$output"; }
 
 need_root() { ((EUID == 0)) || skip 'needs root'; }
+# For tests that trace: LeakSanitizer cannot work in a process that is traced.
+need_strace() {
+	need_command strace
+	strace -o /dev/null true 2>/dev/null || skip 'strace may not trace here'
+	export ASAN_OPTIONS=${ASAN_OPTIONS:-}:detect_leaks=0
+}
 need_command() { command -v "$1" >/dev/null || skip "needs $1"; }
 # Mounts need a namespace of their own.
 need_mounts() {

@@ -8,9 +8,7 @@ load helper
 
 setup() {
 	common_setup
-	need_command strace
-	strace -o /dev/null true 2>/dev/null || skip 'strace may not trace here'
-	[[ -z ${QSPOOL_SANITIZED:-} ]] || skip 'sanitizers make system calls of their own'
+	need_strace
 }
 
 # trace PID: writes its system calls, with times, to $test_dir/trace.PID for some seconds.

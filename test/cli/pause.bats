@@ -88,7 +88,7 @@ has_read() { [[ $(wc -c <"$QSPOOL/default/tmp/"*) == "$1" ]] 2>/dev/null; }
 sender_waits() { [[ $(cut -d ' ' -f 3 "/proc/$sender/stat") == S ]]; }
 
 @test 'a sweep does not get in the way of a sender that was just about to lock its file' {
-	need_command strace
+	need_strace
 	send first
 	start strace -f -o /dev/null -e trace=fchmod,flock -e inject=fchmod:delay_exit=1500000 \
 		qsend </dev/null >"$test_dir/ids"

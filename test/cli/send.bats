@@ -492,17 +492,16 @@ assert_due_within() {
 }
 
 @test 'the payload is on disk before it is published, and both directories before the id is printed' {
-	need_command strace
-	strace -o "$test_dir/calls" -e trace=fsync,renameat2,write qsend <<<x || skip 'strace cannot trace here'
+	need_strace
+	strace -o "$test_dir/calls" -e trace=fsync,renameat2,write qsend <<<x
 	calls=$(sed -nE 's/^(fsync)\(.*/\1/p; s/^(renameat2)\(.*50\..*/\1/p; s/^(write)\(1, .*/print/p' "$test_dir/calls")
 	# Behind the fsyncs of the new spool: payload; publish; tmp, new; the id.
 	assert_equal "$(tail -n 5 <<<"$calls" | tr '\n' ' ')" 'fsync renameat2 fsync fsync print '
 }
 
 @test 'many jobs share one sync, which comes before the first is published' {
-	need_command strace
-	seq 100 | strace -o "$test_dir/calls" -e trace=syncfs,fsync,renameat2 qsend --lines >/dev/null ||
-		skip 'strace cannot trace here'
+	need_strace
+	seq 100 | strace -o "$test_dir/calls" -e trace=syncfs,fsync,renameat2 qsend --lines >/dev/null
 	calls=$(sed -nE 's/^(fsync|syncfs)\(.*/\1/p; s/^(renameat2)\(.*50\..*/\1/p' "$test_dir/calls" | uniq -c | tail -n 3 | xargs)
 	assert_equal "$calls" '1 syncfs 100 renameat2 2 fsync'
 }
