@@ -49,13 +49,19 @@ common_teardown() {
 		fi
 	done
 	for pid in "${started_pids[@]}"; do
-		wait_for 15 gone_without_handlers "$pid" || stubborn+=" $pid"
+		wait_for 20 gone_without_handlers "$pid" || { stubborn+=" $pid" && show_stubborn "$pid"; }
 	done
 	wait_for 10 nothing_runs
 	# What a test forbade is in the way of bats, which removes the directory.
 	((EUID == 0)) || chmod -R u+rwX "$test_dir"
 	[[ -z $stubborn ]] || fail "did not end on TERM:$stubborn"
 }
+
+# What a process does that should have ended.
+show_stubborn() {
+	grep -E '^(State|PPid|SigPnd|ShdPnd|SigBlk)' "/proc/$1/status"
+	cat "/proc/$1/syscall" "/proc/$1/stack" "/proc/$1/task/$1/children"
+} 2>/dev/null
 
 # Another process may have the number of one that ended.
 is_child() { grep -qs "^PPid:[[:space:]]*$BASHPID\$" "/proc/$1/status"; }
