@@ -6,6 +6,7 @@
 #include <string.h>
 
 enum {
+	DONE_BY_OTHERS = -2, /* no sysexits status: nothing is left to do, by no merit of ours */
 	TRIES = 5,           /* a job may move between finding it and doing the verb */
 	KILL_GRACE_MS = 5000 /* between TERM and KILL */
 };
@@ -105,10 +106,12 @@ static bool find_again(struct spool *spool, struct job_place *place)
 	return true;
 }
 
+/* A job that was named is asked for by its name; of all those that a filter selected,
+ * some may end meanwhile. */
 static int gone(const struct pick *pick, const struct job_place *place)
 {
-	if (pick->gone_is_done)
-		return EX_OK;
+	if (pick->by_filter)
+		return DONE_BY_OTHERS;
 	warnx("job %s ended meanwhile", place->name.id);
 	return EX_NOINPUT;
 }
@@ -175,7 +178,7 @@ static int do_one(const struct pick *pick, struct spool *spool, struct job_place
 	}
 	if (status == EX_OK && pick->cli.verbose)
 		puts(place.name.id);
-	return status;
+	return status == DONE_BY_OTHERS ? EX_OK : status;
 }
 
 static int first_failure(int status, int next)
@@ -253,6 +256,7 @@ int pick_run(struct pick *pick, int count, char *const *argv)
 		cli_usage("--all and --oldest exclude each other");
 	if (filter && count > 0)
 		cli_usage("jobs are named, or selected by options, not both");
+	pick->by_filter = filter;
 	if (!filter)
 		cli_words(count, argv, &words);
 	if (filter || words.count > 0) /* no ids on standard input are no jobs, and no error */

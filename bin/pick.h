@@ -23,7 +23,7 @@ struct pick {
 	int (*verb)(struct spool *spool, const struct job_place *place, void *arg);
 	/* Why the verb is not for a job in this state, or NULL; *STATUS is set with it. */
 	const char *(*refuse)(const struct pick *pick, const struct job_place *place, int *status);
-	bool gone_is_done; /* a job that ends meanwhile needs the verb no more */
+	bool by_filter; /* set by pick_run(): the jobs are not named */
 	void *arg;
 };
 

@@ -69,8 +69,7 @@ int main(int argc, char **argv)
 	    .oldest = -1,
 	    .older_ms = -1,
 	    .can_kill = true,
-	    .verb = delete,
-	    .gone_is_done = true};
+	    .verb = delete};
 	int option;
 
 	cli_begin();

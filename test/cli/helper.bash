@@ -44,8 +44,9 @@ common_teardown() {
 	local pid stubborn=
 	for pid in "${started_pids[@]}"; do
 		if is_child "$pid"; then
-			kill -TERM "$pid" 2>/dev/null || true
+			# In this order: CONT would undo the STOP of LeakSanitizer's tracer at the end.
 			kill -CONT "$pid" 2>/dev/null || true
+			kill -TERM "$pid" 2>/dev/null || true
 		fi
 	done
 	for pid in "${started_pids[@]}"; do
@@ -140,11 +141,8 @@ start_qwork() {
 	qwork_log=$test_dir/qwork.${#qwork_logs[@]}.log
 	qwork_out=$test_dir/qwork.${#qwork_logs[@]}.out
 	qwork_logs+=("$qwork_log")
-	# The shell starts what is in the background with INT ignored. LeakSanitizer, which stops
-	# a process at its end to look at it, now and then spins there for ever when several end
-	# at once; it looks at the qworks that are not in the background.
-	start env --default-signal=INT,QUIT "ASAN_OPTIONS=${ASAN_OPTIONS:-}:detect_leaks=0" \
-		qwork "$@" </dev/null >"$qwork_out" 2>"$qwork_log"
+	# The shell starts what is in the background with INT ignored.
+	start env --default-signal=INT,QUIT qwork "$@" </dev/null >"$qwork_out" 2>"$qwork_log"
 	# shellcheck disable=SC2034
 	qwork=$started
 }
