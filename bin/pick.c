@@ -82,7 +82,7 @@ static int complain_running(
 	struct job_runner runner;
 
 	if (spool_runner(spool, place, &runner) <= 0)
-		return EX_TEMPFAIL;
+		return -1; /* not any more: look again */
 	fprintf(stderr, "%s: job %s is running in queue %s", program_invocation_short_name,
 	    place->name.id, place->queue);
 	if (runner.worker)
@@ -169,8 +169,9 @@ static int do_one(const struct pick *pick, struct spool *spool, struct job_place
 	}
 	for (int i = 0; status == -1 && i < TRIES; i++) {
 		if (i > 0 && !find_again(spool, &place))
-			return gone(pick, &place);
-		status = try_one(pick, spool, &place);
+			status = gone(pick, &place);
+		else
+			status = try_one(pick, spool, &place);
 	}
 	if (status == -1) {
 		warnx("job %s keeps moving; nothing was done to it", place.name.id);
