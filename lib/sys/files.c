@@ -6,17 +6,36 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-int (*sys_fault)(const char *call, const char *name);
+const struct sys_hook *sys_hook;
 
-static int fault(const char *call, const char *name)
+/* Whether the call is to be made; if not, *RESULT is what it shall have said. */
+static bool ask(const char *call, int fd, const char *name, size_t *len, int *result)
 {
-	int error = sys_fault ? sys_fault(call, name) : 0;
+	int answer = sys_hook ? sys_hook->before(call, fd, name, len) : 0;
 
-	if (!error)
-		return 0;
-	errno = error;
-	return -1;
+	*result = answer == SYS_SKIP ? 0 : -1;
+	if (answer > 0)
+		errno = answer;
+	return answer == 0;
 }
+
+static void tell(const char *call, int fd, const char *name)
+{
+	int saved = errno;
+
+	if (sys_hook)
+		sys_hook->after(call, fd, name);
+	errno = saved;
+}
+
+/* Makes one system call: MAKE is an expression, RESULT takes its value. */
+#define HOOKED(call, fd, name, result, make)                                                       \
+	do {                                                                                       \
+		if (ask(call, fd, name, &(size_t){0}, &(result))) {                                \
+			(result) = (make);                                                         \
+			tell(call, fd, name);                                                      \
+		}                                                                                  \
+	} while (0)
 
 void sys_discard(int *fd)
 {
@@ -31,25 +50,33 @@ void sys_discard(int *fd)
 /* A new file must not keep the umask's mode: others of the group could not lock it. */
 static int settle_mode(int fd, mode_t mode)
 {
-	if (fault("fchmod", "") == 0 && fchmod(fd, mode) == 0)
+	int result;
+
+	HOOKED("fchmod", fd, "", result, fchmod(fd, mode));
+	if (result == 0)
 		return fd;
 	sys_discard(&fd);
 	return -1;
 }
 
-int sys_create(int dir, const char *name, mode_t mode)
+static int create(int dir, const char *name, int flags, mode_t mode)
 {
 	int fd;
 
-	if (fault("create", name) != 0)
-		return -1;
-	fd = openat(dir, name, O_RDWR | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, mode);
+	HOOKED("create", dir, name, fd, openat(dir, name, flags | O_CREAT | O_CLOEXEC, mode));
+	return fd;
+}
+
+int sys_create(int dir, const char *name, mode_t mode)
+{
+	int fd = create(dir, name, O_RDWR | O_EXCL | O_NOFOLLOW, mode);
+
 	if (fd < 0)
 		return -1;
 	if (settle_mode(fd, mode) < 0) {
 		int saved = errno;
 
-		unlinkat(dir, name, 0);
+		(void)!sys_unlink(dir, name);
 		errno = saved;
 		return -1;
 	}
@@ -74,17 +101,26 @@ fail:
 int sys_append(int dir, const char *name, mode_t mode)
 {
 	int flags = O_WRONLY | O_APPEND | O_NOFOLLOW | O_NONBLOCK | O_NOCTTY | O_CLOEXEC;
-	int fd;
+	int fd = openat(dir, name, flags);
 
-	if (fault("append", name) != 0)
-		return -1;
-	fd = openat(dir, name, flags);
 	if (fd >= 0)
 		return check_plain(fd);
 	if (errno != ENOENT)
 		return -1;
-	fd = openat(dir, name, flags | O_CREAT, mode);
+	fd = create(dir, name, flags, mode);
 	return fd < 0 ? -1 : settle_mode(fd, mode);
+}
+
+static ssize_t write_some(int fd, const void *data, size_t len)
+{
+	int skipped;
+	ssize_t n;
+
+	if (!ask("write", fd, "", &len, &skipped))
+		return skipped == 0 ? (ssize_t)len : -1;
+	n = write(fd, data, len);
+	tell("write", fd, "");
+	return n;
 }
 
 int sys_write(int fd, const void *data, size_t len)
@@ -92,11 +128,8 @@ int sys_write(int fd, const void *data, size_t len)
 	const char *p = data;
 
 	while (len > 0) {
-		ssize_t n;
+		ssize_t n = write_some(fd, p, len);
 
-		if (fault("write", "") != 0)
-			return -1;
-		n = write(fd, p, len);
 		if (n < 0 && errno == EINTR)
 			continue;
 		if (n < 0)
@@ -109,60 +142,76 @@ int sys_write(int fd, const void *data, size_t len)
 
 int sys_fsync(int fd)
 {
-	return fault("fsync", "") != 0 ? -1 : fsync(fd);
+	int result;
+
+	HOOKED("fsync", fd, "", result, fsync(fd));
+	return result;
 }
 
 int sys_syncfs(int fd)
 {
-	return fault("syncfs", "") != 0 ? -1 : syncfs(fd);
+	int result;
+
+	HOOKED("syncfs", fd, "", result, syncfs(fd));
+	return result;
 }
 
 int sys_close(int fd)
 {
-	int failed = fault("close", "");
-	int saved = errno;
+	int result, asked;
 
-	if (close(fd) != 0 && errno != EINTR)
-		return -1;
-	errno = saved;
-	return failed;
+	if (!ask("close", fd, "", &(size_t){0}, &asked)) {
+		sys_discard(&fd);
+		return asked;
+	}
+	result = close(fd);
+	tell("close", fd, "");
+	return result != 0 && errno != EINTR ? -1 : 0;
 }
 
 /* link fails with EEXIST by itself. If the unlink fails, both names stay: the
  * job is where it should be, and recovery takes the older name away. */
 static int rename_by_link(int from_dir, const char *from, int to_dir, const char *to)
 {
-	if (fault("link", to) != 0 || linkat(from_dir, from, to_dir, to, 0) != 0)
-		return -1;
-	return sys_unlink(from_dir, from);
+	int result;
+
+	HOOKED("link", to_dir, to, result, linkat(from_dir, from, to_dir, to, 0));
+	return result != 0 ? -1 : sys_unlink(from_dir, from);
 }
 
 int sys_rename(int from_dir, const char *from, int to_dir, const char *to)
 {
-	if (fault("rename", to) != 0)
-		return -1;
-	if (renameat2(from_dir, from, to_dir, to, RENAME_NOREPLACE) == 0)
-		return 0;
-	if (errno != EINVAL && errno != ENOSYS)
-		return -1;
+	int result;
+
+	HOOKED(
+	    "rename", to_dir, to, result, renameat2(from_dir, from, to_dir, to, RENAME_NOREPLACE));
+	if (result == 0 || (errno != EINVAL && errno != ENOSYS))
+		return result;
 	return rename_by_link(from_dir, from, to_dir, to);
 }
 
 int sys_rename_dir(int from_dir, const char *from, int to_dir, const char *to)
 {
-	return fault("rename", to) != 0 ? -1 : renameat(from_dir, from, to_dir, to);
+	int result;
+
+	HOOKED("rename", to_dir, to, result, renameat(from_dir, from, to_dir, to));
+	return result;
 }
 
 int sys_unlink(int dir, const char *name)
 {
-	return fault("unlink", name) != 0 ? -1 : unlinkat(dir, name, 0);
+	int result;
+
+	HOOKED("unlink", dir, name, result, unlinkat(dir, name, 0));
+	return result;
 }
 
 int sys_mkdir(int dir, const char *name, mode_t mode)
 {
-	int fd;
+	int fd, result;
 
-	if (fault("mkdir", name) != 0 || mkdirat(dir, name, 0700) != 0)
+	HOOKED("mkdir", dir, name, result, mkdirat(dir, name, 0700));
+	if (result != 0)
 		return -1;
 	fd = sys_opendir(dir, name);
 	if (fd < 0)
@@ -175,7 +224,10 @@ int sys_mkdir(int dir, const char *name, mode_t mode)
 
 int sys_rmdir(int dir, const char *name)
 {
-	return fault("rmdir", name) != 0 ? -1 : unlinkat(dir, name, AT_REMOVEDIR);
+	int result;
+
+	HOOKED("rmdir", dir, name, result, unlinkat(dir, name, AT_REMOVEDIR));
+	return result;
 }
 
 int sys_opendir(int dir, const char *name)

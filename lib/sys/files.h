@@ -2,7 +2,7 @@
  * Every system call that changes a spool, once. Nothing above this module calls
  * open with O_CREAT, write, rename, link, unlink, mkdir, chmod, fsync or syncfs
  * by itself, so that what is said here about their quirks holds everywhere, and
- * a test can make the k-th of them fail.
+ * a test can make the k-th of them fail, or the process die at it.
  *
  * All functions: 0 or a descriptor, -1 with errno. Paths are (directory
  * descriptor, name); symbolic links are never followed in the last part.
@@ -16,9 +16,17 @@
 
 #define NODISCARD __attribute__((warn_unused_result))
 
-/* For tests: called before each change with the name of the call and of the
- * file (or ""); a result other than 0 becomes errno and the call is not made. */
-extern int (*sys_fault)(const char *call, const char *name);
+/* For tests, which set it before the first change: asked before each change and told after it.
+ * CALL is the name of the system call. FD and NAME say what of: a file by its descriptor (NAME is
+ * ""), or a name in the directory FD; of a rename, the new name. */
+struct sys_hook {
+	/* 0: make the call. SYS_SKIP: do not, and say that it was made. Else an errno: it
+	 * failed so. *LEN may be made smaller: of a write, the bytes to write. */
+	int (*before)(const char *call, int fd, const char *name, size_t *len);
+	void (*after)(const char *call, int fd, const char *name);
+};
+enum { SYS_SKIP = -1 };
+extern const struct sys_hook *sys_hook;
 
 /* Creates NAME for reading and writing; EEXIST if anything has that name. MODE
  * is set by fchmod: the umask of whoever sends does not decide who may work. */
