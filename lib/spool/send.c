@@ -10,6 +10,7 @@
 
 #include <bsd/stdlib.h>
 #include <errno.h>
+#include <fcntl.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/file.h>
@@ -19,7 +20,7 @@
 #include "sys/clock.h"
 
 /* Up to this many, each file is synced by itself; more share one syncfs, which
- * may have to wait for data of others. */
+ * may have to wait for data of others, if the kernel's syncfs tells of errors. */
 enum { FEW = 8 };
 
 struct sending {
@@ -159,15 +160,29 @@ size_t send_pending(const struct sender *sender)
 	return sender->count;
 }
 
-static int sync_few(struct sender *sender)
+/* By an open descriptor, or by another one: Linux reports an error that nobody has seen
+ * yet to the first who asks. */
+static int sync_payload(const struct queue *queue, const struct sending *job)
+{
+	int fd = job->fd, result;
+
+	if (fd < 0)
+		fd = openat(queue->dir[DIR_TMP], job->name.id, O_RDONLY | O_NOFOLLOW | O_CLOEXEC);
+	result = fd < 0 ? -1 : sys_fsync(fd);
+	if (job->fd < 0)
+		sys_discard(&fd);
+	return result == 0 ? 0 : queue_fail(queue, DIR_TMP, job->name.id);
+}
+
+static int sync_each(const struct sender *sender)
 {
 	const struct queue *queue = &sender->queue;
 
 	for (size_t i = 0; i < sender->count; i++) {
 		const struct sending *job = &sender->batch[i];
 
-		if (sys_fsync(job->fd) != 0)
-			return queue_fail(queue, DIR_TMP, job->name.id);
+		if (sync_payload(queue, job) != 0)
+			return -1;
 		if (job->name.meta && meta_sync(queue, job->name.id) != 0)
 			return -1;
 	}
@@ -176,15 +191,16 @@ static int sync_few(struct sender *sender)
 	return 0;
 }
 
-static int sync_content(struct sender *sender)
+static int sync_content(const struct sender *sender)
 {
 	if (sender->options.no_sync)
 		return 0;
 	if (sender->count <= FEW)
-		return sync_few(sender);
-	if (sys_syncfs(sender->queue.spool->fd) != 0)
-		return spool_fail(sender->queue.spool, NULL, NULL, NULL);
-	return 0;
+		return sync_each(sender);
+	if (sys_syncfs(sender->queue.spool->fd) == 0)
+		return 0;
+	return errno == ENOSYS ? sync_each(sender)
+	                       : spool_fail(sender->queue.spool, NULL, NULL, NULL);
 }
 
 /* Unlocked before they are renamed: a worker that wakes must not meet our lock. */

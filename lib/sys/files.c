@@ -4,6 +4,7 @@
 #include <fcntl.h>
 #include <stdio.h>
 #include <sys/stat.h>
+#include <sys/utsname.h>
 #include <unistd.h>
 
 const struct sys_hook *sys_hook;
@@ -148,10 +149,23 @@ int sys_fsync(int fd)
 	return result;
 }
 
+static bool syncfs_tells_errors(void)
+{
+	unsigned major, minor;
+	struct utsname kernel;
+
+	return uname(&kernel) == 0 && sscanf(kernel.release, "%u.%u", &major, &minor) == 2 &&
+	    (major > 5 || (major == 5 && minor >= 8));
+}
+
 int sys_syncfs(int fd)
 {
 	int result;
 
+	if (!syncfs_tells_errors()) {
+		errno = ENOSYS;
+		return -1;
+	}
 	HOOKED("syncfs", fd, "", result, syncfs(fd));
 	return result;
 }

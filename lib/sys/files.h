@@ -38,6 +38,7 @@ NODISCARD int sys_append(int dir, const char *name, mode_t mode);
 NODISCARD int sys_write(int fd, const void *data, size_t len);
 /* Never repeated: after one EIO the next fsync says 0 and the data is gone. */
 NODISCARD int sys_fsync(int fd);
+/* Likewise. ENOSYS before Linux 5.8, whose syncfs says 0 also when data could not be written. */
 NODISCARD int sys_syncfs(int fd);
 /* close(2) whose result counts (NFS and quota report here). fd is closed in any case. */
 NODISCARD int sys_close(int fd);

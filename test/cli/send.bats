@@ -505,3 +505,12 @@ assert_due_within() {
 	calls=$(sed -nE 's/^(fsync|syncfs)\(.*/\1/p; s/^(renameat2)\(.*50\..*/\1/p' "$test_dir/calls" | uniq -c | tail -n 3 | xargs)
 	assert_equal "$calls" '1 syncfs 100 renameat2 2 fsync'
 }
+
+@test 'where syncfs tells no errors, each job of a batch is synced by itself' {
+	need_strace
+	need_command setarch
+	qsend <<<first # makes the queue
+	seq 20 | setarch --uname-2.6 strace -o "$test_dir/calls" -e trace=syncfs,fsync,renameat2 qsend --lines >/dev/null
+	calls=$(sed -nE 's/^(fsync|syncfs)\(.*/\1/p; s/^(renameat2)\(.*50\..*/\1/p' "$test_dir/calls" | uniq -c | xargs)
+	assert_equal "$calls" '20 fsync 20 renameat2 2 fsync'
+}
