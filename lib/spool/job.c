@@ -190,7 +190,8 @@ static int remove_name(struct job *job)
 	return 1;
 }
 
-/* After the job itself: a crash in between leaves files that a sweep removes. */
+/* After the job itself, durably if that is promised: what a crash brings back must not lack
+ * its options. What a crash in between leaves, a sweep removes. */
 static void remove_belongings(const struct job *job)
 {
 	int saved = errno;
@@ -213,8 +214,6 @@ int job_move(struct job *job, enum transition transition, int64_t due_ms)
 	}
 	if (to == GONE) {
 		moved = remove_name(job);
-		if (moved == 1)
-			remove_belongings(job);
 	} else {
 		name.attempts = count_attempts(name.attempts, table[transition].n);
 		name.due_ms = table[transition].due ? due_ms : JOB_DUE_NONE;
@@ -222,5 +221,7 @@ int job_move(struct job *job, enum transition transition, int64_t due_ms)
 	}
 	if (moved == 1 && table[transition].durable)
 		moved = sync_dirs(job->queue, from, to);
+	if (moved == 1 && to == GONE)
+		remove_belongings(job);
 	return moved;
 }
