@@ -31,3 +31,28 @@ load helper
 		exit_status 20 "$qwork"
 	done
 }
+
+# stopped_at_first_lock COMMAND...: starts it; it stops holding its first lock. Its
+# process is then in $stopped.
+stopped_at_first_lock() {
+	start strace -o "$test_dir/calls" -e trace=flock -e inject=flock:signal=STOP:when=1 "$@" \
+		>"$test_dir/out" 2>"$test_dir/err" </dev/null
+	tracer=$started
+	wait_for 20 grep -qs 'stopped by SIGSTOP' "$test_dir/calls"
+	stopped=$(xargs <"/proc/$tracer/task/$tracer/children")
+}
+
+@test 'what ends while --all is at work is no failure of qdel' {
+	need_strace
+	first=$(send one)
+	send two >/dev/null
+	stopped_at_first_lock qdel -q default --all --verbose
+	run_qwork --once -- true
+	assert_success
+	assert_job "$first" new
+	kill -CONT "$stopped"
+	exit_status 20 "$tracer"
+	assert_equal "$status" 0
+	assert_equal "$(cat "$test_dir/out" "$test_dir/err")" "$first"
+	assert_spool_empty
+}
