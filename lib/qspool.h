@@ -175,6 +175,51 @@ QSPOOL_NODISCARD int spool_delete(struct spool *spool, const struct job_place *p
 QSPOOL_NODISCARD int spool_end_handler(
     struct spool *spool, const struct job_place *place, int64_t grace_ms);
 
+/* --- proving a spool sound ---------------------------------------------- */
+
+/* qfsck(1) lists the kinds of findings, and which of them are of which class. */
+enum check_class {
+	CHECK_FAULT,    /* nothing mends it by itself */
+	CHECK_PENDING,  /* a qwork mends it: claim, recovery or sweep */
+	CHECK_REPAIRED, /* was one of these, and is mended now */
+	CHECK_NOTE,     /* worth knowing, and no harm */
+	CHECK_CLASSES
+};
+
+/* All strings are valid during the call only. */
+struct check_finding {
+	enum check_class class;
+	const char *kind;  /* one word */
+	const char *queue; /* NULL if it is about the spool */
+	const char *dir;   /* NULL if it is about the queue */
+	const char *file;  /* NULL if it is about the directory */
+	const char *id;    /* of the job, or NULL */
+	const char *reason;
+	int error; /* why it could not be repaired, or 0 */
+};
+
+struct check_options {
+	bool repair;
+	void (*report)(void *arg, const struct check_finding *finding);
+	/* Something could not be read: errno and spool_place() say what. The rest is checked. */
+	void (*failed)(void *arg);
+	/* Now and then: so many names of QUEUE were looked at. */
+	void (*progress)(void *arg, const char *queue, size_t names);
+	void *arg;
+};
+
+struct check_totals {
+	size_t jobs;
+	size_t findings[CHECK_CLASSES];
+};
+
+/* Checks QUEUES, or all of the spool if there are none, beside running qworks and senders:
+ * what moves is no fault. With options->repair mends what can be; no job is deleted, and a
+ * crash at any point leaves each job whole. 0; -1 with ENOENT (no such queue), ENOMEM
+ * or EACCES (the spool itself cannot be read). */
+QSPOOL_NODISCARD int spool_check(struct spool *spool, const struct strings *queues,
+    const struct check_options *options, struct check_totals *totals);
+
 /* --- working ------------------------------------------------------------ */
 
 enum work_drain { DRAIN_NO, DRAIN_READY, DRAIN_ALL };

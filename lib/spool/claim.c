@@ -65,21 +65,20 @@ static int adopt(struct job *job, struct meta *meta)
 	return meta_write(job->queue, job->name.id, meta, true);
 }
 
-/* A job sent without sync may be torn after a power cut: compare with its name. */
-static const char *check_content(const struct job *job)
+const char *job_torn(int fd, const struct stat *st, const struct job_name *name)
 {
 	static char buffer[65536];
 	uint64_t length = 0;
 	uint32_t crc = 0;
 	ssize_t n;
 
-	if ((uint64_t)job->st.st_size != job->name.length)
+	if ((uint64_t)st->st_size != name->length)
 		return "torn: its length is not what was sent";
-	while ((n = pread(job->fd, buffer, sizeof buffer, (off_t)length)) > 0) {
+	while ((n = pread(fd, buffer, sizeof buffer, (off_t)length)) > 0) {
 		crc = crc32c(crc, buffer, (size_t)n);
 		length += (uint64_t)n;
 	}
-	if (n < 0 || crc != job->name.crc)
+	if (n < 0 || crc != name->crc)
 		return "torn: its content is not what was sent";
 	return NULL;
 }
@@ -97,7 +96,7 @@ static enum claim inspect(const struct job *job, struct meta *meta, const char *
 		return CLAIM_UNFIT;
 	}
 	if (job->name.unsynced)
-		*why = check_content(job);
+		*why = job_torn(job->fd, &job->st, &job->name);
 	if (!*why && meta->has_expires && clock_real_ms() >= meta->expires_ms)
 		*why = "expired";
 	return *why ? CLAIM_UNFIT : CLAIM_OPEN;

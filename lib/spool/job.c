@@ -30,6 +30,8 @@ static const struct {
     [T_KICK] = {BIT(DIR_BURIED) | BIT(DIR_DELAY), DIR_NEW, N_ZERO, false, true},
     [T_FINISH] = {BIT(DIR_CUR), GONE, N_SAME, false, false},
     [T_DELETE] = {BIT(DIR_NEW) | BIT(DIR_DELAY) | BIT(DIR_BURIED), GONE, N_SAME, false, true},
+    [T_SET_ASIDE] = {BIT(DIR_NEW) | BIT(DIR_DELAY) | BIT(DIR_CUR) | BIT(DIR_BURIED), DIR_BURIED,
+        N_SAME, false, true},
 };
 
 /* Whether FILE in its directory still leads to what was opened. */

@@ -41,15 +41,16 @@ void job_release(struct job *job);
 
 /* The transitions of spool-layout.md, by their names there. */
 enum transition {
-	T_CLAIM,  /* new, delay -> cur */
-	T_RETRY,  /* cur -> delay */
-	T_GIVEUP, /* cur -> buried */
-	T_REDATE, /* delay -> delay, with another DUE */
-	T_RETURN, /* cur -> new, the attempt given back */
-	T_BURY,   /* new, delay -> buried */
-	T_KICK,   /* buried, delay -> new */
-	T_FINISH, /* cur -> nothing */
-	T_DELETE, /* new, delay, buried -> nothing */
+	T_CLAIM,     /* new, delay -> cur */
+	T_RETRY,     /* cur -> delay */
+	T_GIVEUP,    /* cur -> buried */
+	T_REDATE,    /* delay -> delay, with another DUE */
+	T_RETURN,    /* cur -> new, the attempt given back */
+	T_BURY,      /* new, delay -> buried */
+	T_KICK,      /* buried, delay -> new */
+	T_FINISH,    /* cur -> nothing */
+	T_DELETE,    /* new, delay, buried -> nothing */
+	T_SET_ASIDE, /* new, delay, cur, buried -> buried, with job->name as the caller set it */
 	TRANSITIONS
 };
 

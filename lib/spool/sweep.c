@@ -15,8 +15,7 @@
 #include "spool/job.h"
 #include "sys/clock.h"
 
-/* A time ahead of the clock (set back since) is not old. */
-static bool is_old(const struct stat *st)
+bool sweep_is_old(const struct stat *st)
 {
 	return (int64_t)st->st_mtim.tv_sec + SWEEP_AGE_S < (int64_t)(clock_real_ms() / 1000);
 }
@@ -36,11 +35,11 @@ static int sweep_draft(void *arg, const char *name, bool regular)
 	struct stat st;
 
 	if (!regular || fstatat(sweep->queue->dir[DIR_TMP], name, &st, AT_SYMLINK_NOFOLLOW) != 0 ||
-	    !is_old(&st))
+	    !sweep_is_old(&st))
 		return 0;
 	if (job_hold(&draft, sweep->queue, JOB_SENDING, name, O_RDONLY) != HOLD_DONE)
 		return 0;
-	if (is_old(&draft.st) && sys_unlink(sweep->queue->dir[DIR_TMP], name) == 0)
+	if (sweep_is_old(&draft.st) && sys_unlink(sweep->queue->dir[DIR_TMP], name) == 0)
 		sweep->removed++;
 	job_release(&draft);
 	return 0;
@@ -81,7 +80,7 @@ static int add_candidate(void *arg, const char *name, bool regular)
 	if (!regular || strlen(name) != JOB_ID_LEN || !job_id_prefix_ok(name, JOB_ID_LEN))
 		return 0;
 	if (fstatat(sweep->queue->dir[sweep->dir], name, &st, AT_SYMLINK_NOFOLLOW) != 0 ||
-	    !is_old(&st))
+	    !sweep_is_old(&st))
 		return 0;
 	if (sweep->count == sweep->room) {
 		size_t room = sweep->room ? 2 * sweep->room : 64;
@@ -127,7 +126,7 @@ static int mark_name(void *arg, const char *name, bool regular)
 	return 0;
 }
 
-static int watch_states(const struct queue *queue)
+int sweep_watch(const struct queue *queue)
 {
 	int fd = inotify_init1(IN_NONBLOCK | IN_CLOEXEC);
 
@@ -141,8 +140,7 @@ static int watch_states(const struct queue *queue)
 	return fd;
 }
 
-/* Marks what moved while the directories were read; false if that is not known. */
-static bool mark_moved(struct orphan_sweep *sweep, int watch)
+bool sweep_moved(int watch, name_visit *visit, void *arg)
 {
 	_Alignas(struct inotify_event) char buffer[65536];
 	ssize_t len;
@@ -153,8 +151,8 @@ static bool mark_moved(struct orphan_sweep *sweep, int watch)
 
 			if (event->mask & IN_Q_OVERFLOW)
 				return false;
-			if (event->len > 0)
-				mark_name(sweep, event->name, true);
+			if (event->len > 0 && visit(arg, event->name, true) != 0)
+				return false;
 			p += sizeof *event + event->len;
 		}
 	}
@@ -185,10 +183,10 @@ int sweep_orphans(const struct queue *queue)
 	if (result != 0 || sweep.count == 0)
 		goto out;
 	qsort(sweep.item, sweep.count, sizeof *sweep.item, by_id);
-	watch = watch_states(queue);
+	watch = sweep_watch(queue);
 	for (size_t i = 0; watch >= 0 && result == 0 && i <= JOB_BURIED; i++)
 		result = queue_each(queue, (enum queue_dir)i, mark_name, &sweep);
-	if (watch >= 0 && result == 0 && mark_moved(&sweep, watch))
+	if (watch >= 0 && result == 0 && sweep_moved(watch, mark_name, &sweep))
 		result = remove_dead(&sweep);
 out:
 	sys_discard(&watch);

@@ -7,6 +7,8 @@
 #ifndef QSPOOL_SPOOL_SWEEP_H
 #define QSPOOL_SPOOL_SWEEP_H
 
+#include <sys/stat.h>
+
 #include "spool/spool.h"
 
 enum { SWEEP_AGE_S = 3600 };
@@ -14,5 +16,16 @@ enum { SWEEP_AGE_S = 3600 };
 /* Both: how many were removed, or -1. A crash at any point loses nothing. */
 int sweep_drafts(const struct queue *queue);
 int sweep_orphans(const struct queue *queue);
+
+/* Whether it was not written for SWEEP_AGE_S. A time ahead of the clock (set back since)
+ * is not old. */
+bool sweep_is_old(const struct stat *st);
+
+/* To know of an id that it is in no state directory: watch, read the directories, then ask what
+ * moved meanwhile. A descriptor for the caller to close; -1 if nothing can be watched. */
+NODISCARD int sweep_watch(const struct queue *queue);
+/* Calls VISIT for each name that came into a state directory since. False if that is not
+ * known, or VISIT returned anything but 0. */
+NODISCARD bool sweep_moved(int watch, name_visit *visit, void *arg);
 
 #endif

@@ -48,13 +48,18 @@ void sys_discard(int *fd)
 	errno = saved;
 }
 
-/* A new file must not keep the umask's mode: others of the group could not lock it. */
-static int settle_mode(int fd, mode_t mode)
+int sys_chmod(int fd, mode_t mode)
 {
 	int result;
 
 	HOOKED("fchmod", fd, "", result, fchmod(fd, mode));
-	if (result == 0)
+	return result;
+}
+
+/* A new file must not keep the umask's mode: others of the group could not lock it. */
+static int settle_mode(int fd, mode_t mode)
+{
+	if (sys_chmod(fd, mode) == 0)
 		return fd;
 	sys_discard(&fd);
 	return -1;

@@ -31,6 +31,7 @@ extern const struct sys_hook *sys_hook;
 /* Creates NAME for reading and writing; EEXIST if anything has that name. MODE
  * is set by fchmod: the umask of whoever sends does not decide who may work. */
 NODISCARD int sys_create(int dir, const char *name, mode_t mode);
+NODISCARD int sys_chmod(int fd, mode_t mode);
 /* Opens NAME for appending, creating it like sys_create(). EINVAL if it is no regular
  * file, EMLINK if it has other names. */
 NODISCARD int sys_append(int dir, const char *name, mode_t mode);

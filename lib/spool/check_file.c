@@ -1,0 +1,207 @@
+/* One file, by itself: is it a job, or what else may be in its directory? */
+#include "spool/check.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <string.h>
+#include <sys/file.h>
+#include <unistd.h>
+
+#include "spool/claim.h"
+#include "spool/sweep.h"
+
+/* The file as it was found, for reading; -1 with errno, ENOENT if it has moved. */
+static int open_found(const struct check *c, const struct check_file *f)
+{
+	struct stat st;
+	int fd = openat(c->queue.dir[f->dir], f->file,
+	    O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_NOCTTY | O_CLOEXEC);
+
+	if (fd >= 0 && (fstat(fd, &st) != 0 || st.st_ino != f->st.st_ino)) {
+		sys_discard(&fd);
+		errno = ENOENT;
+	}
+	return fd;
+}
+
+static void cannot_read(struct check *c, const struct check_file *f)
+{
+	if (errno == ENOENT)
+		return;
+	queue_fail(&c->queue, f->dir, f->file);
+	check_failed(c);
+}
+
+/* 1 if nobody holds it, and its name still leads to it; 0 if not; -1. */
+static int is_free(const struct check *c, const struct check_file *f, int fd)
+{
+	if (flock(fd, LOCK_SH | LOCK_NB) != 0)
+		return errno == EWOULDBLOCK ? 0 : -1;
+	return check_still(c, f);
+}
+
+static bool has_id(const char *file)
+{
+	return strlen(file) == JOB_ID_LEN && job_id_prefix_ok(file, JOB_ID_LEN);
+}
+
+/* --- tmp/, meta/, log/ --- */
+
+static int check_draft(struct check *c, struct check_file *f)
+{
+	int fd = -1, free = 0;
+
+	if (sweep_is_old(&f->st)) {
+		fd = open_found(c, f);
+		free = fd < 0 ? -1 : is_free(c, f, fd);
+		if (free < 0)
+			cannot_read(c, f);
+		sys_discard(&fd);
+	}
+	if (free == 1)
+		check_tell(
+		    c, CHECK_PENDING, "leftover", f, "its sender is gone; the sweep removes it");
+	if (!has_id(f->file))
+		return 0;
+	return check_saw(c, f->file, DIR_TMP, f->st.st_nlink > 1 ? SEEN_LINKED : 0);
+}
+
+static int check_belonging(struct check *c, struct check_file *f)
+{
+	if (!has_id(f->file)) {
+		check_fault(c, "name", f, "not the id of a job", NULL);
+		return 0;
+	}
+	return check_saw(c, f->file, f->dir, 0);
+}
+
+/* --- new/, delay/, cur/, buried/ --- */
+
+/* Those who work on this spool's jobs, as its own mode says, must be able to open
+ * this one for reading and writing. */
+static bool has_mode(const struct check *c, const struct check_file *f)
+{
+	mode_t wanted = c->spool->file_mode, mode = f->st.st_mode;
+	struct stat top;
+
+	if ((mode & wanted) != wanted || fstat(c->spool->fd, &top) != 0)
+		return false;
+	if ((mode & 0006) == 0006)
+		return true;
+	if ((wanted & 0060) == 0060)
+		return f->st.st_gid == top.st_gid;
+	return f->st.st_uid == top.st_uid || top.st_uid == 0;
+}
+
+static void check_mode(struct check *c, const struct check_file *f)
+{
+	mode_t wanted = c->spool->file_mode;
+
+	if (has_mode(c, f))
+		return;
+	if ((f->st.st_mode & wanted) != wanted)
+		check_fault(c, "mode", f, "its mode keeps out those who work here", mend_mode);
+	else
+		check_fault(c, "mode", f, "its owner or group is not that of the spool", NULL);
+}
+
+/* In buried/ it is where it belongs, and a person may have edited it. In cur/ its claim
+ * found it whole, but a power cut may have come since. */
+static void check_content(struct check *c, const struct check_file *f, int fd, bool running)
+{
+	const char *why =
+	    f->name.unsynced && f->dir != DIR_BURIED ? job_torn(fd, &f->st, &f->name) : NULL;
+
+	if (!why || !check_still(c, f))
+		return;
+	if (running)
+		check_fault(c, "torn", f, "it is torn, and runs", NULL);
+	else
+		check_tell(c, CHECK_PENDING, "torn", f, why);
+}
+
+/* What is gone while the job is still there was not removed with it. */
+static void check_options(struct check *c, const struct check_file *f)
+{
+	struct meta meta;
+	const char *why;
+	int has, error;
+
+	if (!f->name.meta)
+		return;
+	meta_init(&meta);
+	has = job_meta(&c->queue, &f->name, &meta, &why);
+	error = errno;
+	meta_release(&meta);
+	if (has >= 0 || !check_still(c, f))
+		return;
+	if (error != EBADMSG && error != EACCES) {
+		errno = error;
+		check_failed(c);
+		return;
+	}
+	why = error == EACCES             ? "its options cannot be read"
+	    : strcmp(why, "missing") == 0 ? "its options are missing"
+	                                  : "its options are damaged";
+	if (f->dir == DIR_BURIED)
+		check_tell(c, CHECK_NOTE, "options", f, why);
+	else if (f->name.unsynced)
+		check_tell(c, CHECK_PENDING, "options", f, why);
+	else
+		check_fault(c, "options", f, why, mend_bury);
+}
+
+static void check_job(struct check *c, const struct check_file *f)
+{
+	int fd = open_found(c, f);
+	int free = fd < 0 ? -1 : 1;
+
+	if (fd >= 0 && f->dir == DIR_CUR)
+		free = is_free(c, f, fd);
+	if (free < 0 && errno != EACCES)
+		cannot_read(c, f);
+	if (free == 1 && f->dir == DIR_CUR)
+		check_tell(c, CHECK_PENDING, "lost", f, "its worker is lost; a qwork recovers it");
+	if (fd >= 0)
+		check_content(c, f, fd, f->dir == DIR_CUR && free == 0);
+	sys_discard(&fd);
+	check_options(c, f);
+}
+
+static int check_state(struct check *c, struct check_file *f)
+{
+	unsigned mark = f->st.st_nlink > 1 ? SEEN_LINKED : 0;
+
+	check_mode(c, f);
+	c->totals->jobs++;
+	if (!f->ours) {
+		if (f->dir != DIR_NEW)
+			check_fault(c, "name", f, "not the name of a job", mend_set_aside);
+		return 0;
+	}
+	if (f->dir == DIR_DELAY && f->name.due_ms == JOB_DUE_NONE)
+		check_fault(c, "name", f, "not the name of a delayed job", mend_bury);
+	check_job(c, f);
+	return check_saw(c, f->name.id, f->dir, mark | (f->name.meta ? 0 : SEEN_UNMARKED));
+}
+
+int check_one(struct check *c, enum queue_dir dir, const char *file)
+{
+	struct check_file f = {.dir = dir, .file = file, .ours = job_name_parse(file, &f.name)};
+
+	if (!f.ours)
+		f.name = (struct job_name){.due_ms = JOB_DUE_NONE};
+	if (fstatat(c->queue.dir[dir], file, &f.st, AT_SYMLINK_NOFOLLOW) != 0) {
+		cannot_read(c, &f);
+		return f.ours ? check_saw(c, f.name.id, SEEN_MOVING, 0) : 0;
+	}
+	if (!S_ISREG(f.st.st_mode)) {
+		check_fault(c, "strange", &f, strange_reason_of(f.st.st_mode), NULL);
+		return f.ours ? check_saw(c, f.name.id, SEEN_MOVING, 0) : 0;
+	}
+	if (dir == DIR_TMP)
+		return check_draft(c, &f);
+	if (dir == DIR_META || dir == DIR_LOG)
+		return check_belonging(c, &f);
+	return check_state(c, &f);
+}

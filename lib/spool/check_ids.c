@@ -1,0 +1,256 @@
+/* What the directories say of one id: its job, in one place, and what belongs to it. */
+#include "spool/check.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/file.h>
+#include <unistd.h>
+
+int check_saw(struct check *c, const char *id, unsigned dir, unsigned mark)
+{
+	struct sightings *seen = &c->seen;
+
+	if (seen->count == seen->room) {
+		size_t room = seen->room ? 2 * seen->room : 1024;
+		struct sighting *item = reallocarray(seen->item, room, sizeof *item);
+
+		if (!item)
+			return -1;
+		seen->item = item;
+		seen->room = room;
+	}
+	seen->item[seen->count] =
+	    (struct sighting){.dir = (unsigned char)dir, .mark = (unsigned char)mark};
+	memcpy(seen->item[seen->count++].id, id, JOB_ID_LEN);
+	return 0;
+}
+
+static int by_id(const void *a, const void *b)
+{
+	return memcmp(
+	    ((const struct sighting *)a)->id, ((const struct sighting *)b)->id, JOB_ID_LEN);
+}
+
+/* --- what has no job --- */
+
+static void tell_orphan(struct check *c, const char *id, enum queue_dir dir)
+{
+	struct check_file f = {.dir = dir, .file = id};
+
+	if (fstatat(c->queue.dir[dir], id, &f.st, AT_SYMLINK_NOFOLLOW) != 0)
+		return;
+	memcpy(f.name.id, id, JOB_ID_LEN);
+	check_tell(c, CHECK_PENDING, "orphan", &f, "its job is no more; the sweep removes it");
+}
+
+/* --- one id, seen in several places, or with several names --- */
+
+struct named {
+	struct check_file f;
+	char *file;
+};
+
+struct suspects {
+	struct check *check;
+	enum queue_dir dir; /* being read */
+	size_t ids;         /* the first of check->seen are the suspects */
+	struct named *item;
+	size_t count, room;
+};
+
+static int add_named(struct suspects *s, const struct check_file *f)
+{
+	struct named *named;
+
+	if (s->count == s->room) {
+		size_t room = s->room ? 2 * s->room : 64;
+		struct named *item = reallocarray(s->item, room, sizeof *item);
+
+		if (!item)
+			return -1;
+		s->item = item;
+		s->room = room;
+	}
+	named = &s->item[s->count];
+	named->f = *f;
+	named->file = strdup(f->file);
+	if (!named->file)
+		return -1;
+	named->f.file = named->file;
+	s->count++;
+	return 0;
+}
+
+static int visit(void *arg, const char *file, bool regular)
+{
+	struct suspects *s = arg;
+	struct check_file f = {.dir = s->dir, .file = file, .ours = job_name_parse(file, &f.name)};
+	const struct sighting *known;
+	struct sighting key;
+
+	(void)regular;
+	if (!f.ours && (s->dir != DIR_TMP || strlen(file) != JOB_ID_LEN))
+		return 0;
+	if (!f.ours) {
+		f.name = (struct job_name){.due_ms = JOB_DUE_NONE};
+		memcpy(f.name.id, file, JOB_ID_LEN + 1);
+	}
+	memcpy(key.id, f.name.id, JOB_ID_LEN);
+	known = bsearch(&key, s->check->seen.item, s->ids, sizeof key, by_id);
+	if (!known || fstatat(s->check->queue.dir[s->dir], file, &f.st, AT_SYMLINK_NOFOLLOW) != 0 ||
+	    !S_ISREG(f.st.st_mode))
+		return 0;
+	if (known->mark != SEEN_LINKED)
+		return add_named(s, &f);
+	if (f.st.st_nlink > 1)
+		check_tell(
+		    s->check, CHECK_NOTE, "links", &f, "has more names elsewhere, as of a backup");
+	return 0;
+}
+
+/* From the safest on, which is kept: see TWINS in spool-layout.md. */
+static int by_safety(const void *a, const void *b)
+{
+	static const int rank[] = {
+	    [DIR_NEW] = 0, [DIR_DELAY] = 1, [DIR_BURIED] = 2, [DIR_CUR] = 3, [DIR_TMP] = 4};
+	const struct named *x = a, *y = b;
+	int order = strcmp(x->f.name.id, y->f.name.id);
+
+	if (order == 0)
+		order = rank[x->f.dir] - rank[y->f.dir];
+	return order != 0 ? order : strcmp(x->file, y->file);
+}
+
+static bool same_file(const struct named *a, const struct named *b)
+{
+	return a->f.st.st_ino == b->f.st.st_ino && a->f.st.st_dev == b->f.st.st_dev;
+}
+
+/* Both at one instant: nobody renames what we hold. If another holds it, at worst it
+ * was in motion, and what is told is no fault. */
+static bool are_twins(const struct check *c, const struct named *a, const struct named *b)
+{
+	int fd = openat(c->queue.dir[a->f.dir], a->file,
+	    O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_NOCTTY | O_CLOEXEC);
+	bool both;
+
+	if (fd >= 0)
+		(void)!flock(fd, LOCK_SH | LOCK_NB);
+	both = check_still(c, &a->f) && check_still(c, &b->f);
+	sys_discard(&fd);
+	return both;
+}
+
+static void tell_pair(struct check *c, const struct named *first, const struct named *other)
+{
+	char reason[FILE_NAME_SIZE + 64];
+	const char *dir = queue_dir_name[first->f.dir];
+
+	if (same_file(first, other)) {
+		if (!are_twins(c, first, other))
+			return;
+		snprintf(reason, sizeof reason, "is the same file as %s/%s, which is kept", dir,
+		    first->file);
+		check_tell(c, CHECK_PENDING, "twins", &other->f, reason);
+	} else if (first->f.dir != DIR_TMP && other->f.dir != DIR_TMP) {
+		if (!check_still(c, &first->f) || !check_still(c, &other->f))
+			return;
+		snprintf(reason, sizeof reason, "has the id of %s/%s", dir, first->file);
+		check_fault(c, "double", &other->f, reason, mend_set_aside);
+	}
+}
+
+static void check_unmarked(struct check *c, const struct named *named)
+{
+	struct stat st;
+
+	if (named->f.ours && !named->f.name.meta &&
+	    fstatat(c->queue.dir[DIR_META], named->f.name.id, &st, AT_SYMLINK_NOFOLLOW) == 0 &&
+	    check_still(c, &named->f))
+		check_fault(c, "options", &named->f, "has options, but its name does not say so",
+		    mend_options);
+}
+
+static void compare(struct suspects *s)
+{
+	size_t first = 0;
+
+	if (s->count > 1)
+		qsort(s->item, s->count, sizeof *s->item, by_safety);
+	for (size_t i = 0; i < s->count; i++) {
+		const struct named *named = &s->item[i];
+
+		if (strcmp(s->item[first].f.name.id, named->f.name.id) != 0)
+			first = i;
+		if (i != first)
+			tell_pair(s->check, &s->item[first], named);
+		check_unmarked(s->check, named);
+	}
+}
+
+static int look_again(struct check *c, size_t ids)
+{
+	struct suspects s = {.check = c, .ids = ids};
+	int result = 0;
+
+	for (s.dir = DIR_TMP; result == 0 && s.dir <= DIR_BURIED; s.dir++)
+		if (c->queue.dir[s.dir] >= 0)
+			result = queue_each(&c->queue, s.dir, visit, &s);
+	if (result == 0)
+		compare(&s);
+	for (size_t i = 0; i < s.count; i++)
+		free(s.item[i].file);
+	free(s.item);
+	return result;
+}
+
+/* --- all ids --- */
+
+/* Judges the COUNT sightings of one id; 0 if they are in order, else the marks of what
+ * is to be looked at again. */
+static unsigned judge(struct check *c, const struct sighting *item, size_t count, bool whole)
+{
+	size_t names = 0;
+	bool meta = false, alive = false;
+	unsigned mark = 0;
+
+	for (size_t i = 0; i < count; i++) {
+		alive |= item[i].dir <= DIR_BURIED || item[i].dir == SEEN_MOVING;
+		meta |= item[i].dir == DIR_META;
+		names += item[i].dir <= DIR_BURIED;
+		mark |= item[i].mark;
+	}
+	for (size_t i = 0; whole && !alive && i < count; i++) {
+		char id[JOB_ID_LEN + 1] = "";
+
+		memcpy(id, item[i].id, JOB_ID_LEN);
+		tell_orphan(c, id, (enum queue_dir)item[i].dir);
+	}
+	if (!meta)
+		mark &= ~(unsigned)SEEN_UNMARKED;
+	return names > 1 ? mark | SEEN_SEVERAL : mark;
+}
+
+int check_ids(struct check *c, bool whole)
+{
+	struct sighting *item = c->seen.item;
+	size_t suspects = 0, next;
+
+	if (c->seen.count > 1)
+		qsort(item, c->seen.count, sizeof *item, by_id);
+	for (size_t i = 0; i < c->seen.count; i = next) {
+		unsigned mark;
+
+		for (next = i + 1; next < c->seen.count && by_id(&item[i], &item[next]) == 0;)
+			next++;
+		mark = judge(c, &item[i], next - i, whole);
+		if (mark != 0) {
+			item[suspects] = item[i];
+			item[suspects++].mark = (unsigned char)mark;
+		}
+	}
+	return suspects > 0 ? look_again(c, suspects) : 0;
+}

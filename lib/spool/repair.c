@@ -1,0 +1,117 @@
+/* Mending what no qwork mends. No job is deleted, what is no regular file is left alone,
+ * and a job's name is changed by who holds it only. */
+#include "spool/check.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "spool/log.h"
+
+/* 1 held, 0 it is no more, -1. */
+static int hold(struct job *job, const struct check *c, const struct check_file *f)
+{
+	switch (job_hold(job, &c->queue, (enum job_state)f->dir, f->file, O_RDWR)) {
+	case HOLD_DONE:
+		return 1;
+	case HOLD_GONE:
+		return 0;
+	case HOLD_LOCKED:
+		errno = EBUSY;
+		return -1;
+	default:
+		return -1;
+	}
+}
+
+/* A file with other names may be one of somebody's own that a sender linked here. */
+int mend_mode(struct check *c, const struct check_file *f, const char *reason)
+{
+	struct stat st;
+	int fd = openat(c->queue.dir[f->dir], f->file,
+	    O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_NOCTTY | O_CLOEXEC);
+	int result = -1;
+
+	(void)reason;
+	if (fd < 0)
+		return errno == ENOENT ? 0 : -1;
+	if (fstat(fd, &st) == 0 && S_ISREG(st.st_mode)) {
+		errno = EMLINK;
+		if (st.st_nlink == 1)
+			result = sys_chmod(fd, (st.st_mode & 07777) | c->spool->file_mode);
+		if (result == 0)
+			result = sys_fsync(fd);
+	}
+	sys_discard(&fd);
+	return result == 0 ? 1 : -1;
+}
+
+static int bury(struct check *c, const struct check_file *f, const char *reason, bool options)
+{
+	struct job job;
+	int result = hold(&job, c, f);
+
+	if (result != 1)
+		return result;
+	job.name.meta |= options;
+	result = log_event(&job, "set aside", reason, true);
+	if (result == 0)
+		result = job_move(&job, T_SET_ASIDE, JOB_DUE_NONE);
+	job_release(&job);
+	return result;
+}
+
+int mend_bury(struct check *c, const struct check_file *f, const char *reason)
+{
+	return bury(c, f, reason, false);
+}
+
+int mend_options(struct check *c, const struct check_file *f, const char *reason)
+{
+	return bury(c, f, reason, true);
+}
+
+/* The options of a job under another id; of a foreign file, its name. Damaged ones
+ * stay missing: it must not run without. */
+static int copy_options(const struct job *job, const char *id)
+{
+	struct meta meta;
+	const char *why;
+	int result = 0;
+
+	meta_init(&meta);
+	if (job->ours)
+		result = job_meta(job->queue, &job->name, &meta, &why);
+	else if (!(meta.name = strdup(job->file)))
+		result = -1;
+	if (result < 0 && errno == EBADMSG)
+		result = 0;
+	else if (result == 1 || (result == 0 && !job->ours))
+		result = meta_write(job->queue, id, &meta, true);
+	meta_release(&meta);
+	return result;
+}
+
+int mend_set_aside(struct check *c, const struct check_file *f, const char *reason)
+{
+	struct job job;
+	char id[JOB_ID_LEN + 1];
+	int result = hold(&job, c, f);
+
+	if (result != 1)
+		return result;
+	job_id_fresh(id);
+	result = copy_options(&job, id);
+	if (!job.ours)
+		job.name = (struct job_name){
+		    .due_ms = JOB_DUE_NONE, .priority = JOB_PRIORITY_DEFAULT, .meta = true};
+	memcpy(job.name.id, id, sizeof id);
+	job.name.log = false;
+	if (result == 0)
+		result = log_event(&job, "set aside", reason, true);
+	if (result == 0)
+		result = job_move(&job, T_SET_ASIDE, JOB_DUE_NONE);
+	job_release(&job);
+	return result;
+}
