@@ -35,17 +35,18 @@ void check_tell(struct check *c, enum check_class class, const char *kind,
 	check_report(c, finding_of(c, class, kind, f, reason));
 }
 
-void check_fault(struct check *c, const char *kind, const struct check_file *f, const char *reason,
-    check_mend *mend)
+void check_mendable(struct check *c, enum check_class class, const char *kind,
+    const struct check_file *f, const char *reason, check_mend *mend)
 {
-	struct check_finding finding = finding_of(c, CHECK_FAULT, kind, f, reason);
-	int mended = c->options->repair && mend ? mend(c, f, reason) : -1;
+	struct check_finding finding = finding_of(c, class, kind, f, reason);
+	bool repair = c->options->repair && mend;
+	int mended = repair ? mend(c, f, reason) : -1;
 
 	if (mended == 0)
 		return;
 	if (mended == 1)
 		finding.class = CHECK_REPAIRED;
-	else if (c->options->repair && mend)
+	else if (repair)
 		finding.error = errno;
 	check_report(c, finding);
 }

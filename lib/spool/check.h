@@ -47,12 +47,13 @@ struct check_file {
 /* Mends a fault of F: 1 done, 0 it is no more, -1 with errno. */
 typedef int check_mend(struct check *c, const struct check_file *f, const char *reason);
 
-/* Each reports one finding. With MEND a fault is repaired if that was asked for. */
+/* Each reports one finding. One that is mendable is mended by MEND (may be NULL) if that was
+ * asked for. */
 void check_report(struct check *c, struct check_finding finding);
 void check_tell(struct check *c, enum check_class class, const char *kind,
     const struct check_file *f, const char *reason);
-void check_fault(struct check *c, const char *kind, const struct check_file *f, const char *reason,
-    check_mend *mend);
+void check_mendable(struct check *c, enum check_class class, const char *kind,
+    const struct check_file *f, const char *reason, check_mend *mend);
 void check_failed(const struct check *c);
 
 /* Looks at FILE of DIR, by itself. 0, or -1 with ENOMEM. */
@@ -65,9 +66,9 @@ int check_saw(struct check *c, const char *id, unsigned dir, unsigned mark);
 /* Compares what was seen of each id; WHOLE says that nothing can have been missed. */
 int check_ids(struct check *c, bool whole);
 
-/* mend_mode: gives it the mode of the spool's jobs. mend_bury: buries it with REASON.
+/* mend_twins: removes the name unless it is the one to be kept. mend_mode: gives it the mode of the spool's jobs. mend_bury: buries it with REASON.
  * mend_options: the same, and its name says that it has options. mend_set_aside: buries it under
  * a fresh id, its options with it; a foreign one keeps its name as an adopted one does. */
-check_mend mend_mode, mend_bury, mend_options, mend_set_aside;
+check_mend mend_twins, mend_mode, mend_bury, mend_options, mend_set_aside;
 
 #endif

@@ -69,7 +69,7 @@ static int check_draft(struct check *c, struct check_file *f)
 static int check_belonging(struct check *c, struct check_file *f)
 {
 	if (!has_id(f->file)) {
-		check_fault(c, "name", f, "not the id of a job", NULL);
+		check_tell(c, CHECK_FAULT, "name", f, "not the id of a job");
 		return 0;
 	}
 	return check_saw(c, f->file, f->dir, 0);
@@ -100,9 +100,11 @@ static void check_mode(struct check *c, const struct check_file *f)
 	if (has_mode(c, f))
 		return;
 	if ((f->st.st_mode & wanted) != wanted)
-		check_fault(c, "mode", f, "its mode keeps out those who work here", mend_mode);
+		check_mendable(
+		    c, CHECK_FAULT, "mode", f, "its mode keeps out those who work here", mend_mode);
 	else
-		check_fault(c, "mode", f, "its owner or group is not that of the spool", NULL);
+		check_tell(
+		    c, CHECK_FAULT, "mode", f, "its owner or group is not that of the spool");
 }
 
 /* In buried/ it is where it belongs, and a person may have edited it. In cur/ its claim
@@ -115,7 +117,7 @@ static void check_content(struct check *c, const struct check_file *f, int fd, b
 	if (!why || !check_still(c, f))
 		return;
 	if (running)
-		check_fault(c, "torn", f, "it is torn, and runs", NULL);
+		check_tell(c, CHECK_FAULT, "torn", f, "it is torn, and runs");
 	else
 		check_tell(c, CHECK_PENDING, "torn", f, why);
 }
@@ -148,7 +150,7 @@ static void check_options(struct check *c, const struct check_file *f)
 	else if (f->name.unsynced)
 		check_tell(c, CHECK_PENDING, "options", f, why);
 	else
-		check_fault(c, "options", f, why, mend_bury);
+		check_mendable(c, CHECK_FAULT, "options", f, why, mend_bury);
 }
 
 static void check_job(struct check *c, const struct check_file *f)
@@ -176,11 +178,13 @@ static int check_state(struct check *c, struct check_file *f)
 	c->totals->jobs++;
 	if (!f->ours) {
 		if (f->dir != DIR_NEW)
-			check_fault(c, "name", f, "not the name of a job", mend_set_aside);
+			check_mendable(
+			    c, CHECK_FAULT, "name", f, "not the name of a job", mend_set_aside);
 		return 0;
 	}
 	if (f->dir == DIR_DELAY && f->name.due_ms == JOB_DUE_NONE)
-		check_fault(c, "name", f, "not the name of a delayed job", mend_bury);
+		check_mendable(
+		    c, CHECK_FAULT, "name", f, "not the name of a delayed job", mend_bury);
 	check_job(c, f);
 	return check_saw(c, f->name.id, f->dir, mark | (f->name.meta ? 0 : SEEN_UNMARKED));
 }
@@ -196,7 +200,7 @@ int check_one(struct check *c, enum queue_dir dir, const char *file)
 		return f.ours ? check_saw(c, f.name.id, SEEN_MOVING, 0) : 0;
 	}
 	if (!S_ISREG(f.st.st_mode)) {
-		check_fault(c, "strange", &f, strange_reason_of(f.st.st_mode), NULL);
+		check_tell(c, CHECK_FAULT, "strange", &f, strange_reason_of(f.st.st_mode));
 		return f.ours ? check_saw(c, f.name.id, SEEN_MOVING, 0) : 0;
 	}
 	if (dir == DIR_TMP)

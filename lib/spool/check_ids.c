@@ -114,14 +114,12 @@ static int visit(void *arg, const char *file, bool regular)
 /* From the safest on, which is kept: see TWINS in spool-layout.md. */
 static int by_safety(const void *a, const void *b)
 {
-	static const int rank[] = {
-	    [DIR_NEW] = 0, [DIR_DELAY] = 1, [DIR_BURIED] = 2, [DIR_CUR] = 3, [DIR_TMP] = 4};
 	const struct named *x = a, *y = b;
 	int order = strcmp(x->f.name.id, y->f.name.id);
 
-	if (order == 0)
-		order = rank[x->f.dir] - rank[y->f.dir];
-	return order != 0 ? order : strcmp(x->file, y->file);
+	return order != 0
+	    ? order
+	    : twins_order((enum job_state)x->f.dir, x->file, (enum job_state)y->f.dir, y->file);
 }
 
 static bool same_file(const struct named *a, const struct named *b)
@@ -154,12 +152,13 @@ static void tell_pair(struct check *c, const struct named *first, const struct n
 			return;
 		snprintf(reason, sizeof reason, "is the same file as %s/%s, which is kept", dir,
 		    first->file);
-		check_tell(c, CHECK_PENDING, "twins", &other->f, reason);
+		check_mendable(c, CHECK_PENDING, "twins", &other->f, reason,
+		    other->f.dir == DIR_TMP ? NULL : mend_twins);
 	} else if (first->f.dir != DIR_TMP && other->f.dir != DIR_TMP) {
 		if (!check_still(c, &first->f) || !check_still(c, &other->f))
 			return;
 		snprintf(reason, sizeof reason, "has the id of %s/%s", dir, first->file);
-		check_fault(c, "double", &other->f, reason, mend_set_aside);
+		check_mendable(c, CHECK_FAULT, "double", &other->f, reason, mend_set_aside);
 	}
 }
 
@@ -170,8 +169,8 @@ static void check_unmarked(struct check *c, const struct named *named)
 	if (named->f.ours && !named->f.name.meta &&
 	    fstatat(c->queue.dir[DIR_META], named->f.name.id, &st, AT_SYMLINK_NOFOLLOW) == 0 &&
 	    check_still(c, &named->f))
-		check_fault(c, "options", &named->f, "has options, but its name does not say so",
-		    mend_options);
+		check_mendable(c, CHECK_FAULT, "options", &named->f,
+		    "has options, but its name does not say so", mend_options);
 }
 
 static void compare(struct suspects *s)

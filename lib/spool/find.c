@@ -7,8 +7,10 @@
 
 #include <bsd/string.h>
 #include <errno.h>
+#include <fcntl.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 
 /* A job that was renamed while the directories were read may be in none of them. */
 enum { PASSES = 3 };
@@ -20,6 +22,7 @@ struct key {
 };
 
 struct index {
+	struct spool *spool;
 	struct key *key;
 	size_t count;
 	bool has_len[FILE_NAME_SIZE]; /* lengths of ids and prefixes that occur */
@@ -67,8 +70,22 @@ static int build_index(struct index *index, struct job_word *words, size_t count
 	return 0;
 }
 
-/* The same job seen again has moved meanwhile: the later place is the truer one. */
-static void match(struct job_word *word, const struct job_place *place)
+static bool is_there(struct spool *spool, const struct job_place *place)
+{
+	struct queue queue;
+	struct stat st;
+	bool there;
+
+	if (queue_open(&queue, spool, place->queue, false) != 0)
+		return false;
+	there = fstatat(queue.dir[place->state], place->file, &st, AT_SYMLINK_NOFOLLOW) == 0;
+	queue_close(&queue);
+	return there;
+}
+
+/* The same job seen again has moved meanwhile: the later place is the truer one. Or it has two
+ * names, and the verb is for the one that was seen first: nobody buries what is also ready. */
+static void match(struct spool *spool, struct job_word *word, const struct job_place *place)
 {
 	bool again = word->matches > 0 && place->ours == word->place.ours &&
 	    (place->ours ? strcmp(place->name.id, word->place.name.id) == 0
@@ -77,7 +94,7 @@ static void match(struct job_word *word, const struct job_place *place)
 
 	if (!again)
 		word->matches++;
-	if (again || word->matches == 1)
+	if (again ? !is_there(spool, &word->place) : word->matches == 1)
 		word->place = *place;
 }
 
@@ -99,7 +116,7 @@ static void match_exact(
 	}
 	for (; low < index->count && strncmp(index->key[low].text, text, len) == 0; low++)
 		if (index->key[low].len == len)
-			match(index->key[low].word, place);
+			match(index->spool, index->key[low].word, place);
 		else
 			break; /* longer ones sort behind the exact ones */
 }
@@ -151,6 +168,7 @@ int spool_find(struct spool *spool, const char *queue, struct job_word *words, s
 
 	if (result == 0)
 		result = build_index(&index, words, count);
+	index.spool = spool;
 	for (int i = 0; result == 0 && i < PASSES && any_missing(words, count); i++)
 		result = search(spool, &queues, &index);
 	free(index.key);

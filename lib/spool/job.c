@@ -34,14 +34,12 @@ static const struct {
         N_SAME, false, true},
 };
 
-/* Whether FILE in its directory still leads to what was opened. */
-static enum hold check_name(const struct job *job)
+/* Whether FILE in its directory, *ST, still leads to what was opened. */
+static enum hold check_name(const struct job *job, struct stat *st)
 {
-	struct stat st;
-
-	if (fstatat(job->queue->dir[job->state], job->file, &st, AT_SYMLINK_NOFOLLOW) != 0)
+	if (fstatat(job->queue->dir[job->state], job->file, st, AT_SYMLINK_NOFOLLOW) != 0)
 		return errno == ENOENT ? HOLD_GONE : HOLD_ERROR;
-	return st.st_ino == job->st.st_ino && st.st_dev == job->st.st_dev ? HOLD_DONE : HOLD_GONE;
+	return st->st_ino == job->st.st_ino && st->st_dev == job->st.st_dev ? HOLD_DONE : HOLD_GONE;
 }
 
 static enum hold open_failed(void)
@@ -59,8 +57,18 @@ static enum hold open_failed(void)
 	}
 }
 
+/* A backup by hard links has more links too. What lies in tmp/ is left to its sender and to
+ * the sweep, and a foreign name has no id to be known by. */
+static bool may_have_twins(const struct job *job, const struct stat *now)
+{
+	return job->ours && job->state != JOB_SENDING && now->st_nlink > 1;
+}
+
 static enum hold lock(struct job *job)
 {
+	struct stat now;
+	enum hold held;
+
 	if (fstat(job->fd, &job->st) != 0)
 		return HOLD_ERROR;
 	if (!S_ISREG(job->st.st_mode)) {
@@ -69,7 +77,8 @@ static enum hold lock(struct job *job)
 	}
 	if (flock(job->fd, LOCK_EX | LOCK_NB) != 0)
 		return errno == EWOULDBLOCK ? HOLD_LOCKED : HOLD_ERROR;
-	return check_name(job);
+	held = check_name(job, &now);
+	return held == HOLD_DONE && may_have_twins(job, &now) ? twins_settle(job) : held;
 }
 
 enum hold job_hold(
@@ -136,7 +145,9 @@ static int finish_rename(struct job *job, enum queue_dir to, const char *file)
 /* ENOENT: of the name, which somebody moved, or of the directory it should go to? */
 static int name_is_gone(const struct job *job, enum queue_dir to)
 {
-	if (check_name(job) == HOLD_GONE)
+	struct stat st;
+
+	if (check_name(job, &st) == HOLD_GONE)
 		return 0;
 	errno = ESTALE;
 	return queue_fail(job->queue, to, NULL);

@@ -30,11 +30,18 @@ enum hold {
 	HOLD_DONE
 };
 /* Opens STATE's FILE with ACCESS (O_RDWR or O_RDONLY), locks it without waiting, and then checks that
- * the name still leads to it. Only on HOLD_DONE is anything left open. The queue
+ * the name still leads to it. A job that has several names is left with one, see twins_settle(); if
+ * that is another one, this one is gone. Only on HOLD_DONE is anything left open. The queue
  * must outlive the job. A read-only descriptor is for probing: closing it wakes
  * nobody who waits for IN_CLOSE_WRITE. */
 NODISCARD enum hold job_hold(
     struct job *job, const struct queue *queue, enum job_state state, const char *file, int access);
+/* Of a held job whose file has several names in the state directories (rule TWINS), keeps the
+ * safest and removes the others, durably. HOLD_DONE: job->file is the one. HOLD_GONE: it is not.
+ * A crash leaves the safest in any case. Costs a scan: st_nlink says whether it can be needed. */
+NODISCARD enum hold twins_settle(const struct job *job);
+/* How two names of one job compare, as of qsort(3): the safer is the lesser. */
+int twins_order(enum job_state a, const char *a_file, enum job_state b, const char *b_file);
 /* Unlocks by hand, so that a process left behind by the handler keeps nothing, and
  * closes. errno survives. Allowed on a job that is not held. */
 void job_release(struct job *job);

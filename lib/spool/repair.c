@@ -25,6 +25,18 @@ static int hold(struct job *job, const struct check *c, const struct check_file 
 	}
 }
 
+/* Holding it does it. */
+int mend_twins(struct check *c, const struct check_file *f, const char *reason)
+{
+	struct job job;
+	int result = hold(&job, c, f);
+
+	(void)reason;
+	if (result == 1)
+		job_release(&job);
+	return result < 0 ? -1 : 1;
+}
+
 /* A file with other names may be one of somebody's own that a sender linked here. */
 int mend_mode(struct check *c, const struct check_file *f, const char *reason)
 {
