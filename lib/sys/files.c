@@ -20,21 +20,22 @@ static bool ask(const char *call, int fd, const char *name, size_t *len, int *re
 	return answer == 0;
 }
 
-static void tell(const char *call, int fd, const char *name)
+static void tell(const char *call, int fd, const char *name, bool failed)
 {
 	int saved = errno;
 
 	if (sys_hook)
-		sys_hook->after(call, fd, name);
+		sys_hook->after(call, fd, name, failed ? saved : 0);
 	errno = saved;
 }
 
 /* Makes one system call: MAKE is an expression, RESULT takes its value. */
 #define HOOKED(call, fd, name, result, make)                                                       \
 	do {                                                                                       \
+		(result) = -1;                                                                     \
 		if (ask(call, fd, name, &(size_t){0}, &(result))) {                                \
 			(result) = (make);                                                         \
-			tell(call, fd, name);                                                      \
+			tell(call, fd, name, (result) < 0);                                        \
 		}                                                                                  \
 	} while (0)
 
@@ -125,7 +126,7 @@ static ssize_t write_some(int fd, const void *data, size_t len)
 	if (!ask("write", fd, "", &len, &skipped))
 		return skipped == 0 ? (ssize_t)len : -1;
 	n = write(fd, data, len);
-	tell("write", fd, "");
+	tell("write", fd, "", n < 0);
 	return n;
 }
 
@@ -177,14 +178,14 @@ int sys_syncfs(int fd)
 
 int sys_close(int fd)
 {
-	int result, asked;
+	int result = -1;
 
-	if (!ask("close", fd, "", &(size_t){0}, &asked)) {
+	if (ask("close", fd, "", &(size_t){0}, &result)) {
+		result = close(fd);
+		tell("close", fd, "", result < 0);
+	} else {
 		sys_discard(&fd);
-		return asked;
 	}
-	result = close(fd);
-	tell("close", fd, "");
 	return result != 0 && errno != EINTR ? -1 : 0;
 }
 

@@ -23,7 +23,8 @@ struct sys_hook {
 	/* 0: make the call. SYS_SKIP: do not, and say that it was made. Else an errno: it
 	 * failed so. *LEN may be made smaller: of a write, the bytes to write. */
 	int (*before)(const char *call, int fd, const char *name, size_t *len);
-	void (*after)(const char *call, int fd, const char *name);
+	/* ERROR is 0 or what it failed with. */
+	void (*after)(const char *call, int fd, const char *name, int error);
 };
 enum { SYS_SKIP = -1 };
 extern const struct sys_hook *sys_hook;
