@@ -10,12 +10,15 @@
  *           late     of fsync-file and syncfs: made only after the next rename
  *           short    write half of it
  *           EIO ENOSPC ...           fail so
- * QSPOOL_FAULT_LOG=FILE   appends a line a call: process, call, what was done, the errno
- *                         that the tool saw (0: none), path; between tabs
- * QSPOOL_FAULT_SITES=1    and, before the path, the return addresses on the stack
+ * QSPOOL_FAULT_LOG=FILE   appends a line a call, with tabs between: process, call, what was
+ *                         done, the errno that the tool saw (0: none), return addresses on
+ *                         the stack, path. At exit, the call is "exit" and the errno the
+ *                         number of descriptors that are open.
+ * QSPOOL_FAULT_SITES=1    with the addresses, which take time
  */
 #include <bsd/stdlib.h>
 #include <bsd/string.h>
+#include <dirent.h>
 #include <err.h>
 #include <errno.h>
 #include <execinfo.h>
@@ -128,7 +131,7 @@ static void put_sites(FILE *out)
 
 	dl_iterate_phdr(add_address, &base);
 	for (int i = 0; i < n; i++)
-		fprintf(out, "%s%#jx", i ? " " : "\t", (uintmax_t)((uintptr_t)stack[i] - base - 1));
+		fprintf(out, "%s%#jx", i ? " " : "", (uintmax_t)((uintptr_t)stack[i] - base - 1));
 }
 
 static void find_place(int fd, const char *name)
@@ -151,7 +154,7 @@ static void put_log(const char *call, const char *done, int error)
 
 	if (!out)
 		return;
-	fprintf(out, "%d\t%s\t%s\t%d", (int)getpid(), call, done, error);
+	fprintf(out, "%d\t%s\t%s\t%d\t", (int)getpid(), call, done, error);
 	if (log_sites)
 		put_sites(out);
 	fprintf(out, "\t%s\n", place);
@@ -263,4 +266,18 @@ __attribute__((constructor)) static void set_hook(void)
 		err(EX_CANTCREAT, "%s", log);
 	log_sites = getenv("QSPOOL_FAULT_SITES") != NULL;
 	sys_hook = &hook;
+}
+
+__attribute__((destructor)) static void end_log(void)
+{
+	DIR *dir = log_fd < 0 ? NULL : opendir("/proc/self/fd");
+	int open_files = -2; /* the log, and this directory */
+
+	if (!dir)
+		return;
+	for (const struct dirent *entry; (entry = readdir(dir)) != NULL;)
+		open_files += entry->d_name[0] != '.';
+	closedir(dir);
+	place[0] = '\0';
+	put_log("exit", "", open_files);
 }
