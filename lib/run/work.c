@@ -1,7 +1,8 @@
 /*
- * The loop of qwork. Order in a round: scan if one is due, promote what is due,
- * start what there is room for, look after the running ones, then sleep until a
- * descriptor or a deadline wakes us. An idle qwork makes no system call.
+ * The loop of qwork. Order in a round: scan if one is due, promote what is due, look
+ * after the running ones, start what there is room for, then sleep until a descriptor
+ * or a deadline wakes us. Starting is last, since what ended made room for it. An idle
+ * qwork makes no system call.
  */
 #include "run/worker.h"
 
@@ -386,9 +387,9 @@ static int loop(struct worker *w)
 		if (w->stop == 0 && !w->dead)
 			scan_if_due(w, now);
 		backlog_promote(&w->backlog, clock_real_ms());
-		start_jobs(w);
 		recover_tick(w, now);
 		settle_tick(w, now);
+		start_jobs(w);
 		stop_after_grace(w, now);
 		if (w->dead && w->busy == 0) {
 			errno = ESTALE;
