@@ -225,7 +225,9 @@ static void scan_if_due(struct worker *w, int64_t now)
 	if (w->watch.fd < 0 && every > DEAF_SCAN_MS)
 		every = DEAF_SCAN_MS;
 	if (now >= w->sweep_at) {
-		if (sweep_drafts(&w->queue) < 0 || sweep_orphans(&w->queue) < 0)
+		if (sweep_drafts(&w->queue) < 0)
+			worker_note(w, "leftovers could not be swept", errno);
+		if (sweep_orphans(&w->queue) < 0)
 			worker_note(w, "leftovers could not be swept", errno);
 		w->sweep_at = now + SWEEP_EVERY_MS;
 	}

@@ -20,9 +20,32 @@ bool sweep_is_old(const struct stat *st)
 	return (int64_t)st->st_mtim.tv_sec + SWEEP_AGE_S < (int64_t)(clock_real_ms() / 1000);
 }
 
+struct swept {
+	int removed;
+	int error; /* of the last that could not be removed, or 0 */
+};
+
+static void remove_leftover(
+    struct swept *swept, const struct queue *queue, enum queue_dir dir, const char *name)
+{
+	if (sys_unlink(queue->dir[dir], name) == 0) {
+		swept->removed++;
+	} else if (errno != ENOENT) {
+		swept->error = errno;
+		queue_fail(queue, dir, name);
+	}
+}
+
+/* How many, or -1 with errno. */
+static int sweep_result(const struct swept *swept)
+{
+	errno = swept->error;
+	return swept->error != 0 ? -1 : swept->removed;
+}
+
 struct draft_sweep {
 	const struct queue *queue;
-	int removed;
+	struct swept swept;
 };
 
 /* Under the lock, which a living sender holds while it writes; but a young file is not
@@ -39,8 +62,8 @@ static int sweep_draft(void *arg, const char *name, bool regular)
 		return 0;
 	if (job_hold(&draft, sweep->queue, JOB_SENDING, name, O_RDONLY) != HOLD_DONE)
 		return 0;
-	if (sweep_is_old(&draft.st) && sys_unlink(sweep->queue->dir[DIR_TMP], name) == 0)
-		sweep->removed++;
+	if (sweep_is_old(&draft.st))
+		remove_leftover(&sweep->swept, sweep->queue, DIR_TMP, name);
 	job_release(&draft);
 	return 0;
 }
@@ -49,7 +72,9 @@ int sweep_drafts(const struct queue *queue)
 {
 	struct draft_sweep sweep = {.queue = queue};
 
-	return queue_each(queue, DIR_TMP, sweep_draft, &sweep) < 0 ? -1 : sweep.removed;
+	if (queue_each(queue, DIR_TMP, sweep_draft, &sweep) < 0)
+		return -1;
+	return sweep_result(&sweep.swept);
 }
 
 struct candidate {
@@ -161,15 +186,15 @@ bool sweep_moved(int watch, name_visit *visit, void *arg)
 
 static int remove_dead(const struct orphan_sweep *sweep)
 {
-	int removed = 0;
+	struct swept swept = {0};
 
 	for (size_t i = 0; i < sweep->count; i++) {
 		const struct candidate *c = &sweep->item[i];
 
-		if (!c->alive && sys_unlink(sweep->queue->dir[c->dir], c->id) == 0)
-			removed++;
+		if (!c->alive)
+			remove_leftover(&swept, sweep->queue, c->dir, c->id);
 	}
-	return removed;
+	return sweep_result(&swept);
 }
 
 int sweep_orphans(const struct queue *queue)
