@@ -153,13 +153,27 @@ static int name_is_gone(const struct job *job, enum queue_dir to)
 	return queue_fail(job->queue, to, NULL);
 }
 
+/* All or nothing: with both names, as one who holds the lock may, the new one is taken
+ * back. A foreign file would otherwise be taken in again by its old one. */
+static int rename_job(const struct job *job, enum queue_dir to, const char *file)
+{
+	int to_dir = job->queue->dir[to];
+	int renamed = sys_rename(job->queue->dir[job->state], job->file, to_dir, file);
+	int saved = errno;
+
+	if (renamed == SYS_BOTH_NAMES) {
+		(void)!sys_unlink(to_dir, file);
+		errno = saved;
+	}
+	return renamed == 0 ? 0 : -1;
+}
+
 static int change_name(struct job *job, enum queue_dir to, const struct job_name *name)
 {
 	char file[JOB_NAME_SIZE];
 
 	job_name_format(name, file);
-	if (sys_rename(job->queue->dir[job->state], job->file, job->queue->dir[to], file) != 0 &&
-	    finish_rename(job, to, file) != 0)
+	if (rename_job(job, to, file) != 0 && finish_rename(job, to, file) != 0)
 		return errno == ENOENT ? name_is_gone(job, to) : queue_fail(job->queue, to, file);
 	job->state = (enum job_state)to;
 	job->name = *name;

@@ -227,7 +227,8 @@ static size_t publish(const struct sender *sender)
 		const struct sending *job = &sender->batch[i];
 
 		job_name_format(&job->name, file);
-		if (sys_rename(queue->dir[DIR_TMP], job->name.id, queue->dir[to], file) != 0) {
+		/* With both names it is sent all the same, and the sweep removes that in tmp/. */
+		if (sys_rename(queue->dir[DIR_TMP], job->name.id, queue->dir[to], file) < 0) {
 			queue_fail(queue, to, file);
 			return i;
 		}

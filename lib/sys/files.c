@@ -66,6 +66,19 @@ static int settle_mode(int fd, mode_t mode)
 	return -1;
 }
 
+/* Of a file that was just created; a failure leaves none. */
+static int settle_new(int dir, const char *name, int fd, mode_t mode)
+{
+	int saved;
+
+	if (settle_mode(fd, mode) >= 0)
+		return fd;
+	saved = errno;
+	(void)!sys_unlink(dir, name);
+	errno = saved;
+	return -1;
+}
+
 static int create(int dir, const char *name, int flags, mode_t mode)
 {
 	int fd;
@@ -78,16 +91,7 @@ int sys_create(int dir, const char *name, mode_t mode)
 {
 	int fd = create(dir, name, O_RDWR | O_EXCL | O_NOFOLLOW, mode);
 
-	if (fd < 0)
-		return -1;
-	if (settle_mode(fd, mode) < 0) {
-		int saved = errno;
-
-		(void)!sys_unlink(dir, name);
-		errno = saved;
-		return -1;
-	}
-	return fd;
+	return fd < 0 ? -1 : settle_new(dir, name, fd, mode);
 }
 
 /* Somebody who may write the directory could plant a fifo, or a link to a file of ours. */
@@ -114,8 +118,8 @@ int sys_append(int dir, const char *name, mode_t mode)
 		return check_plain(fd);
 	if (errno != ENOENT)
 		return -1;
-	fd = create(dir, name, flags, mode);
-	return fd < 0 ? -1 : settle_mode(fd, mode);
+	fd = create(dir, name, flags | O_EXCL, mode);
+	return fd < 0 ? -1 : settle_new(dir, name, fd, mode);
 }
 
 static ssize_t write_some(int fd, const void *data, size_t len)
@@ -189,14 +193,15 @@ int sys_close(int fd)
 	return result != 0 && errno != EINTR ? -1 : 0;
 }
 
-/* link fails with EEXIST by itself. If the unlink fails, both names stay: the
- * job is where it should be, and recovery takes the older name away. */
+/* link fails with EEXIST by itself. */
 static int rename_by_link(int from_dir, const char *from, int to_dir, const char *to)
 {
 	int result;
 
 	HOOKED("link", to_dir, to, result, linkat(from_dir, from, to_dir, to, 0));
-	return result != 0 ? -1 : sys_unlink(from_dir, from);
+	if (result != 0)
+		return -1;
+	return sys_unlink(from_dir, from) == 0 ? 0 : SYS_BOTH_NAMES;
 }
 
 int sys_rename(int from_dir, const char *from, int to_dir, const char *to)
@@ -234,10 +239,15 @@ int sys_mkdir(int dir, const char *name, mode_t mode)
 	if (result != 0)
 		return -1;
 	fd = sys_opendir(dir, name);
-	if (fd < 0)
+	if (fd >= 0)
+		fd = settle_mode(fd, mode);
+	if (fd < 0) {
+		int saved = errno;
+
+		(void)!sys_rmdir(dir, name);
+		errno = saved;
 		return -1;
-	if (settle_mode(fd, mode) < 0)
-		return -1;
+	}
 	sys_discard(&fd);
 	return 0;
 }

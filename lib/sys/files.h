@@ -46,13 +46,14 @@ NODISCARD int sys_syncfs(int fd);
 NODISCARD int sys_close(int fd);
 /* Renames without replacing: EEXIST if TO exists. Where the file system lacks
  * RENAME_NOREPLACE, by link and unlink: a crash between the two leaves both
- * names, which recovery resolves. */
+ * names, which recovery resolves; SYS_BOTH_NAMES and errno if the unlink failed. */
+enum { SYS_BOTH_NAMES = 1 };
 NODISCARD int sys_rename(int from_dir, const char *from, int to_dir, const char *to);
 /* Renames a directory; fails (EEXIST or ENOTEMPTY) if TO exists and is not empty. */
 NODISCARD int sys_rename_dir(int from_dir, const char *from, int to_dir, const char *to);
 /* Removes a name. Never fails for want of space. */
 NODISCARD int sys_unlink(int dir, const char *name);
-/* Makes a directory with MODE whatever the umask (fchmod). */
+/* Makes a directory with MODE whatever the umask (fchmod); a failure leaves none. */
 NODISCARD int sys_mkdir(int dir, const char *name, mode_t mode);
 NODISCARD int sys_rmdir(int dir, const char *name);
 
