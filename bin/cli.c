@@ -137,6 +137,7 @@ int cli_status(int error)
 	case EROFS:
 		return EX_NOPERM;
 	case EIO:
+	case EINTR:
 	case ENOSPC:
 	case EDQUOT:
 	case EFBIG:

@@ -133,6 +133,20 @@ static int end_running(const struct pick *pick, struct spool *spool, struct job_
 	return EX_OK;
 }
 
+/* The verb was done, but. */
+static int complain_of_done(
+    const struct pick *pick, struct spool *spool, const struct job_place *place, int done)
+{
+	bool unsure = done == SPOOL_UNSURE;
+	char what[128];
+	int status;
+
+	snprintf(what, sizeof what, "job %s was %s, but %s", place->name.id, pick->done,
+	    unsure ? "a power cut may undo it" : "this is left of it until a qwork sweeps");
+	status = cli_complain(spool, what);
+	return unsure ? EX_TEMPFAIL : status;
+}
+
 /* One try: -1 if the job moved. */
 static int try_one(const struct pick *pick, struct spool *spool, struct job_place *place)
 {
@@ -156,6 +170,8 @@ static int try_one(const struct pick *pick, struct spool *spool, struct job_plac
 		return errno == EBUSY && place->state == JOB_RUNNING
 		    ? -1
 		    : cli_complain(spool, place->name.id);
+	if (done > 1)
+		return complain_of_done(pick, spool, place, done);
 	return done == 1 ? EX_OK : -1;
 }
 

@@ -19,8 +19,9 @@ struct pick {
 	bool can_kill; /* has the option --kill */
 	bool kill;     /* end a running job's handler first */
 	bool filtered; /* jobs were selected by a filter, not named */
-	/* 1, 0 or -1 as the library says. */
+	/* As spool_bury() and its like. */
 	int (*verb)(struct spool *spool, const struct job_place *place, void *arg);
+	const char *done; /* "buried", ... */
 	/* Why the verb is not for a job in this state, or NULL; *STATUS is set with it. */
 	const char *(*refuse)(const struct pick *pick, const struct job_place *place, int *status);
 	bool by_filter; /* set by pick_run(): the jobs are not named */

@@ -38,6 +38,7 @@ int main(int argc, char **argv)
 	    .older_ms = -1,
 	    .can_kill = true,
 	    .verb = bury,
+	    .done = "buried",
 	    .refuse = refuse};
 	int option;
 

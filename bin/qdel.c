@@ -69,7 +69,8 @@ int main(int argc, char **argv)
 	    .oldest = -1,
 	    .older_ms = -1,
 	    .can_kill = true,
-	    .verb = delete};
+	    .verb = delete,
+	    .done = "deleted"};
 	int option;
 
 	cli_begin();

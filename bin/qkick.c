@@ -39,6 +39,7 @@ int main(int argc, char **argv)
 	    .oldest = -1,
 	    .older_ms = -1,
 	    .verb = kick,
+	    .done = "kicked",
 	    .refuse = refuse};
 	int option;
 

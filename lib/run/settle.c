@@ -71,6 +71,14 @@ void worker_note(const struct worker *w, const char *cause, int error)
 	worker_report(w, &event);
 }
 
+void worker_doubt(const struct worker *w, const struct job *job, int moved)
+{
+	if (moved == MOVED_UNSURE)
+		worker_note(w, "a job was moved, but a power cut may undo it", errno);
+	if (job->left != 0)
+		worker_note(w, "what belonged to a job is left for the sweep", job->left);
+}
+
 struct work_event settle_event(
     const struct worker *w, const struct job *job, enum work_outcome outcome)
 {
@@ -137,7 +145,10 @@ static void release(struct worker *w, struct running *r)
  * moved its name (0), it is theirs now; an unlinked one counts as finished. */
 static void move_on(struct worker *w, struct running *r)
 {
-	if (job_move(&r->job, r->to, r->due_ms) >= 0 || r->job.state != JOB_RUNNING) {
+	int moved = job_move(&r->job, r->to, r->due_ms);
+
+	if (moved >= 0) {
+		worker_doubt(w, &r->job, moved);
 		release(w, r);
 		return;
 	}
@@ -286,6 +297,7 @@ void settle_lost(struct worker *w, struct job *job)
 	struct meta meta;
 	const char *why;
 	int64_t due = JOB_DUE_NONE;
+	int moved;
 
 	meta_init(&meta);
 	if (job_meta(&w->queue, &job->name, &meta, &why) < 0 && errno != EBADMSG)
@@ -300,9 +312,12 @@ void settle_lost(struct worker *w, struct job *job)
 	event.cause = v.cause;
 	event.attempts = attempt.of;
 	event.due_ms = due;
-	if (job_move(job, v.to, due) < 0)
+	moved = job_move(job, v.to, due);
+	if (moved < 0) {
 		worker_note(w, "a lost job could not be moved on", errno);
-	else
+	} else {
+		worker_doubt(w, job, moved);
 		worker_report(w, &event);
+	}
 	meta_release(&meta);
 }

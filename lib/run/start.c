@@ -57,14 +57,17 @@ static void hold_queue(struct worker *w, const char *cause, int reason, int erro
 static bool bury_unfit(struct worker *w, struct job *job, const char *why)
 {
 	struct work_event event = settle_event(w, job, WORK_BURIED);
+	int moved;
 
 	event.cause = why;
 	if (log_event(job, "buried", why, true) != 0)
 		worker_note(w, "the reason for a burial could not be written", errno);
-	if (job_move(job, T_BURY, JOB_DUE_NONE) < 0) {
+	moved = job_move(job, T_BURY, JOB_DUE_NONE);
+	if (moved < 0) {
 		hold_queue(w, "a job that cannot run could not be buried", errno, errno);
 		return false;
 	}
+	worker_doubt(w, job, moved);
 	worker_report(w, &event);
 	return true;
 }

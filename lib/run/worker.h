@@ -116,6 +116,8 @@ struct work_event settle_event(
 /* Passes it on, and errors that hold nobody up. */
 void worker_report(const struct worker *w, const struct work_event *event);
 void worker_note(const struct worker *w, const char *cause, int error);
+/* What job_move() did, with MOVED as it returned, but not all of it; with its errno. */
+void worker_doubt(const struct worker *w, const struct job *job, int moved);
 
 /* recover.c */
 void recover_scan(struct worker *w);

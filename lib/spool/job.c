@@ -201,10 +201,14 @@ static int change_name_freely(struct job *job, enum queue_dir to, struct job_nam
  * names. Neither is tried again after a failure. */
 static int sync_dirs(const struct queue *queue, enum queue_dir from, enum queue_dir to)
 {
-	if (sys_fsync(queue->dir[from]) != 0)
-		return queue_fail(queue, from, NULL);
-	if (to != GONE && sys_fsync(queue->dir[to]) != 0)
-		return queue_fail(queue, to, NULL);
+	if (sys_fsync(queue->dir[from]) != 0) {
+		queue_fail(queue, from, NULL);
+		return MOVED_UNSURE;
+	}
+	if (to != GONE && sys_fsync(queue->dir[to]) != 0) {
+		queue_fail(queue, to, NULL);
+		return MOVED_UNSURE;
+	}
 	return 1;
 }
 
@@ -217,16 +221,25 @@ static int remove_name(struct job *job)
 	return 1;
 }
 
-/* After the job itself, durably if that is promised: what a crash brings back must not lack
- * its options. What a crash in between leaves, a sweep removes. */
-static void remove_belongings(const struct job *job)
+static void remove_belonging(struct job *job, enum queue_dir dir)
 {
 	int saved = errno;
 
-	if (job->ours && job->name.meta && sys_unlink(job->queue->dir[DIR_META], job->name.id) != 0)
-		errno = saved;
-	if (job->ours && job->name.log && sys_unlink(job->queue->dir[DIR_LOG], job->name.id) != 0)
-		errno = saved;
+	if (sys_unlink(job->queue->dir[dir], job->name.id) != 0 && errno != ENOENT) {
+		job->left = errno;
+		queue_fail(job->queue, dir, job->name.id);
+	}
+	errno = saved;
+}
+
+/* After the job itself, durably if that is promised: what a crash brings back must not lack
+ * its options. What a crash in between leaves, a sweep removes. */
+static void remove_belongings(struct job *job)
+{
+	if (job->ours && job->name.meta)
+		remove_belonging(job, DIR_META);
+	if (job->ours && job->name.log)
+		remove_belonging(job, DIR_LOG);
 }
 
 int job_move(struct job *job, enum transition transition, int64_t due_ms)

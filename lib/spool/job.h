@@ -20,6 +20,7 @@ struct job {
 	struct job_name name;
 	int fd;         /* open and locked; -1 if not held */
 	struct stat st; /* from when it was held */
+	int left; /* errno if its options or its history outlive it, which was to be removed */
 };
 
 enum hold {
@@ -65,9 +66,10 @@ enum transition {
  * unlink, then the directories' syncs where the table says so. Marks set in
  * job->name before the call appear in the new name. DUE_MS only for T_RETRY
  * and T_REDATE.
- * 1: done, and job says where it is now. 0: somebody moved the name meanwhile.
- * -1: errno (EINVAL: not from this state); if only a sync failed, job->state has
- * changed. A crash leaves the job in the one or in the other state, whole. */
+ * 1: done, and job says where it is now. MOVED_UNSURE: done, but a sync failed (errno), and
+ * a power cut may undo it. 0: somebody moved the name meanwhile. -1: errno (EINVAL: not
+ * from this state). A crash leaves the job in the one or in the other state, whole. */
+enum { MOVED_UNSURE = SPOOL_UNSURE };
 NODISCARD int job_move(struct job *job, enum transition transition, int64_t due_ms);
 
 /* 1 and META filled, 0 if the job has none, -1 with errno; EBADMSG and *WHY if

@@ -52,6 +52,15 @@ static int settle_lost(struct job *job)
 	return job_move(job, T_GIVEUP, JOB_DUE_NONE);
 }
 
+/* A sync that failed while it was settled counts, though all the rest succeeded. */
+static int with_doubt(int settled, int error, int done)
+{
+	if (settled != MOVED_UNSURE || done != 1)
+		return done;
+	errno = error;
+	return settled;
+}
+
 static int bury(struct job *job, const char *reason)
 {
 	if (job->state == JOB_BURIED)
@@ -67,25 +76,30 @@ static int bury(struct job *job, const char *reason)
  * checksum of a job sent without sync are no longer what it has. */
 static int kick(struct job *job, const char *reason)
 {
-	int settled = settle_lost(job);
+	int settled = settle_lost(job), error = errno;
 
 	(void)reason;
-	if (settled != 1)
+	if (settled < 1)
 		return settled;
 	if (sys_fsync(job->fd) != 0)
 		return queue_fail(job->queue, (enum queue_dir)job->state, job->file);
 	job->name.unsynced = false;
 	if (log_event(job, "kicked", NULL, true) != 0)
 		return -1;
-	return job_move(job, T_KICK, JOB_DUE_NONE);
+	return with_doubt(settled, error, job_move(job, T_KICK, JOB_DUE_NONE));
 }
 
 static int delete (struct job *job, const char *reason)
 {
-	int settled = settle_lost(job);
+	int settled = settle_lost(job), error = errno;
+	int done = settled < 1 ? settled : job_move(job, T_DELETE, JOB_DUE_NONE);
 
 	(void)reason;
-	return settled == 1 ? job_move(job, T_DELETE, JOB_DUE_NONE) : settled;
+	if (done == 1 && job->left != 0) {
+		errno = job->left;
+		return SPOOL_LEFT;
+	}
+	return with_doubt(settled, error, done);
 }
 
 static int operate(struct spool *spool, const struct job_place *place,
