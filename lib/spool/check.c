@@ -48,6 +48,9 @@ void check_mendable(struct check *c, enum check_class class, const char *kind,
 		finding.class = CHECK_REPAIRED;
 	else if (repair)
 		finding.error = errno;
+	/* What a worker will do when it can is a fault if we could not do it. */
+	if (finding.error != 0 && finding.error != EBUSY && class == CHECK_PENDING)
+		finding.class = CHECK_FAULT;
 	check_report(c, finding);
 }
 
