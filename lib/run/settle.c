@@ -288,6 +288,20 @@ void settle_return(struct worker *w, struct running *r, const char *cause, int e
 	move_on(w, r);
 }
 
+void settle_bury(struct worker *w, struct running *r, const char *cause)
+{
+	struct work_event event = settle_event(w, &r->job, WORK_BURIED);
+
+	event.cause = cause;
+	event.attempts = r->attempts;
+	if (log_event(&r->job, "buried", cause, true) != 0)
+		worker_note(w, "the reason for a burial could not be written", errno);
+	worker_report(w, &event);
+	r->to = T_GIVEUP;
+	r->due_ms = JOB_DUE_NONE;
+	move_on(w, r);
+}
+
 void settle_lost(struct worker *w, struct job *job)
 {
 	struct verdict v = {.status = -1};

@@ -79,16 +79,7 @@ static void start_failed(struct worker *w, struct running *r, bool exec)
 	int error = errno;
 
 	if (error == E2BIG) {
-		struct work_event event = settle_event(w, &r->job, WORK_BURIED);
-
-		event.cause = "its arguments and environment are too long";
-		event.attempts = r->attempts;
-		if (log_event(&r->job, "buried", event.cause, true) != 0)
-			worker_note(w, "the reason for a burial could not be written", errno);
-		worker_report(w, &event);
-		r->to = T_GIVEUP;
-		r->settling = true;
-		r->settle_at = 0; /* the next tick moves it */
+		settle_bury(w, r, "its arguments and environment are too long");
 		return;
 	}
 	settle_return(w, r, exec ? "exec failed" : "the handler could not be started", error);

@@ -108,6 +108,8 @@ void settle_tick(struct worker *w, int64_t now);
 void settle_stop(struct worker *w, int signal);
 /* Hands a claimed job back whose handler did not start. */
 void settle_return(struct worker *w, struct running *r, const char *cause, int error);
+/* Buries a claimed job whose handler can never start. */
+void settle_bury(struct worker *w, struct running *r, const char *cause);
 /* The next state of a lost job that is held: logged, moved, released. */
 void settle_lost(struct worker *w, struct job *job);
 /* An event about a job, with nothing run. */
