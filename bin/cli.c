@@ -11,6 +11,8 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "format/visible.h"
+
 #ifdef HAVE_CONFIG_H
 #include "config.h"
 #endif
@@ -261,11 +263,11 @@ int cli_found(const struct spool *spool, const struct job_word *word)
 
 char *cli_visible(const char *text)
 {
-	char *visible;
+	char *encoded = visible(text, strlen(text), VIS_CSTYLE | VIS_NL | VIS_TAB);
 
-	if (stravis(&visible, text, VIS_CSTYLE | VIS_NL | VIS_TAB) < 0)
+	if (!encoded)
 		err(EX_OSERR, NULL);
-	return visible;
+	return encoded;
 }
 
 /* Length of the UTF-8 sequence at TEXT, 0 if it is none. RFC 3629. */

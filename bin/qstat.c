@@ -8,6 +8,8 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "format/visible.h"
+
 static const char help[] =
     "usage: qstat [-q QUEUE] [-j] [QUEUE | JOB]...\n"
     "Shows all queues; of a QUEUE its jobs; of a JOB (an id, a unique beginning of one, or\n"
@@ -350,7 +352,8 @@ static void put_history(char *log)
 
 		if (!*line && !rest)
 			break;
-		if (stravis(&text, line, VIS_NOSLASH) < 0)
+		text = visible(line, strlen(line), VIS_NOSLASH);
+		if (!text)
 			err(EX_OSERR, NULL);
 		printf("  %s\n", text);
 		free(text);
@@ -490,10 +493,10 @@ static int show_word(const struct stat_tool *t, const char *text)
 	if (spool_find(t->spool, t->cli.queue, &word, 1) != 0)
 		return cli_complain(t->spool, NULL);
 	if (word.matches == 0) {
-		char *visible = cli_visible(text);
+		char *name = cli_visible(text);
 
-		warnx("no queue or job %s in %s", visible, spool_path(t->spool));
-		free(visible);
+		warnx("no queue or job %s in %s", name, spool_path(t->spool));
+		free(name);
 		return EX_NOINPUT;
 	}
 	return show_job(t, &word);

@@ -6,6 +6,8 @@
 #include <string.h>
 #include <sys/wait.h>
 
+#include "format/visible.h"
+
 static bool is_plain(const char *text)
 {
 	if (!*text)
@@ -26,10 +28,10 @@ void logfmt_put(FILE *out, const char *key, const char *value)
 		return;
 	}
 	fputc('"', out);
-	if (stravis(&text, value, VIS_CSTYLE | VIS_NL | VIS_TAB | VIS_DQ) >= 0) {
+	text = visible(value, strlen(value), VIS_CSTYLE | VIS_OCTAL | VIS_NL | VIS_TAB | VIS_DQ);
+	if (text)
 		fputs(text, out);
-		free(text);
-	}
+	free(text);
 	fputc('"', out);
 }
 

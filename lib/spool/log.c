@@ -10,6 +10,7 @@
 #include <unistd.h>
 
 #include "format/logfmt.h"
+#include "format/visible.h"
 #include "sys/clock.h"
 
 /* Fills LINE (of SIZE) with the time; returns a stream that goes on behind it. */
@@ -26,9 +27,9 @@ static FILE *begin_line(char **line, size_t *size)
 
 static void put_encoded(FILE *out, const char *text, size_t len)
 {
-	char *encoded = malloc(4 * len + 1);
+	char *encoded = visible(text, len, VIS_CSTYLE | VIS_NL);
 
-	if (encoded && strvisx(encoded, text, len, VIS_CSTYLE | VIS_NL) >= 0)
+	if (encoded)
 		fputs(encoded, out);
 	free(encoded);
 }
