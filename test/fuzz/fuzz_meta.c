@@ -1,0 +1,181 @@
+/* Options of a job: the text in meta/ID. */
+#include "fuzz.h"
+
+#include <errno.h>
+#include <inttypes.h>
+
+#include "format/crc32c.h"
+#include "format/meta.h"
+#include "format/name.h"
+#include "format/when.h"
+
+static bool strings_equal(const struct strings *a, const struct strings *b)
+{
+	if (a->count != b->count)
+		return false;
+	for (size_t i = 0; i < a->count; i++)
+		if (strcmp(a->item[i], b->item[i]) != 0)
+			return false;
+	return true;
+}
+
+static bool meta_equal(const struct meta *a, const struct meta *b)
+{
+	return a->has_attempts == b->has_attempts && a->attempts == b->attempts &&
+	    a->has_backoff == b->has_backoff && a->backoff.base_ms == b->backoff.base_ms &&
+	    a->backoff.cap_ms == b->backoff.cap_ms && a->has_timeout == b->has_timeout &&
+	    a->timeout_ms == b->timeout_ms && a->has_expires == b->has_expires &&
+	    a->expires_ms == b->expires_ms && !a->name == !b->name &&
+	    (!a->name || strcmp(a->name, b->name) == 0) && strings_equal(&a->args, &b->args) &&
+	    strings_equal(&a->env, &b->env) && strings_equal(&a->headers, &b->headers);
+}
+
+static void check_values(const struct meta *meta)
+{
+	MUST(!meta->has_attempts || (meta->attempts >= 1 && meta->attempts <= JOB_ATTEMPTS_MAX));
+	MUST(!meta->has_backoff ||
+	    (meta->backoff.base_ms >= 0 && meta->backoff.base_ms <= meta->backoff.cap_ms));
+	MUST(!meta->has_timeout || meta->timeout_ms > 0);
+	MUST(!meta->has_expires || (meta->expires_ms >= 0 && meta->expires_ms <= WHEN_MAX_MS));
+	MUST(!meta->trusted);
+	for (size_t i = 0; i < meta->env.count; i++)
+		MUST(env_ok(meta->env.item[i]));
+	for (size_t i = 0; i < meta->headers.count; i++) {
+		char *variable = header_to_env(meta->headers.item[i]);
+
+		MUST(header_ok(meta->headers.item[i]));
+		MUST(variable && strncmp(variable, "QJOB_HEADER_", 12) == 0);
+		free(variable);
+	}
+}
+
+/* On failure nothing is left in it, and why is said. */
+static bool parse(const char *text, size_t len, struct meta *meta)
+{
+	static const struct meta empty;
+	const char *why = NULL;
+
+	meta_init(meta);
+	errno = 0;
+	if (meta_parse(text, len, meta, &why) == 0)
+		return true;
+	MUST(errno == EBADMSG && why && *why);
+	MUST(memcmp(meta, &empty, sizeof empty) == 0);
+	return false;
+}
+
+/* One bit changed anywhere, or an end that is missing, is noticed. */
+static void check_damage(const char *text, size_t len, size_t at)
+{
+	char *damaged = fuzz_text((const uint8_t *)text, len);
+	struct meta meta;
+
+	damaged[at % len] ^= (char)(1 << (at % 8));
+	MUST(!parse(damaged, len, &meta));
+	free(damaged);
+	damaged = fuzz_text((const uint8_t *)text, at % len);
+	MUST(!parse(damaged, at % len, &meta));
+	free(damaged);
+}
+
+/* What is written is read as it was, and shows a terminal nothing raw. */
+static void check_written(const struct meta *meta, size_t chance)
+{
+	struct meta again;
+	size_t len, len_again;
+	char *text = meta_format(meta, &len), *text_again;
+
+	MUST(text && strlen(text) == len);
+	for (const char *c = text; *c; c++)
+		MUST(*c == '\n' || (*c >= ' ' && *c <= '~'));
+	MUST(parse(text, len, &again));
+	MUST(meta_equal(meta, &again));
+	text_again = meta_format(&again, &len_again);
+	MUST(text_again && len == len_again && memcmp(text, text_again, len) == 0);
+	check_damage(text, len, chance);
+	free(text);
+	free(text_again);
+	meta_release(&again);
+}
+
+/* TEXT as the lines of a whole file: without this the checksum would turn away nearly all. */
+static char *framed(const char *text, size_t size, size_t *len)
+{
+	char *whole;
+	FILE *out = open_memstream(&whole, len);
+
+	MUST(out);
+	fputs("qspool 1\n", out);
+	fwrite(text, 1, size, out);
+	fflush(out);
+	fprintf(out, "end %08" PRIx32 "\n", crc32c(0, whole, *len));
+	MUST(fclose(out) == 0);
+	return whole;
+}
+
+static void check_text(const char *text, size_t size)
+{
+	char *whole = fuzz_text((const uint8_t *)text, size);
+	struct meta meta;
+
+	if (parse(whole, size, &meta)) {
+		check_values(&meta);
+		check_written(&meta, size);
+	}
+	meta_release(&meta);
+	free(whole);
+}
+
+/* Any strings of a sender: each piece up to a NUL goes where its first byte says. */
+static void fill(struct meta *meta, const uint8_t *data, size_t size)
+{
+	meta_init(meta);
+	for (size_t at = 0; at < size;) {
+		char *piece = fuzz_text(data + at, size - at);
+		size_t len = strlen(piece);
+
+		at += len + 1;
+		if (env_ok(piece))
+			MUST(strings_add(&meta->env, piece) == 0);
+		else if (header_ok(piece))
+			MUST(strings_add(&meta->headers, piece) == 0);
+		else if (len > 0 && !meta->name)
+			meta->name = strdup(piece);
+		else
+			MUST(strings_add(&meta->args, piece) == 0);
+		free(piece);
+	}
+}
+
+static void fill_numbers(struct meta *meta, uint64_t a, uint64_t b)
+{
+	meta->has_attempts = a & 1;
+	meta->attempts = meta->has_attempts ? (unsigned)(a >> 8) % JOB_ATTEMPTS_MAX + 1 : 0;
+	meta->has_timeout = a & 2;
+	meta->timeout_ms = meta->has_timeout ? (int64_t)(b >> 24) % 3155760000000 + 1 : 0;
+	meta->has_expires = a & 4;
+	meta->expires_ms = meta->has_expires ? (int64_t)(b >> 8) % WHEN_MAX_MS : 0;
+	meta->has_backoff = a & 8;
+	if (meta->has_backoff) {
+		meta->backoff.cap_ms = (int64_t)(a >> 24) % 3155760000000;
+		meta->backoff.base_ms = (int64_t)(b >> 32) % (meta->backoff.cap_ms + 1);
+	}
+}
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
+{
+	uint64_t a = fuzz_number(data, size, 0), b = fuzz_number(data, size, 8);
+	struct meta meta;
+	size_t len;
+	char *whole = framed((const char *)data, size, &len);
+
+	check_text((const char *)data, size);
+	check_text(whole, len);
+	fill(&meta, data, size);
+	fill_numbers(&meta, a, b);
+	check_values(&meta);
+	check_written(&meta, (size_t)(a ^ b));
+	meta_release(&meta);
+	free(whole);
+	return 0;
+}
