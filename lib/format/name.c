@@ -109,9 +109,12 @@ static bool scan_marks(const char **text, struct job_name *name)
 	name->log = skip(text, ",l");
 	name->meta = skip(text, ",m");
 	name->unsynced = skip(text, ",s");
-	return !name->unsynced ||
-	    (scan_number(text, UINT64_MAX, &name->length) && skip(text, "-") &&
-	        scan_crc(text, &name->crc));
+	if (name->unsynced &&
+	    (!scan_number(text, UINT64_MAX, &name->length) || !skip(text, "-") ||
+	        !scan_crc(text, &name->crc)))
+		return false;
+	name->asked = skip(text, ",w");
+	return true;
 }
 
 bool job_name_parse(const char *text, struct job_name *name)
@@ -137,8 +140,9 @@ void job_name_format(const struct job_name *name, char text[static JOB_NAME_SIZE
 	if (name->unsynced)
 		snprintf(
 		    unsynced, sizeof unsynced, ",s%" PRIu64 "-%08" PRIx32, name->length, name->crc);
-	snprintf(text, JOB_NAME_SIZE, "%s%s%02u.%s.%u%s%s%s", due, *due ? "." : "", name->priority,
-	    name->id, name->attempts, name->log ? ",l" : "", name->meta ? ",m" : "", unsynced);
+	snprintf(text, JOB_NAME_SIZE, "%s%s%02u.%s.%u%s%s%s%s", due, *due ? "." : "",
+	    name->priority, name->id, name->attempts, name->log ? ",l" : "", name->meta ? ",m" : "",
+	    unsynced, name->asked ? ",w" : "");
 }
 
 static void put_base32(uint64_t number, char *text, size_t len)

@@ -14,7 +14,8 @@
  *   N    attempts started so far, without leading zeros
  *   MARK ",l" a log exists, ",m" a meta file exists,
  *        ",sLEN-CRC" sent without sync: length in decimal and CRC-32C in 8
- *        digits of hex, lower case; marks stand in this order
+ *        digits of hex, lower case; ",w" its handler asked for this DUE;
+ *        marks stand in this order
  *
  * Pure: no system calls. Every function here is exact about its input; none
  * reads past a NUL.
@@ -47,6 +48,7 @@ struct job_name {
 	bool unsynced;     /* mark s: length and crc are set */
 	uint64_t length;
 	uint32_t crc;
+	bool asked; /* mark w */
 };
 
 /* True and *name filled if TEXT is a name of ours. *name is unspecified otherwise. */

@@ -8,7 +8,8 @@ static bool names_equal(const struct job_name *a, const struct job_name *b)
 {
 	return a->due_ms == b->due_ms && a->priority == b->priority && strcmp(a->id, b->id) == 0 &&
 	    a->attempts == b->attempts && a->log == b->log && a->meta == b->meta &&
-	    a->unsynced == b->unsynced && a->length == b->length && a->crc == b->crc;
+	    a->unsynced == b->unsynced && a->length == b->length && a->crc == b->crc &&
+	    a->asked == b->asked;
 }
 
 /* Ours is what formatting gives again byte for byte, and nothing else. */
@@ -46,7 +47,8 @@ static struct job_name name_from(const uint8_t *data, size_t size)
 	    .attempts = (unsigned)(flags >> 32),
 	    .log = flags & 1,
 	    .meta = flags & 2,
-	    .unsynced = flags & 4};
+	    .unsynced = flags & 4,
+	    .asked = flags & 16};
 
 	name.priority %= JOB_PRIORITY_MAX + 1;
 	name.attempts %= JOB_ATTEMPTS_MAX + 1;

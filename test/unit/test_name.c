@@ -46,10 +46,11 @@ static void names_of_ours(void)
 	check_ours("50." ID ".3,m");
 	check_ours("50." ID ".3,l,m");
 	check_ours("50." ID ".0,s0-00000000");
+	check_ours("20261122T041551.123Z.50." ID ".0,w");
 	check_ours("50." ID ".0,l,m,s18446744073709551615-deadbeef");
 	check_ours("20261122T041551.123Z.50." ID ".0");
 	check_ours("19700101T000000.000Z.50." ID ".0");
-	check_ours("99991231T235959.999Z.99." ID ".999999,l,m,s18446744073709551615-ffffffff");
+	check_ours("99991231T235959.999Z.99." ID ".999999,l,m,s18446744073709551615-ffffffff,w");
 	check_ours("50.00000000000000000000.0");
 	check_ours("50.fzzzzzzzzzzzzzzzzzzz.0");
 }
@@ -69,7 +70,10 @@ static void fields(void)
 
 	CHECK(job_name_parse("50." ID ".0,m", &name));
 	CHECK(name.due_ms == JOB_DUE_NONE);
-	CHECK(!name.log && name.meta && !name.unsynced);
+	CHECK(!name.log && name.meta && !name.unsynced && !name.asked);
+
+	CHECK(job_name_parse("50." ID ".0,l,w", &name));
+	CHECK(name.log && !name.meta && !name.unsynced && name.asked);
 }
 
 static void foreign_names(void)
@@ -129,8 +133,8 @@ static void wrong_attempts(void)
 static void wrong_marks(void)
 {
 	static const char *const marks[] = {",", ",x", ",lm", ",l,", ",,l", "l", ",l,l", ",m,m",
-	    ",m,l", ",s1-00000000,l", ",s1-00000000,m", ",s1-00000000,s1-00000000", ",L", ",l ",
-	    ", l"};
+	    ",m,l", ",s1-00000000,l", ",s1-00000000,m", ",s1-00000000,s1-00000000", ",w,l",
+	    ",w,s1-00000000", ",w,w", ",L", ",l ", ", l"};
 	char text[JOB_NAME_SIZE];
 
 	for (size_t i = 0; i < sizeof marks / sizeof *marks; i++) {
