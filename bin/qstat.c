@@ -338,6 +338,12 @@ static void put_runner(const struct details *d)
 	if (d->runner.handler)
 		printf(" handler pid %d", (int)d->runner.handler);
 	puts(d->runner.worker || d->runner.handler ? "" : " by another user's process");
+	if (*d->runner.progress) {
+		char *text = cli_visible(d->runner.progress);
+
+		printf("progress: %s\n", text);
+		free(text);
+	}
 }
 
 /* The log is encoded already when it is written; but anybody may have written there. */
@@ -419,6 +425,11 @@ static void show_details_json(const struct details *d)
 	else
 		printf("null");
 	printf(",\"worker\":%d,\"handler\":%d", (int)d->runner.worker, (int)d->runner.handler);
+	printf(",\"progress\":");
+	if (*d->runner.progress)
+		cli_json_string(stdout, d->runner.progress);
+	else
+		printf("null");
 	if (d->meta.has_attempts)
 		printf(",\"attempts_allowed\":%u", d->meta.attempts);
 	if (d->meta.has_backoff) {

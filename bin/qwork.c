@@ -61,7 +61,7 @@ static void put_due(int64_t due_ms)
 static const char *outcome_word(enum work_outcome outcome)
 {
 	static const char *const words[] = {
-	    "finished", "retry", "buried", "returned", "strange", "held", "note"};
+	    "finished", "retry", "buried", "returned", "strange", "held", "note", "deferred"};
 
 	return words[outcome];
 }

@@ -153,8 +153,9 @@ struct queue_count {
 int spool_count(struct spool *spool, const char *name, struct queue_count *count);
 
 struct job_runner {
-	pid_t worker;  /* qwork's process id, 0 if unknown */
-	pid_t handler; /* 0 if unknown */
+	pid_t worker;        /* qwork's process id, 0 if unknown */
+	pid_t handler;       /* 0 if unknown */
+	char progress[1001]; /* what the handler said last of it, raw; "" if nothing */
 };
 /* 1 and *RUNNER if somebody holds the job's lock, 0 if nobody does, -1. */
 int spool_runner(struct spool *spool, const struct job_place *place, struct job_runner *runner);
@@ -235,6 +236,7 @@ enum work_outcome {
 	WORK_STRANGE,  /* a name that cannot be a job was seen */
 	WORK_HELD,     /* the queue waits, because something of its own is broken */
 	WORK_NOTE,     /* anything else worth a line */
+	WORK_DEFERRED, /* to delay/ because its handler said so, the attempt not spent */
 };
 
 /* What the tool logs. All strings are valid during the call only. */
@@ -248,7 +250,8 @@ struct work_event {
 	unsigned attempt, attempts;
 	int status;     /* as of wait(2); -1 if nothing ran */
 	double seconds; /* -1 if nothing ran */
-	int64_t due_ms; /* of a retry, or the end of a hold; JOB_DUE_NONE otherwise */
+	int64_t
+	    due_ms; /* of a retry or a deferred job, or the end of a hold; JOB_DUE_NONE otherwise */
 };
 
 struct work_options {

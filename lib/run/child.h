@@ -7,6 +7,7 @@
 #include <signal.h>
 
 #include "run/handler.h"
+#include "spool/controls.h"
 #include "spool/job.h"
 #include "spool/log.h"
 
@@ -19,9 +20,11 @@ struct child {
 
 struct child_start {
 	const struct handler *handler;
-	const struct job *job;      /* its descriptor becomes standard input */
-	const struct meta *meta;    /* the job's own */
-	unsigned attempts;          /* budget, for QJOB_ATTEMPTS */
+	const struct job *job;   /* its descriptor becomes standard input */
+	const struct meta *meta; /* the job's own */
+	unsigned attempts;       /* budget, for QJOB_ATTEMPTS */
+	const struct control_dir *controls;
+	const char *control;        /* name in it, for QJOB_CONTROL */
 	const sigset_t *signals;    /* the mask and ... */
 	const struct rlimit *files; /* ... the RLIMIT_NOFILE that the handler starts with */
 };

@@ -86,6 +86,9 @@ static int add_facts(struct strings *env, const struct child_start *start)
 	        job->file) != 0 ||
 	    add_text(env, "QJOB_SENDER=%u", (unsigned)job->st.st_uid) != 0)
 		return -1;
+	if (start->controls->fd >= 0 &&
+	    add_text(env, "QJOB_CONTROL=%s/%s", start->controls->path, start->control) != 0)
+		return -1;
 	if (!start->meta->has_expires)
 		return 0;
 	when_rfc3339(start->meta->expires_ms, sent);

@@ -3,19 +3,25 @@
 #include <errno.h>
 #include <bsd/stdlib.h>
 #include <signal.h>
+#include <stdio.h>
 #include <string.h>
 #include <sys/resource.h>
 #include <sys/wait.h>
 
 #include "sys/clock.h"
 
-enum { SETTLE_AGAIN_MS = 1000 };
+enum {
+	SETTLE_AGAIN_MS = 1000,
+	UNHEARD_MAX = 10, /* lines that are told of one attempt */
+};
 
 /* What became of an attempt. */
 struct verdict {
 	enum transition to;
 	enum work_outcome outcome;
-	const char *cause; /* NULL for a success */
+	const char *cause;  /* NULL for a success */
+	const char *reason; /* that the handler gave, or NULL */
+	int64_t asked_ms;   /* how long it asked to wait, or NEVER */
 	int status;
 	const struct rusage *used;
 };
@@ -132,6 +138,61 @@ static void judge(const struct worker *w, const struct running *r, struct verdic
 	}
 }
 
+/* What the handler said overrules its status where it says more: a success needs no next
+ * time, and the last attempt has none. Only who ended by itself can defer: otherwise
+ * a job whose handler is killed each time would never run out of attempts. */
+static void obey(const struct running *r, const struct control *said, struct verdict *verdict)
+{
+	if (said->verdict == CONTROL_BURY) {
+		verdict->to = T_GIVEUP;
+		verdict->outcome = WORK_BURIED;
+		verdict->cause = "buried by its handler";
+		verdict->reason = *said->reason ? said->reason : NULL;
+	} else if (said->verdict == CONTROL_DEFER && WIFEXITED(verdict->status) && !r->timed_out) {
+		verdict->to = T_DEFER;
+		verdict->outcome = WORK_DEFERRED;
+		verdict->cause = NULL;
+		verdict->asked_ms = said->wait_ms;
+	} else if (said->verdict == CONTROL_RETRY_AFTER && verdict->to == T_RETRY) {
+		verdict->asked_ms = said->wait_ms;
+	}
+}
+
+/* A line of a control file that is not understood. */
+struct unheard {
+	struct worker *w;
+	const struct job *job;
+	unsigned lines;
+};
+
+static void tell_unheard(void *arg, unsigned line, const char *why)
+{
+	struct unheard *unheard = arg;
+	struct work_event event = settle_event(unheard->w, unheard->job, WORK_NOTE);
+	char reason[64];
+
+	if (++unheard->lines > UNHEARD_MAX)
+		return;
+	snprintf(reason, sizeof reason, "line %u: %s", line, why);
+	event.cause = unheard->lines < UNHEARD_MAX
+	    ? "a line of the control file is ignored"
+	    : "lines of the control file are ignored, this one and maybe more";
+	event.reason = reason;
+	worker_report(unheard->w, &event);
+}
+
+static void hear(struct worker *w, const struct running *r, struct control *said)
+{
+	struct unheard unheard = {w, &r->job, 0};
+	struct work_event event = settle_event(w, &r->job, WORK_NOTE);
+
+	if (control_take(&w->controls, r->control, said, tell_unheard, &unheard) >= 0)
+		return;
+	event.cause = "what the handler said in its control file is not heard";
+	event.reason = strerror(errno);
+	worker_report(w, &event);
+}
+
 static void release(struct worker *w, struct running *r)
 {
 	job_release(&r->job);
@@ -174,38 +235,61 @@ static void report_end(
 	struct work_event event = settle_event(w, &r->job, v->outcome);
 
 	event.cause = v->cause;
+	event.reason = v->reason;
 	event.attempts = r->attempts;
 	event.status = v->status;
 	event.seconds = seconds;
-	if (v->to == T_RETRY)
-		event.due_ms = r->due_ms;
+	event.due_ms = r->due_ms;
 	worker_report(w, &event);
+}
+
+static int64_t next_due(const struct running *r, const struct verdict *v)
+{
+	if (v->asked_ms != NEVER)
+		return clock_real_ms() + v->asked_ms;
+	return v->to == T_RETRY ? retry_due(&r->backoff, r->job.name.attempts) : JOB_DUE_NONE;
+}
+
+static void log_end(struct worker *w, struct running *r, const struct verdict *v, double seconds,
+    const struct strings *notes)
+{
+	struct attempt attempt = {.of = r->attempts,
+	    .cause = v->cause,
+	    .reason = v->reason,
+	    .status = v->status,
+	    .seconds = seconds,
+	    .used = v->used,
+	    .tail = r->child.tail,
+	    .tail_len = r->child.tail_len,
+	    .notes = notes};
+
+	if (v->to == T_RETRY || v->to == T_GIVEUP)
+		log_failure(w, &r->job, &attempt);
+	else if (v->to != T_FINISH &&
+	    log_notes(&r->job, v->to == T_DEFER ? "deferred" : "returned", notes) != 0)
+		worker_note(w, "the notes of a handler could not be written", errno);
 }
 
 /* The job's next state is decided once; moving it there may take more than one try. */
 static void settle(struct worker *w, struct running *r, int status, const struct rusage *used)
 {
 	double seconds = (double)(clock_mono_ms() - r->started) / 1000;
-	struct verdict v = {.status = status, .used = used};
-	struct attempt attempt;
+	struct verdict v = {.status = status, .used = used, .asked_ms = NEVER};
+	struct control said;
 
+	control_init(&said);
 	child_drain(&r->child, true);
 	r->child.pid = 0;
 	r->end_at = NEVER;
+	hear(w, r, &said);
 	judge(w, r, &v);
+	obey(r, &said, &v);
 	r->to = v.to;
-	r->due_ms = v.to == T_RETRY ? retry_due(&r->backoff, r->job.name.attempts) : JOB_DUE_NONE;
+	r->due_ms = next_due(r, &v);
+	r->job.name.asked = v.asked_ms != NEVER;
 	report_end(w, r, &v, seconds);
-	if (v.to == T_RETRY || v.to == T_GIVEUP) {
-		attempt = (struct attempt){.of = r->attempts,
-		    .cause = v.cause,
-		    .status = status,
-		    .seconds = seconds,
-		    .used = used,
-		    .tail = r->child.tail,
-		    .tail_len = r->child.tail_len};
-		log_failure(w, &r->job, &attempt);
-	}
+	log_end(w, r, &v, seconds, &said.notes);
+	control_release(&said);
 	move_on(w, r);
 }
 

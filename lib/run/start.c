@@ -91,6 +91,8 @@ static void run(struct worker *w, struct running *r)
 	struct child_start start = {.handler = &w->handler,
 	    .job = &r->job,
 	    .meta = &r->meta,
+	    .controls = &w->controls,
+	    .control = r->control,
 	    .signals = &w->old_signals,
 	    .files = &w->files};
 	int64_t timeout = settle_timeout(w, &r->meta);
@@ -102,6 +104,7 @@ static void run(struct worker *w, struct running *r)
 	r->attempts = start.attempts = settle_attempts(w, &r->meta);
 	r->backoff = settle_backoff(w, &r->meta);
 	r->started = clock_mono_ms();
+	control_name(&r->job.name, r->control);
 	r->end_at = timeout > 0 ? r->started + timeout : NEVER;
 	w->busy++;
 	handler_release(&w->handler);

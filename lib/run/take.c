@@ -127,6 +127,13 @@ static void take_new(struct worker *w, const char *name, bool renamed_in)
 	add(w, &model, name);
 }
 
+/* What a handler may ask for is not bounded by the cap. */
+static int64_t longest_wait(
+    const struct worker *w, const struct job_name *name, const struct meta *meta)
+{
+	return name->asked ? CONTROL_WAIT_MAX_MS : settle_backoff(w, meta).cap_ms;
+}
+
 /* If the clock was set back, a retry must not wait longer than its cap. */
 static bool too_far(const struct worker *w, const struct job_name *name, int64_t now)
 {
@@ -134,11 +141,12 @@ static bool too_far(const struct worker *w, const struct job_name *name, int64_t
 	const char *why;
 	bool far = false;
 
-	if (name->attempts == 0 || name->due_ms - now <= settle_backoff(w, NULL).cap_ms)
+	if ((name->attempts == 0 && !name->asked) ||
+	    name->due_ms - now <= longest_wait(w, name, NULL))
 		return false;
 	meta_init(&meta);
 	if (job_meta(&w->queue, name, &meta, &why) >= 0)
-		far = name->due_ms - now > settle_backoff(w, &meta).cap_ms;
+		far = name->due_ms - now > longest_wait(w, name, &meta);
 	meta_release(&meta);
 	return far;
 }
@@ -154,7 +162,7 @@ static void bring_nearer(struct worker *w, const char *file, const struct job_na
 		return;
 	meta_init(&meta);
 	if (job_meta(&w->queue, name, &meta, &why) < 0 ||
-	    job_move(&job, T_REDATE, clock_real_ms() + settle_backoff(w, &meta).cap_ms) < 0)
+	    job_move(&job, T_REDATE, clock_real_ms() + longest_wait(w, name, &meta)) < 0)
 		worker_note(w, "a retry that waits too long could not be brought nearer", errno);
 	meta_release(&meta);
 	job_release(&job);

@@ -149,6 +149,7 @@ static int worker_open(struct worker *w, struct spool *spool, const struct work_
 	*w = (struct worker){.options = options,
 	    .queue = QUEUE_CLOSED,
 	    .handler = {.fd = -1},
+	    .controls = {.fd = -1},
 	    .watch = {.fd = -1},
 	    .signals = -1,
 	    .timer = -1,
@@ -169,6 +170,8 @@ static int worker_open(struct worker *w, struct spool *spool, const struct work_
 	if (!w->slot || !w->poll_set || w->timer < 0 || make_room_for_files(w) != 0 ||
 	    take_signals(w) != 0)
 		return -1;
+	if (control_dir_open(&w->controls) != 0)
+		worker_note(w, "handlers have no control file", errno);
 	listen_to_queue(w);
 	return 0;
 }
@@ -200,6 +203,7 @@ static void worker_close(struct worker *w)
 	strings_release(&w->strange);
 	meta_release(&w->settings);
 	handler_release(&w->handler);
+	control_dir_close(&w->controls);
 	queue_close(&w->queue);
 	free(w->slot);
 	free(w->poll_set);

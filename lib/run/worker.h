@@ -26,7 +26,8 @@ struct running {
 	struct job job;
 	struct meta meta;
 	struct child child;
-	bool active; /* the slot is taken */
+	char control[CONTROL_NAME_SIZE]; /* its file in the worker's directory */
+	bool active;                     /* the slot is taken */
 	bool timed_out;
 	bool stopped;      /* told to end because qwork ends */
 	unsigned attempts; /* budget */
@@ -54,6 +55,7 @@ struct worker {
 	const struct work_options *options;
 	struct queue queue;
 	struct handler handler;
+	struct control_dir controls;
 	struct meta settings;
 	struct watch watch;
 	struct backlog backlog;

@@ -26,6 +26,7 @@ static const struct {
     [T_GIVEUP] = {BIT(DIR_CUR), DIR_BURIED, N_SAME, false, true},
     [T_REDATE] = {BIT(DIR_DELAY), DIR_DELAY, N_SAME, true, false},
     [T_RETURN] = {BIT(DIR_CUR), DIR_NEW, N_MINUS_ONE, false, false},
+    [T_DEFER] = {BIT(DIR_CUR), DIR_DELAY, N_MINUS_ONE, true, false},
     [T_BURY] = {BIT(DIR_NEW) | BIT(DIR_DELAY), DIR_BURIED, N_SAME, false, true},
     [T_KICK] = {BIT(DIR_BURIED) | BIT(DIR_DELAY), DIR_NEW, N_ZERO, false, true},
     [T_FINISH] = {BIT(DIR_CUR), GONE, N_SAME, false, false},
@@ -257,6 +258,7 @@ int job_move(struct job *job, enum transition transition, int64_t due_ms)
 	} else {
 		name.attempts = count_attempts(name.attempts, table[transition].n);
 		name.due_ms = table[transition].due ? due_ms : JOB_DUE_NONE;
+		name.asked &= table[transition].due;
 		moved = change_name_freely(job, to, &name);
 	}
 	if (moved == 1 && table[transition].durable)

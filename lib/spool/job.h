@@ -54,6 +54,7 @@ enum transition {
 	T_GIVEUP,    /* cur -> buried */
 	T_REDATE,    /* delay -> delay, with another DUE */
 	T_RETURN,    /* cur -> new, the attempt given back */
+	T_DEFER,     /* cur -> delay, the attempt given back */
 	T_BURY,      /* new, delay -> buried */
 	T_KICK,      /* buried, delay -> new */
 	T_FINISH,    /* cur -> nothing */
@@ -64,8 +65,8 @@ enum transition {
 
 /* Carries out a transition of a held job: one rename without replacing, or one
  * unlink, then the directories' syncs where the table says so. Marks set in
- * job->name before the call appear in the new name. DUE_MS only for T_RETRY
- * and T_REDATE.
+ * job->name before the call appear in the new name. DUE_MS only for T_RETRY,
+ * T_DEFER and T_REDATE; the mark w goes where there is no DUE.
  * 1: done, and job says where it is now. MOVED_UNSURE: done, but a sync failed (errno), and
  * a power cut may undo it. 0: somebody moved the name meanwhile. -1: errno (EINVAL: not
  * from this state). A crash leaves the job in the one or in the other state, whole. */

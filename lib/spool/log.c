@@ -66,7 +66,16 @@ static void put_tail(FILE *out, const char *tail, size_t len)
 	}
 }
 
-/* Room for stderr in this log? Its events are always written. */
+static void put_notes(FILE *out, const struct strings *notes)
+{
+	for (size_t i = 0; i < notes->count; i++) {
+		fputs("  note: ", out);
+		put_encoded(out, notes->item[i], strlen(notes->item[i]));
+		fputc('\n', out);
+	}
+}
+
+/* Room for stderr and notes in this log? Its events are always written. */
 static bool has_room(const struct job *job)
 {
 	struct stat st;
@@ -115,12 +124,33 @@ int log_attempt(struct job *job, const struct attempt *attempt)
 	gethostname(host, sizeof host - 1);
 	fprintf(out, " attempt=%u of=%u", job->name.attempts, attempt->of);
 	logfmt_put(out, "cause", attempt->cause);
+	if (attempt->reason)
+		logfmt_put(out, "reason", attempt->reason);
 	logfmt_status(out, attempt->status);
 	put_usage(out, attempt);
 	logfmt_put(out, "host", host);
 	fputc('\n', out);
-	if (attempt->tail_len > 0 && has_room(job))
+	if (has_room(job)) {
+		if (attempt->notes)
+			put_notes(out, attempt->notes);
 		put_tail(out, attempt->tail, attempt->tail_len);
+	}
+	return finish(job, out, &text, &len, false);
+}
+
+int log_notes(struct job *job, const char *event, const struct strings *notes)
+{
+	char *text = NULL;
+	size_t len = 0;
+	FILE *out;
+
+	if (notes->count == 0 || !has_room(job))
+		return 0;
+	out = begin_line(&text, &len);
+	if (!out)
+		return -1;
+	fprintf(out, " %s attempt=%u\n", event, job->name.attempts);
+	put_notes(out, notes);
 	return finish(job, out, &text, &len, false);
 }
 

@@ -1,7 +1,8 @@
 /*
  * log/ID: what is known of a job's failed attempts and of what people did to it.
  * One line an event, in logfmt after its time; then, for an attempt, the last
- * lines that the handler wrote to stderr, each behind "  | ". Everything is
+ * what the handler noted, each behind "  note: ", and the last lines that it wrote to
+ * stderr, each behind "  | ". Everything is
  * encoded with vis(3), so that `cat` shows a terminal nothing raw.
  */
 #ifndef QSPOOL_SPOOL_LOG_H
@@ -17,19 +18,23 @@ enum {
 };
 
 struct attempt {
-	unsigned of;       /* budget of attempts */
-	const char *cause; /* "failed", "timed out", "worker lost", ... */
-	int status;        /* as of wait(2), -1 if unknown */
+	unsigned of;        /* budget of attempts */
+	const char *cause;  /* "failed", "timed out", "worker lost", ... */
+	const char *reason; /* that the handler gave, or NULL */
+	int status;         /* as of wait(2), -1 if unknown */
 	double seconds;
 	const struct rusage *used; /* NULL if unknown */
 	const char *tail;          /* raw end of stderr */
 	size_t tail_len;
+	const struct strings *notes; /* what the handler noted, raw; NULL if unknown */
 };
 
 /* Both append an event and set job->name.log, so that the transition that follows
  * carries the mark. A log that cannot be written (full disk) does not stop the
  * job: -1 with errno is for telling, the job goes on. */
 NODISCARD int log_attempt(struct job *job, const struct attempt *attempt);
+/* What the handler noted in an attempt that did not fail; nothing if that is nothing. */
+NODISCARD int log_notes(struct job *job, const char *event, const struct strings *notes);
 /* EVENT is "buried", "kicked", ...; REASON may be NULL. With SYNC it is durable. */
 NODISCARD int log_event(struct job *job, const char *event, const char *reason, bool sync);
 

@@ -10,6 +10,7 @@
 #include <unistd.h>
 
 #include "spool/claim.h"
+#include "spool/controls.h"
 #include "sys/proc.h"
 
 /* More than a log ever grows to by itself: events have no limit of their own. */
@@ -193,6 +194,17 @@ char *spool_log(struct spool *spool, const struct job_place *place)
 	return text;
 }
 
+static void fill_progress(struct job_runner *runner)
+{
+	struct control control;
+
+	_Static_assert(sizeof runner->progress == sizeof control.progress, "the same text");
+	control_init(&control);
+	if (control_peek(runner->handler, &control))
+		memcpy(runner->progress, control.progress, sizeof runner->progress);
+	control_release(&control);
+}
+
 int spool_runner(struct spool *spool, const struct job_place *place, struct job_runner *runner)
 {
 	struct proc_holder holder = {0};
@@ -209,6 +221,8 @@ int spool_runner(struct spool *spool, const struct job_place *place, struct job_
 			proc_holder(&st, place->name.id, &holder);
 		runner->worker = holder.locker;
 		runner->handler = holder.handler;
+		if (holder.handler > 0)
+			fill_progress(runner);
 	}
 	sys_discard(&fd);
 	return result;

@@ -3,6 +3,8 @@
 #include <ctype.h>
 #include <dirent.h>
 #include <errno.h>
+#include <fcntl.h>
+#include <limits.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -82,8 +84,8 @@ static pid_t parent_of(pid_t pid)
 	return parent;
 }
 
-/* Whether PID was started with VARIABLE in its environment. */
-static bool started_with(const char *pid, const char *variable)
+/* The variable that begins with TEXT of those that PID was started with, malloc'd, or NULL. */
+static char *variable_of(const char *pid, const char *text)
 {
 	char path[64], *item = NULL;
 	bool found = false;
@@ -93,12 +95,41 @@ static bool started_with(const char *pid, const char *variable)
 	snprintf(path, sizeof path, "/proc/%.20s/environ", pid);
 	environment = fopen(path, "re");
 	if (!environment)
-		return false;
+		return NULL;
 	while (!found && getdelim(&item, &room, '\0', environment) > 0)
-		found = strcmp(item, variable) == 0;
-	free(item);
+		found = strncmp(item, text, strlen(text)) == 0;
 	fclose(environment);
-	return found;
+	if (!found) {
+		free(item);
+		item = NULL;
+	}
+	return item;
+}
+
+/* Whether PID was started with VARIABLE in its environment. */
+static bool started_with(const char *pid, const char *variable)
+{
+	char *found = variable_of(pid, variable);
+	bool same = found && strcmp(found, variable) == 0;
+
+	free(found);
+	return same;
+}
+
+int proc_open_named(pid_t pid, const char *variable, int flags, struct stat *process)
+{
+	char name[32], path[PATH_MAX], *found;
+	int fd = -1;
+
+	snprintf(name, sizeof name, "%d", (int)pid);
+	snprintf(path, sizeof path, "/proc/%s", name);
+	found = variable_of(name, variable);
+	if (found && stat(path, process) == 0 &&
+	    snprintf(path, sizeof path, "/proc/%s/root%s", name, found + strlen(variable)) <
+	        (int)sizeof path)
+		fd = open(path, flags);
+	free(found);
+	return fd;
 }
 
 /* Whose handlers are looked for. */

@@ -241,11 +241,11 @@ static void any_other_byte(void)
 static void longest_name_fits(void)
 {
 	struct job_name name = {
-	    WHEN_MAX_MS, 99, ID, JOB_ATTEMPTS_MAX, true, true, true, UINT64_MAX, UINT32_MAX};
+	    WHEN_MAX_MS, 99, ID, JOB_ATTEMPTS_MAX, true, true, true, UINT64_MAX, UINT32_MAX, true};
 	char text[JOB_NAME_SIZE];
 
 	job_name_format(&name, text);
-	CHECK_INT((int64_t)strlen(text), 86);
+	CHECK_INT((int64_t)strlen(text), 88);
 	CHECK(round_trips(text));
 }
 
