@@ -24,10 +24,11 @@ log_of() { cat "$QSPOOL/default/log/$1"; }
 
 # The clock was set back so far: the only delayed job is due later by that.
 delay_by_days() {
-	local job due
+	local job name due
 	job=$(sole_job delay)
+	name=${job##*/}
 	due=$(date -u -d "@$(($(due_in "$job") / 1000 + $1 * 86400))" +%Y%m%dT%H%M%S.000Z)
-	mv "$job" "${job%/*}/$due${job#*Z}"
+	mv "$job" "${job%/*}/$due${name#*Z}"
 }
 
 @test 'a handler that says nothing leaves no file, and the directory goes with qwork' {
@@ -59,6 +60,14 @@ delay_by_days() {
 	assert_regex "$(sole_job delay)" "\.50\.$id\.2,l\$"
 }
 
+@test 'the mark of a wait that was asked for is in delay/ only' {
+	id=$(send x)
+	says 'retry-after 2h' 1
+	assert_regex "$(sole_job delay)" "\.50\.$id\.1,l,w\$"
+	qbury "$id"
+	assert_equal "$(sole_job buried)" "$QSPOOL/default/buried/50.$id.1,l"
+}
+
 @test 'retry-after does not make a success a failure, and gives no attempt beyond the last' {
 	send x
 	says 'retry-after 2h\n' 0
@@ -66,6 +75,7 @@ delay_by_days() {
 	send x
 	says 'retry-after 2h\n' 1 --attempts 1
 	jobs_are 1 buried
+	refute_regex "$stderr" ' wait='
 	send x
 	says 'retry-after 2h\n' 65
 	jobs_are 2 buried
@@ -112,7 +122,7 @@ delay_by_days() {
 	drain -b 1h..1h -- sh -c 'echo "defer 10" >>"$QJOB_CONTROL"; kill -KILL $$'
 	assert_equal "$(attempts_in "$(sole_job delay)")" 1
 	mv "$(sole_job delay)" "$QSPOOL/default/new/50.$id.1,l"
-	drain -b 1h..1h -t 200ms -- sh -c 'echo "defer 10" >>"$QJOB_CONTROL"; exec sleep 600'
+	drain -b 1h..1h -t 200ms -- sh -c 'echo "defer 10" >>"$QJOB_CONTROL"; trap "exit 0" TERM; sleep 600'
 	assert_regex "$stderr" 'cause="timed out"'
 	assert_equal "$(attempts_in "$(sole_job delay)")" 2
 }

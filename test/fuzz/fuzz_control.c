@@ -100,10 +100,13 @@ static void check_lines(const char *text, size_t size, const struct control *con
 		size_t len = newline ? (size_t)(newline - text) : (size_t)(end - text);
 		char *line = malloc(len ? len : 1);
 		struct control one;
+		unsigned wrong_lines;
 
 		MUST(line);
 		memcpy(line, text, len);
-		parse(line, len, &one);
+		wrong_lines = parse(line, len, &one);
+		MUST(!memchr(line, '\0', len) || wrong_lines == 1);
+		MUST(wrong_lines == 0 || one.verdict == CONTROL_NONE);
 		if (one.verdict != CONTROL_NONE) {
 			last.verdict = one.verdict;
 			last.wait_ms = one.wait_ms;

@@ -15,6 +15,26 @@ static int64_t parsed(const char *text)
 	return ms;
 }
 
+/* Each unit once at most, largest first, and a fraction in the last part only. */
+static void check_form(const char *text)
+{
+	static const char *const units[] = {"w", "d", "h", "m", "s", "ms"};
+	size_t next = 0;
+
+	while (*text) {
+		size_t number = strspn(text, "0123456789."),
+		       unit = strcspn(text + number, "0123456789.");
+
+		MUST(number > 0 && (unit > 0 || next == 0));
+		MUST(!memchr(text, '.', number) || text[number + unit] == '\0');
+		while (unit > 0 && next < 6 &&
+		    (strlen(units[next]) != unit || memcmp(units[next], text + number, unit) != 0))
+			next++;
+		MUST(next++ < 6);
+		text += number + unit;
+	}
+}
+
 static void check_duration(const char *text)
 {
 	char again[WHEN_SIZE];
@@ -25,6 +45,7 @@ static void check_duration(const char *text)
 		return;
 	}
 	MUST(ms >= 0 && ms <= LONGEST_MS);
+	check_form(text);
 	duration_format(ms, again);
 	MUST(parsed(again) == ms);
 }

@@ -28,13 +28,18 @@ static void check_time(int64_t ms)
 /* Seconds in UTC of what the C library makes of the same date, zone and fraction aside. */
 static int64_t seconds_of(const char *text)
 {
-	struct tm tm = {0};
+	struct tm tm = {0}, given;
+	int64_t seconds;
 
 	MUST(sscanf(text, "%4d-%2d-%2d%*c%2d:%2d:%2d", &tm.tm_year, &tm.tm_mon, &tm.tm_mday,
 	         &tm.tm_hour, &tm.tm_min, &tm.tm_sec) == 6);
 	tm.tm_year -= 1900;
 	tm.tm_mon--;
-	return timegm(&tm);
+	given = tm;
+	seconds = timegm(&tm);
+	/* There is such a day; a leap second alone belongs to the next. */
+	MUST(given.tm_sec == 60 || (given.tm_mday == tm.tm_mday && given.tm_hour == tm.tm_hour));
+	return seconds;
 }
 
 /* Minutes east of UTC. */
