@@ -209,7 +209,7 @@ delay_by_days() {
 
 @test 'of a long file the end is heard' {
 	send x
-	drain -b 10ms..1s -- sh -c 'yes "progress of this and that" | head -n 100000 >>"$QJOB_CONTROL"
+	drain -b 10ms..1s -- sh -c 'yes "progress of this and that, x" | head -n 100000 >>"$QJOB_CONTROL"
 		echo "retry-after 2h" >>"$QJOB_CONTROL"; exit 1'
 	assert_range "$(waits)" 7100000 7200000
 	refute_regex "$stderr" 'ignored'
