@@ -1,0 +1,531 @@
+"""What the fault sweep does with each tool, and what has to hold after it.
+
+A scenario prepares a spool with undisturbed tools and names the command that is to be
+disturbed. Its judge looks at what a run left, and returns the promises that it broke.
+"""
+
+import os
+import re
+import shutil
+import subprocess
+
+import spooldir
+
+ATTEMPTS = 2
+
+# The payload says what becomes of the job. Each start is noted first.
+HANDLER = """read -r what
+echo "$what $QJOB_ID $QJOB_ATTEMPT" >>"$1"
+case $what in
+fail*) echo failed >&2; exit 1 ;;
+bad*) exit 65 ;;
+stop*) if [ "$2" = disturbed ]; then kill -TERM $PPID; exec sleep 20; fi ;;
+esac"""
+# How jobs of a payload end: buried, or gone; and whether they may be started.
+NEVER_RUN = ("torn", "lost-meta", "expired", "long", "spent")
+BURIED = ("fail", "bad") + NEVER_RUN
+
+
+class Scenario:
+    def __init__(self, name, tool, arguments, judge, prepare=(), **more):
+        self.name = name
+        self.command = [tool] + arguments
+        self.judge = judge
+        self.prepare = prepare  # functions of a Template
+        self.stdin = b""
+        self.payloads = []  # of qsend: what each job is to hold
+        self.prefix = []  # of the commands: to limit them
+        self.standing = []  # faults in force all the while
+        self.sound = True  # before it, says qfsck
+        self.wait = 0  # seconds that a file must have been there
+        self.short = False  # part of the short sweep
+        self.expect = 0  # exit status of the undisturbed run
+        self.__dict__.update(more)
+
+    def with_standing(self, name, fault):
+        """The same with another fault in force all the while."""
+        copy = Scenario.__new__(Scenario)
+        copy.__dict__.update(self.__dict__, name=f"{self.name}, {name}", standing=[fault])
+        return copy
+
+
+class Template:
+    """A prepared spool."""
+
+    def __init__(self, directory, tools):
+        self.spool = os.path.join(directory, "spool")
+        self.tools = tools
+        self.jobs = {}  # payload's text -> id
+
+    def run(self, tool, *arguments, stdin=b""):
+        command = [os.path.join(self.tools, tool), "-s", self.spool, *arguments]
+        done = subprocess.run(
+            command, input=stdin, stdout=subprocess.PIPE, stderr=subprocess.PIPE, check=False
+        )
+        if done.returncode != 0:
+            raise RuntimeError(f"{command}: {done.stderr.decode()}")
+        return done.stdout.decode().split()
+
+    def send(self, payload, *arguments):
+        self.jobs[payload] = self.run("qsend", *arguments, stdin=payload.encode() + b"\n")[0]
+
+    def path(self, payload, state="new"):
+        directory = self.directory(state)
+        for name in os.listdir(directory):
+            if self.jobs[payload] in name:
+                return os.path.join(directory, name)
+        raise RuntimeError(f"{payload} is not in {state}/")
+
+    def directory(self, state):
+        return os.path.join(self.spool, "default", state)
+
+
+# --- preparing ----------------------------------------------------------------
+
+
+def queue(template):
+    """A queue that is there and empty."""
+    template.send("gone")
+    template.run("qdel", "-q", "default", "--all")
+    template.jobs.clear()
+
+
+def no_meta_dir(template):
+    queue(template)
+    os.rmdir(template.directory("meta"))
+    os.rmdir(template.directory("log"))
+
+
+def sent(payload, *arguments):
+    return lambda template: template.send(payload, *arguments)
+
+
+def buried(payload, *arguments):
+    def prepare(template):
+        template.send(payload, *arguments)
+        template.run("qbury", template.jobs[payload])
+
+    return prepare
+
+
+def lost(payload, attempts=1, *arguments):
+    """Its worker is gone."""
+
+    def prepare(template):
+        template.send(payload, *arguments)
+        name = os.path.basename(template.path(payload))
+        head, _, marks = name.partition(".0")
+        os.rename(
+            template.path(payload),
+            os.path.join(template.directory("cur"), f"{head}.{attempts}{marks}"),
+        )
+
+    return prepare
+
+
+def torn(payload):
+    def prepare(template):
+        template.send(payload, "--no-sync")
+        with open(template.path(payload), "r+b") as file:
+            file.write(b"\0" * len(payload))
+
+    return prepare
+
+
+def lost_meta(payload):
+    def prepare(template):
+        template.send(payload, "-A", str(ATTEMPTS))
+        os.unlink(os.path.join(template.directory("meta"), template.jobs[payload]))
+
+    return prepare
+
+
+def foreign(payload):
+    def prepare(template):
+        queue(template)
+        with open(os.path.join(template.directory("new"), f"report {payload}"), "w") as file:
+            file.write(payload + "\n")
+        template.jobs[payload] = None
+
+    return prepare
+
+
+def too_late(payload):
+    """A retry of the next century."""
+
+    def prepare(template):
+        template.send(payload)
+        due = f"21000101T000000.000Z.50.{template.jobs[payload]}.1"
+        os.rename(template.path(payload), os.path.join(template.directory("delay"), due))
+
+    return prepare
+
+
+def one_that_is(function):
+    """A job with options, and what FUNCTION makes of its file."""
+
+    def prepare(template):
+        template.send("ok", "-A", "3")
+        function(template, template.path("ok"), os.path.basename(template.path("ok")))
+
+    return prepare
+
+
+def only_readable(template, path, name):
+    os.chmod(path, 0o400)
+
+
+def in_delay_without_time(template, path, name):
+    os.rename(path, os.path.join(template.directory("delay"), name))
+
+
+def copied(template, path, name):
+    shutil.copy(path, os.path.join(template.directory("buried"), name))
+
+
+def under_two_names(template, path, name):
+    os.link(path, os.path.join(template.directory("cur"), name.replace(".0", ".1")))
+
+
+def without_its_mark(template, path, name):
+    os.rename(path, path.replace(",m", ""))
+
+
+def beside_a_foreign_file(template, path, name):
+    with open(os.path.join(template.directory("buried"), "report"), "w") as file:
+        file.write("report\n")
+
+
+def old_leftovers(template):
+    queue(template)
+    for path in ("tmp/1htjfe0f8p4gpfag9ah8", "meta/1htjfe0f8p4gpfag9ah9", "log/1htjfe0f8p4gpfag9aha"):
+        with open(os.path.join(template.spool, "default", path), "w") as file:
+            file.write("left\n")
+    spooldir.age_leftovers(template.spool)
+
+
+# --- judging ------------------------------------------------------------------
+
+EXITS = {0, *range(64, 79)}
+
+
+def told_why(run):
+    """A call failed, and that is no secret: what, and where."""
+    call = run.failures[0]
+    told = run.stderr + (run.stdout if run.scenario.judge is judge_repair else "")
+    directory, name = os.path.split(call.path)
+    places = [name, spooldir.job_id(name) or name, os.path.basename(directory)]
+    places += re.findall(r"/\.draft-(\w+)-", call.path)  # a queue that is being made
+    if run.scenario.standing:
+        places += [spooldir.job_id(os.path.basename(other.path)) or name for other in run.calls]
+    if run.scenario.judge is judge_repair:  # under the name that it had
+        places += [job.name for job in run.jobs_before]
+    if os.strerror(call.error) not in told:
+        yield f"it does not say '{os.strerror(call.error)}'"
+    elif not any(word in told for word in places):
+        yield f"it does not name {call.path}"
+
+
+def one_place(run):
+    """No job is in two places, but under two names of one file if a rename was cut in two."""
+    seen = {}
+    for job in run.jobs:
+        if job.id in seen and not run.scenario.standing:
+            yield f"{job.id} is in {seen[job.id]}/ and in {job.state}/"
+        seen[job.id] = job.state
+
+
+def ends_as_it_should(run):
+    """The exit status and the messages, whatever the tool."""
+    if run.killed:
+        return
+    if run.status not in EXITS and not (run.status == 1 and run.scenario.judge is judge_repair):
+        yield f"exit status {run.status}"
+    if run.status != run.scenario.expect and not (run.stderr + run.stdout).strip():
+        yield "it fails and says nothing"
+    if not run.failures and run.status != run.scenario.expect:
+        yield f"exit status {run.status}, though nothing failed"
+    if len(run.failures) == 1 and not (run.cannot_remove and run.status == 0 and sends(run)):
+        yield from told_why(run)
+
+
+def sends(run):
+    return run.scenario.judge is judge_send
+
+
+def judge_send(run):
+    expected = run.scenario.payloads
+    durable = re.findall(r"^\S{20}$", run.stdout, re.M)
+    unsure = re.findall(r"job (\S{20}) may have been sent", run.stderr)
+    published = {job.id: job for job in run.jobs}
+    no_sync = "--no-sync" in run.scenario.command
+
+    yield from ends_as_it_should(run)
+    yield from one_place(run)
+    if run.status == 0 and len(durable) != len(expected):
+        yield f"exit 0, and {len(durable)} ids instead of {len(expected)}"
+    for i, identity in enumerate(durable + unsure):
+        if identity not in published:
+            yield f"{identity} was announced and is not there"
+        elif published[identity].content != expected[i]:
+            yield f"{identity} has another content"
+    for identity in durable:
+        for why in [] if no_sync else run.disk.undurable(identity):
+            yield f"{identity} was announced, and {why}"
+    for job in run.jobs:
+        if job.content not in expected:
+            yield f"{job.name} is half a job"
+        if ("m" in job.marks) != os.path.exists(os.path.join(run.spool, "default/meta", job.id)):
+            yield f"{job.name} and its options do not belong together"
+    if run.killed:
+        return
+    if unsure and run.status != 75:
+        yield f"exit {run.status}, though jobs may have been sent"
+    if run.status == 75 and not unsure:
+        yield "exit 75, and no job is named"
+    for identity in published:
+        if identity not in durable + unsure:
+            yield f"{identity} is there and was not announced"
+    if run.left and not run.cannot_remove:
+        yield f"it leaves {run.left}"
+
+
+def judge_operate(run):
+    """qbury, qkick, qdel of all jobs of the spool."""
+    place = {"qbury": "buried", "qkick": "new", "qdel": None}[run.scenario.command[0]]
+    now = {job.id: job for job in run.jobs}
+    before = {job.id: job for job in run.jobs_before}
+
+    yield from ends_as_it_should(run)
+    yield from one_place(run)
+    for identity, job in before.items():
+        state = now[identity].state if identity in now else None
+        payload = now[identity].content if identity in now else job.content
+        done = state == place and state != job.state
+        if payload != job.content:
+            yield f"{identity} has another content"
+        if state not in (job.state, place) and not (job.state == "cur" and state == "buried"):
+            yield f"{identity} came to {state}/"
+        if run.status == 0 and state != place:
+            yield f"exit 0, and {identity} is in {state}/"
+        if run.status == 0:
+            yield from (f"exit 0, and {why}" for why in run.disk.undurable(identity))
+        if done and not run.killed and run.disk.undurable(identity):
+            if run.status != 75 and len(run.failures) == 1:
+                yield f"exit {run.status}, though {identity} moved and may be moved back"
+            if not re.search(rf"{identity}.*power cut", run.stderr):
+                yield f"it does not say that a power cut may undo what was done to {identity}"
+
+
+def judge_work(run):
+    yield from ends_as_it_should(run)
+    yield from one_place(run)
+    usual = run.prepared.open_at_end
+    if not run.killed and usual is not None and run.open_at_end != usual:
+        yield f"{run.open_at_end} descriptors are open at the end, not {usual}"
+    contents = {job.content for job in run.jobs_before}
+    for job in run.jobs:
+        if job.content not in contents:
+            yield f"{job.name} has another content"
+        if job.state == "buried" and not run.killed and not run.failures:  # T7, T9 are durable
+            for why in run.disk.undurable(job.id):
+                if "/log/" not in why:
+                    yield f"{job.name} is buried, and {why}"
+
+
+def judge_repair(run):
+    """qfsck --repair: exit 0 only if all is mended for good."""
+    yield from ends_as_it_should(run)
+    if {job.content for job in run.jobs} != {job.content for job in run.jobs_before}:
+        yield "a job is gone, or another"
+    for job in run.jobs:
+        if run.status == 0 and job.id:
+            yield from (f"exit 0, and {why}" for why in run.disk.undurable(job.id))
+
+
+def judge_reader(run):
+    if run.calls:
+        yield f"it changes the spool: {run.calls[0].call} {run.calls[0].path}"
+    if run.status != 0:
+        yield f"exit status {run.status}"
+
+
+# --- after it -----------------------------------------------------------------
+
+
+def starts(run):
+    """payload -> the numbers of its attempts, as the handlers saw them."""
+    found = {}
+    for line in spooldir.read(run.starts).decode().splitlines() if os.path.exists(run.starts) else []:
+        payload, _, attempt = line.rsplit(" ", 2)
+        found.setdefault(payload, []).append(int(attempt))
+    return found
+
+
+def kind(payload):
+    return payload.split()[0].rstrip("0123456789")
+
+
+def judge_end(run):
+    """After an undisturbed qwork has done all that was left to do."""
+    ran = starts(run)
+    at_end = {}
+    for job in run.jobs:
+        if job.state != "buried":
+            yield f"in the end {job.name} is in {job.state}/"
+        if job.id in at_end:
+            yield f"in the end {job.id} is in two places"
+        at_end[job.id] = job
+    for payload in set(ran) - set(run.sent):
+        yield f"something ran that was never sent: {payload}"
+    for payload, identity in run.sent.items():
+        yield from judge_job(run, payload, ran.get(payload, []), at_end.get(identity))
+
+
+def judge_left(run):
+    """After a sweep; a draft of a queue, which is empty, may stay."""
+    left = [name for name in run.left if not name.startswith(".draft-")]
+    if left:
+        yield f"not even the sweep removes {left}"
+
+
+def judge_job(run, payload, attempts, buried_as):
+    before = [job.attempts for job in run.jobs_before if job.id == run.sent[payload]]
+    first = (before[0] if before and before[0] else 0) + 1
+    exact = list(range(first, first + len(attempts)))
+    out_of_attempts = run.killed and buried_as and buried_as.attempts >= ATTEMPTS
+
+    if kind(payload) in NEVER_RUN and attempts:
+        yield f"{payload} ran"
+    if kind(payload) not in NEVER_RUN and not attempts and not out_of_attempts:
+        yield f"{payload} never ran"
+    if kind(payload) == "stop":  # the end of qwork gives the attempt back
+        exact = attempts
+    if run.sent[payload] is None and run.killed and run.scenario.standing:
+        exact = attempts  # a foreign file whose old name stayed is taken in once more
+    if attempts != exact and not (run.killed and attempts == sorted(set(attempts))):
+        yield f"{payload} ran with the attempts {attempts} instead of {exact}"
+    if attempts and max(attempts) > ATTEMPTS:
+        yield f"{payload} ran {max(attempts)} times, and {ATTEMPTS} are allowed"
+    if bool(buried_as) != (kind(payload) in BURIED) and not out_of_attempts:
+        yield f"in the end {payload} is {'buried' if buried_as else 'gone'}"
+    if buried_as and attempts and not run.killed and buried_as.attempts != max(attempts):
+        yield f"{payload} is buried with {buried_as.attempts} attempts, not {max(attempts)}"
+
+
+# --- all of them --------------------------------------------------------------
+
+
+def lines(count):
+    return b"".join(b"line %d\n" % i for i in range(count))
+
+
+def send(name, *arguments, payloads=(b"payload\n",), **more):
+    more.setdefault("stdin", b"".join(payloads))
+    more.setdefault("prepare", [queue])
+    return Scenario(
+        f"qsend {name}", "qsend", list(arguments), judge_send, payloads=list(payloads), **more
+    )
+
+
+def work(name, *prepare, options=(), handler=None, **more):
+    command = ["--drain", "-A", str(ATTEMPTS), "-b", "1s..1s", *options, "--"]
+    command += handler or ["sh", "-c", HANDLER, "sh", "STARTS", "disturbed"]
+    return Scenario(f"qwork {name}", "qwork", command, judge_work, prepare, **more)
+
+
+def operate(tool, name, arguments, *prepare, **more):
+    return Scenario(f"{tool} {name}", tool, list(arguments), judge_operate, prepare, **more)
+
+
+def repair(name, *prepare):
+    return Scenario(f"qfsck {name}", "qfsck", ["--repair"], judge_repair, prepare)
+
+
+def read_only(tool, *arguments):
+    name = " ".join([tool, *arguments])
+    prepare = [sent("ok plain"), sent("ok delayed", "-d", "1h"), buried("ok buried", "-A", "3")]
+    return Scenario(name, tool, list(arguments), judge_reader, prepare)
+
+
+LONG = bytes(range(256)) * 1200  # more than one read and write
+
+SCENARIOS = [
+    send("of a payload", short=True),
+    send("of a long payload", payloads=[LONG]),
+    send("of an empty payload", payloads=[b""]),
+    send("with options", "-A", "3", "-H", "Kind: test", "--", "argument", short=True),
+    send("with a priority", "-p", "07"),
+    send("delayed", "-d", "1h"),
+    send("of a batch", "--lines", payloads=lines(3).splitlines(True)),
+    send("of a batch with options", "--lines", "-A", "3", payloads=lines(3).splitlines(True)),
+    send("of a large batch", "--lines", payloads=lines(12).splitlines(True)),
+    send("of a large batch with options", "--lines", "-A", "3", payloads=lines(10).splitlines(True)),
+    send("without sync", "--no-sync", short=True),
+    send("of a batch without sync", "--no-sync", "--lines", payloads=lines(3).splitlines(True)),
+    send("into a spool that is not there", prepare=()),
+    send("into a queue that lacks directories", prepare=[no_meta_dir]),
+    work("finishes", sent("ok"), sent("ok2", "-A", "2"), short=True),
+    work("two at once", sent("fail"), sent("ok", "-A", "2"), options=["-j", "2"]),
+    work("retries", sent("fail"), short=True),
+    work("gives up", sent("fail"), options=["-A", "1"]),
+    work("buries", sent("bad")),
+    work("adopts", foreign("ok adopted"), wait=2.1),
+    work("buries what is torn", torn("torn")),
+    work("buries what lacks its options", lost_meta("lost-meta"), sound=False),
+    work("buries what expired", sent("expired", "-T", "1ms")),
+    work("recovers", lost("ok lost"), lost("spent", ATTEMPTS), short=True),
+    work("brings a retry nearer", too_late("ok late")),
+    work("sweeps", old_leftovers),
+    work("cannot run the handler", sent("ok"), handler=["/nonexistent"], expect=69),
+    work(
+        "buries what is too long",
+        sent("long", "--", *["x" * 100000] * 2),
+        prefix=["prlimit", "--stack=524288"],
+    ),
+    work("hands back at its end", sent("stop"), options=["-g", "0s"]),
+    operate("qbury", "of a ready job", ["--all"], sent("ok")),
+    operate("qbury", "of a delayed job", ["--all", "-r", "why"], sent("ok", "-d", "1h", "-A", "3")),
+    operate("qbury", "of a lost job", ["ok lost"], lost("ok lost")),
+    operate("qkick", "of a buried job", ["--all"], buried("ok"), short=True),
+    operate("qkick", "of a delayed job", ["--delayed", "--all"], sent("ok", "-d", "1h")),
+    operate("qkick", "of a lost job", ["ok lost"], lost("ok lost")),
+    operate("qkick", "of a job sent without sync", ["--all"], buried("ok", "--no-sync")),
+    operate("qdel", "of a ready job", ["-q", "default", "--all"], sent("ok", "-A", "3"), short=True),
+    operate("qdel", "of a delayed job", ["--state", "delayed"], sent("ok", "-d", "1h")),
+    operate("qdel", "of a buried job", ["--state", "buried"], buried("ok", "-A", "3")),
+    operate("qdel", "of a lost job", ["ok lost"], lost("ok lost")),
+    operate("qdel", "of several jobs", ["-q", "default", "--all"], sent("ok1"), sent("ok2"), sent("ok3")),
+    read_only("qstat"),
+    read_only("qstat", "--json"),
+    read_only("qcat", "ok plain"),
+    read_only("qfsck"),
+    repair("of lost options", lost_meta("ok")),
+    repair("of a mode", one_that_is(only_readable)),
+    repair("of a name", one_that_is(beside_a_foreign_file)),
+    repair("of a delay without time", one_that_is(in_delay_without_time)),
+    repair("of a copy", one_that_is(copied)),
+    repair("of two names", one_that_is(under_two_names)),
+    repair("of a lost mark", one_that_is(without_its_mark)),
+]
+
+# A file system without RENAME_NOREPLACE: link and unlink.
+SCENARIOS += [
+    scenario.with_standing("by link and unlink", "EINVAL:rename:0")
+    for scenario in SCENARIOS
+    if scenario.name
+    in (
+        "qsend of a payload",
+        "qsend with options",
+        "qsend of a batch",
+        "qwork finishes",
+        "qwork retries",
+        "qwork gives up",
+        "qwork recovers",
+        "qwork adopts",
+        "qwork hands back at its end",
+        "qbury of a ready job",
+        "qkick of a buried job",
+        "qdel of a lost job",
+    )
+]

@@ -1,0 +1,198 @@
+"""What a spool holds, and, from what the hook logged, what of it is on disk.
+
+Reads names and files as spool-layout.md says they are, with no code of qspool's, so
+that a mistake there is not repeated here.
+"""
+
+import collections
+import os
+import re
+
+STATES = ("new", "delay", "cur", "buried")
+NAME = re.compile(
+    r"^(?:\d{8}T\d{6}\.\d{3}Z\.)?\d\d\.(?P<id>[0-9a-hjkmnp-tv-z]{20})\.(?P<attempts>\d+)(?P<marks>(?:,[^.]*)*)$"
+)
+
+Job = collections.namedtuple("Job", "state name id attempts marks content")
+
+
+def job_id(name):
+    match = NAME.match(name)
+    return match["id"] if match else None
+
+
+def read(path):
+    with open(path, "rb") as file:
+        return file.read()
+
+
+def listdir(*path):
+    """Sorted; a directory that is not there is empty."""
+    try:
+        return sorted(os.listdir(os.path.join(*path)))
+    except FileNotFoundError:
+        return []
+
+
+def queues(spool):
+    if not os.path.isdir(spool):
+        return []
+    return [
+        entry.path
+        for entry in os.scandir(spool)
+        if entry.is_dir() and not entry.name.startswith(".")
+    ]
+
+
+def jobs(spool):
+    """All names in the state directories, foreign ones too (their id is None)."""
+    found = []
+    for queue in queues(spool):
+        for state in STATES:
+            for name in listdir(queue, state):
+                match = NAME.match(name)
+                found.append(
+                    Job(
+                        state,
+                        name,
+                        match and match["id"],
+                        match and int(match["attempts"]),
+                        match["marks"].split(",")[1:] if match else [],
+                        read(os.path.join(queue, state, name)),
+                    )
+                )
+    return found
+
+
+def leftovers(spool):
+    """What belongs to no job: drafts, and options and history of none."""
+    alive = {job.id for job in jobs(spool)}
+    left = []
+    left += [name for name in listdir(spool) if name.startswith(".draft-")]
+    for queue in queues(spool):
+        left += ["tmp/" + name for name in listdir(queue, "tmp")]
+        for kind in ("meta", "log"):
+            left += [kind + "/" + name for name in listdir(queue, kind) if name not in alive]
+    return left
+
+
+def age_leftovers(spool, seconds=7200):
+    """Lets the sweep take everything that it may take."""
+    for queue in queues(spool):
+        for kind in ("tmp", "meta", "log"):
+            for name in listdir(queue, kind):
+                path = os.path.join(queue, kind, name)
+                then = os.stat(path).st_mtime - seconds
+                os.utime(path, (then, then))
+
+
+class Call(collections.namedtuple("Call", "pid call done error sites path")):
+    """A line of the hook's log. done: made, short, fail, skip, late, kill-before, kill-after."""
+
+    @property
+    def took_effect(self):
+        return self.error == 0 and self.done in ("made", "short", "kill-after")
+
+    @property
+    def struck(self):
+        return self.done != "made"
+
+
+def read_log(path):
+    """The calls, and how many descriptors were open at the end (None: it was killed)."""
+    calls, open_at_end = [], None
+    if os.path.exists(path):
+        with open(path, encoding="utf-8", errors="surrogateescape") as file:
+            for line in file.read().splitlines():
+                pid, call, done, error, sites, where = line.split("\t", 5)
+                if call == "exit":
+                    open_at_end = int(error)
+                else:
+                    calls.append(Call(int(pid), call, done, int(error), sites.split(), where))
+    return calls, open_at_end
+
+
+class Disk:
+    """Replays a log: which files have content, and which names, that a power cut may take.
+
+    A file is clean once it was synced after its last change, by fsync or syncfs. A new name
+    waits for the sync of its directory; a moved one for that of the source, then that of
+    the target (SOURCE-THEN-TARGET). What a sync failed for, no later one saves (ONCE).
+    """
+
+    def __init__(self, calls, places):
+        self.places = dict(places)  # id -> path of the payload
+        self.dirty = set()  # paths of files
+        self.names = {}  # path -> directories still to be synced, in this order
+        self.lost = set()  # files and names that a sync failed for
+        self.too_early = set()  # ids of those renamed while dirty
+        for call in calls:
+            if call.took_effect:
+                self.replay(call.call, call.path)
+            elif call.done == "fail":
+                self.fail(call.call, call.path)
+
+    def fail(self, call, path):
+        if call == "fsync-file":
+            self.lost.add(path)
+        elif call == "fsync-dir":
+            self.lost.update(name for name, waits in self.names.items() if path in waits)
+        elif call == "syncfs":
+            self.lost.update(self.dirty, self.names)
+
+    def replay(self, call, path):
+        directory = os.path.dirname(path)
+        if call == "create":
+            self.names[path] = [directory]
+            self.dirty.add(path)
+            if os.path.basename(directory) == "tmp":
+                self.places[os.path.basename(path)] = path
+        elif call == "write":
+            self.dirty.add(path)
+        elif call == "mkdir":
+            self.names[path] = [directory]
+        elif call == "fsync-file" and path not in self.lost:
+            self.dirty.discard(path)
+        elif call == "syncfs":
+            self.dirty &= self.lost
+            self.names = {name: waits for name, waits in self.names.items() if name in self.lost}
+        elif call == "fsync-dir":
+            for name, waits in self.names.items():
+                if waits and waits[0] == path and name not in self.lost:
+                    waits.pop(0)
+        elif call in ("rename", "link"):
+            self.rename(path)
+        elif call == "unlink":
+            self.unlink(path)
+
+    def rename(self, target):
+        identity = job_id(os.path.basename(target))
+        source = self.places.get(identity)
+        directory = os.path.dirname(target)
+        if source is None:  # a queue, made aside, or a foreign file
+            self.names[target] = [directory]
+        else:
+            if source in self.dirty:
+                self.too_early.add(identity)
+                self.dirty.discard(source)
+                self.dirty.add(target)
+            self.names.pop(source, None)
+            self.names[target] = list(dict.fromkeys([os.path.dirname(source), directory]))
+            self.places[identity] = target
+
+    def unlink(self, path):
+        self.dirty.discard(path)
+        self.names.pop(path, None)
+        if job_id(os.path.basename(path)):
+            self.names[path] = [os.path.dirname(path)]
+
+    def undurable(self, identity):
+        """Why a power cut may take this job, its options or its history: a list."""
+        why = []
+        if identity in self.too_early:
+            why.append("renamed before its content was synced")
+        why += [f"{path} is not synced" for path in self.dirty if identity in path]
+        for path, waits in self.names.items():
+            if waits and (identity in path or os.path.isdir(path)):
+                why.append(f"the name {path} waits for a sync of {waits[0]}")
+        return why
