@@ -222,6 +222,19 @@ static int64_t rescan_at(const struct worker *w)
 	return w->started != w->started_then ? 0 : w->scanned_at + DEAF_SCAN_MS;
 }
 
+static void note_sweep(const struct worker *w, int swept)
+{
+	if (swept < 0)
+		worker_note(w, "leftovers could not be swept", errno);
+}
+
+static void sweep(const struct worker *w)
+{
+	note_sweep(w, sweep_drafts(&w->queue));
+	note_sweep(w, sweep_orphans(&w->queue));
+	note_sweep(w, sweep_queues(w->queue.spool));
+}
+
 static void scan_if_due(struct worker *w, int64_t now)
 {
 	int64_t every = w->options->scan_ms;
@@ -229,10 +242,7 @@ static void scan_if_due(struct worker *w, int64_t now)
 	if (w->watch.fd < 0 && every > DEAF_SCAN_MS)
 		every = DEAF_SCAN_MS;
 	if (now >= w->sweep_at) {
-		if (sweep_drafts(&w->queue) < 0)
-			worker_note(w, "leftovers could not be swept", errno);
-		if (sweep_orphans(&w->queue) < 0)
-			worker_note(w, "leftovers could not be swept", errno);
+		sweep(w);
 		w->sweep_at = now + SWEEP_EVERY_MS;
 	}
 	if (now >= w->scan_at || now >= rescan_at(w)) {

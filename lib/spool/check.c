@@ -5,11 +5,17 @@
 #include <fcntl.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "spool/sweep.h"
 
 enum { PROGRESS_NAMES = 4096 };
+
+static int by_text(const void *a, const void *b)
+{
+	return strcmp(*(char *const *)a, *(char *const *)b);
+}
 
 void check_report(struct check *c, struct check_finding finding)
 {
@@ -70,14 +76,15 @@ bool check_still(const struct check *c, const struct check_file *f)
 /* --- the directories of a queue --- */
 
 static void tell_dir(
-    struct check *c, enum check_class class, enum queue_dir dir, const char *reason)
+    struct check *c, enum check_class class, enum queue_dir dir, const char *reason, int error)
 {
 	check_report(c,
 	    (struct check_finding){.class = class,
 	        .kind = "directory",
 	        .queue = c->queue.name,
 	        .dir = queue_dir_name[dir],
-	        .reason = reason});
+	        .reason = reason,
+	        .error = error});
 }
 
 /* A queue that lacks directories is completed by whoever opens it to send or to work. */
@@ -87,36 +94,53 @@ static void lacks_dir(struct check *c, enum queue_dir dir)
 
 	queue_fail(&c->queue, dir, NULL);
 	if (error == ENOENT)
-		tell_dir(c, CHECK_PENDING, dir, "is missing; a qsend or qwork makes it");
+		tell_dir(c, CHECK_PENDING, dir, "is missing; a qsend or qwork makes it", 0);
 	else if (error == ENOTDIR || error == ELOOP)
-		tell_dir(c, CHECK_FAULT, dir, "is no directory");
+		tell_dir(c, CHECK_FAULT, dir, "is no directory", 0);
 	else
 		check_failed(c);
 }
 
-static void check_dir(struct check *c, enum queue_dir dir)
+/* A bind mount of the same file system is another mount, and renames fail. */
+static bool on_mount(int fd, const struct statx *top)
 {
-	mode_t wanted = c->spool->dir_mode;
-	struct stat top, st;
+	struct statx st;
 
-	if (fstat(c->spool->fd, &top) != 0 || fstat(c->queue.dir[dir], &st) != 0) {
-		queue_fail(&c->queue, dir, NULL);
-		check_failed(c);
-	} else if (st.st_dev != top.st_dev) {
-		tell_dir(c, CHECK_FAULT, dir, "is on another file system");
-	} else if ((st.st_mode & wanted) != wanted) {
-		tell_dir(c, CHECK_FAULT, dir, "has not the mode of the spool");
+	return statx(fd, "", AT_EMPTY_PATH, STATX_BASIC_STATS | STATX_MNT_ID, &st) == 0 &&
+	    st.stx_dev_major == top->stx_dev_major && st.stx_dev_minor == top->stx_dev_minor &&
+	    (!(st.stx_mask & top->stx_mask & STATX_MNT_ID) || st.stx_mnt_id == top->stx_mnt_id);
+}
+
+static void check_dir(struct check *c, enum queue_dir dir, const struct statx *top)
+{
+	const char *reason = "has not the mode of the spool";
+	mode_t wanted = c->spool->dir_mode;
+	struct stat st;
+
+	if (!on_mount(c->queue.dir[dir], top)) {
+		tell_dir(c, CHECK_FAULT, dir, "is on another mount", 0);
+	} else if (fstat(c->queue.dir[dir], &st) == 0 && (st.st_mode & wanted) != wanted) {
+		if (!c->options->repair)
+			tell_dir(c, CHECK_FAULT, dir, reason, 0);
+		else if (mend_directory(c, dir) == 1)
+			tell_dir(c, CHECK_REPAIRED, dir, reason, 0);
+		else
+			tell_dir(c, CHECK_FAULT, dir, reason, errno);
 	}
 }
 
 static void open_dirs(struct check *c)
 {
+	struct statx top = {0};
+
+	if (statx(c->spool->fd, "", AT_EMPTY_PATH, STATX_BASIC_STATS | STATX_MNT_ID, &top) != 0)
+		check_failed(c);
 	for (enum queue_dir dir = 0; dir < QUEUE_DIRS; dir++) {
 		c->queue.dir[dir] = sys_opendir(c->queue.fd, queue_dir_name[dir]);
 		if (c->queue.dir[dir] < 0)
 			lacks_dir(c, dir);
 		else
-			check_dir(c, dir);
+			check_dir(c, dir, &top);
 	}
 }
 
@@ -179,15 +203,78 @@ static int check_files(struct check *c)
 	return result;
 }
 
-static bool has_dirs(const struct check *c)
+static bool is_one_of(const char *name, const char *const *list, size_t count)
 {
-	for (size_t i = 0; i < QUEUE_DIRS; i++) {
-		struct stat st;
-
-		if (fstatat(c->queue.fd, queue_dir_name[i], &st, AT_SYMLINK_NOFOLLOW) == 0)
+	for (size_t i = 0; i < count; i++)
+		if (strcmp(name, list[i]) == 0)
 			return true;
-	}
 	return false;
+}
+
+/* In the spool (QUEUE is NULL) or directly in a queue: a job that lies there is never seen. */
+static void check_stray(struct check *c, const char *queue, const char *name)
+{
+	struct check_finding finding = {
+	    .class = CHECK_NOTE, .kind = "unknown", .queue = queue, .file = name};
+	struct job_name parsed;
+
+	if (job_name_parse(name, &parsed)) {
+		finding.class = CHECK_FAULT;
+		finding.kind = "misplaced";
+		finding.id = parsed.id;
+		finding.reason = "a job's name, where nobody looks for one";
+	} else {
+		finding.reason = "nothing that qspool knows";
+	}
+	check_report(c, finding);
+}
+
+/* Names in the directory FD, sorted; the caller's. -1 with errno. */
+static int list_names(int parent, const char *path, struct strings *names)
+{
+	int fd = sys_opendir(parent, path);
+	DIR *dir = fd < 0 ? NULL : fdopendir(fd);
+	struct dirent *entry;
+	int result = 0;
+
+	if (!dir) {
+		sys_discard(&fd);
+		return -1;
+	}
+	while (result == 0 && (errno = 0, entry = readdir(dir)) != NULL)
+		if (strcmp(entry->d_name, ".") != 0 && strcmp(entry->d_name, "..") != 0)
+			result = strings_add(names, entry->d_name);
+	if (result == 0 && errno != 0)
+		result = -1;
+	closedir(dir);
+	if (result == 0 && names->count > 1)
+		qsort(names->item, names->count, sizeof *names->item, by_text);
+	return result;
+}
+
+/* What is in the queue beside its directories. 0 if it has none of them: then it is no queue. */
+static int check_top(struct check *c)
+{
+	static const char *const known[] = {"handler", "settings", "paused"};
+	struct strings names = {0};
+	bool is_queue = false;
+	int result = list_names(c->queue.fd, ".", &names);
+
+	if (result != 0) {
+		spool_fail(c->spool, c->queue.name, NULL, NULL);
+		if (errno != ENOMEM)
+			check_failed(c);
+		is_queue = true;
+	}
+	for (size_t i = 0; i < names.count; i++)
+		is_queue |= is_one_of(names.item[i], queue_dir_name, QUEUE_DIRS);
+	for (size_t i = 0; is_queue && i < names.count; i++)
+		if (names.item[i][0] != '.' &&
+		    !is_one_of(names.item[i], queue_dir_name, QUEUE_DIRS) &&
+		    !is_one_of(names.item[i], known, sizeof known / sizeof *known))
+			check_stray(c, c->queue.name, names.item[i]);
+	strings_release(&names);
+	return is_queue;
 }
 
 /* 1 checked, 0 no such queue, -1 with ENOMEM. */
@@ -206,9 +293,9 @@ static int check_queue(struct check *c, const char *name)
 		check_failed(c);
 		return 1;
 	}
-	if (c->queue.fd >= 0 && has_dirs(c)) {
+	if (c->queue.fd >= 0 && check_top(c)) {
 		open_dirs(c);
-		result = check_files(c) == 0 ? 1 : -1;
+		result = strings_add(&c->queues, name) == 0 && check_files(c) == 0 ? 1 : -1;
 	}
 	queue_close(&c->queue);
 	return result;
@@ -218,7 +305,6 @@ static int check_queue(struct check *c, const char *name)
 
 static int check_entry(struct check *c, const char *name)
 {
-	struct job_name parsed;
 	struct stat st;
 	int checked;
 
@@ -229,39 +315,27 @@ static int check_entry(struct check *c, const char *name)
 		if (checked != 0)
 			return checked < 0 ? -1 : 0;
 	}
-	if (job_name_parse(name, &parsed))
+	if (queue_is_draft(name) && S_ISDIR(st.st_mode) && sweep_is_old(&st))
 		check_report(c,
-		    (struct check_finding){.class = CHECK_FAULT,
-		        .kind = "misplaced",
+		    (struct check_finding){.class = CHECK_PENDING,
+		        .kind = "leftover",
 		        .file = name,
-		        .id = parsed.id,
-		        .reason = "a job's name, but in no queue"});
+		        .reason = "a queue that nobody finished; the sweep removes it"});
 	else if (name[0] != '.')
-		check_report(c,
-		    (struct check_finding){.class = CHECK_NOTE,
-		        .kind = "unknown",
-		        .file = name,
-		        .reason = "no queue, and nothing that qspool knows"});
+		check_stray(c, NULL, name);
 	return 0;
 }
 
 static int check_all(struct check *c)
 {
-	int fd = sys_opendir(c->spool->fd, ".");
-	DIR *dir = fd < 0 ? NULL : fdopendir(fd);
-	struct dirent *entry;
-	int result = 0;
+	struct strings names = {0};
+	int result = list_names(c->spool->fd, ".", &names);
 
-	if (!dir) {
-		sys_discard(&fd);
-		return spool_fail(c->spool, NULL, NULL, NULL);
-	}
-	while (result == 0 && (errno = 0, entry = readdir(dir)) != NULL)
-		if (strcmp(entry->d_name, ".") != 0 && strcmp(entry->d_name, "..") != 0)
-			result = check_entry(c, entry->d_name);
-	if (result == 0 && errno != 0)
-		result = spool_fail(c->spool, NULL, NULL, NULL);
-	closedir(dir);
+	if (result != 0)
+		spool_fail(c->spool, NULL, NULL, NULL);
+	for (size_t i = 0; result == 0 && i < names.count; i++)
+		result = check_entry(c, names.item[i]);
+	strings_release(&names);
 	return result;
 }
 
@@ -282,6 +356,10 @@ int spool_check(struct spool *spool, const struct strings *queues,
 		if (checked != 1)
 			result = spool_fail(spool, queues->item[i], NULL, NULL);
 	}
+	if (result == 0)
+		result = check_owners(&c);
 	free(c.seen.item);
+	free(c.owners.item);
+	strings_release(&c.queues);
 	return result;
 }

@@ -77,25 +77,29 @@ static int check_belonging(struct check *c, struct check_file *f)
 
 /* --- new/, delay/, cur/, buried/ --- */
 
-/* Those who work on this spool's jobs, as its own mode says, must be able to open
- * this one for reading and writing. */
+mode_t check_mode_of(const struct check *c, enum queue_dir dir)
+{
+	return c->spool->file_mode & (dir == DIR_META ? 0644 : 0666);
+}
+
+/* Whether those who work in this spool, as its own mode says, can open F. */
 static bool has_mode(const struct check *c, const struct check_file *f)
 {
-	mode_t wanted = c->spool->file_mode, mode = f->st.st_mode;
+	mode_t wanted = check_mode_of(c, f->dir), others = wanted >> 6 & 0007;
 	struct stat top;
 
-	if ((mode & wanted) != wanted || fstat(c->spool->fd, &top) != 0)
+	if ((f->st.st_mode & wanted) != wanted || fstat(c->spool->fd, &top) != 0)
 		return false;
-	if ((mode & 0006) == 0006)
+	if ((f->st.st_mode & others) == others)
 		return true;
-	if ((wanted & 0060) == 0060)
+	if (wanted & 0070)
 		return f->st.st_gid == top.st_gid;
 	return f->st.st_uid == top.st_uid || top.st_uid == 0;
 }
 
 static void check_mode(struct check *c, const struct check_file *f)
 {
-	mode_t wanted = c->spool->file_mode;
+	mode_t wanted = check_mode_of(c, f->dir);
 
 	if (has_mode(c, f))
 		return;
@@ -104,7 +108,7 @@ static void check_mode(struct check *c, const struct check_file *f)
 		    c, CHECK_FAULT, "mode", f, "its mode keeps out those who work here", mend_mode);
 	else
 		check_tell(
-		    c, CHECK_FAULT, "mode", f, "its owner or group is not that of the spool");
+		    c, CHECK_FAULT, "mode", f, "its owner and group are not those of the spool");
 }
 
 /* In buried/ it is where it belongs, and a person may have edited it. In cur/ its claim
@@ -122,6 +126,23 @@ static void check_content(struct check *c, const struct check_file *f, int fd, b
 		check_tell(c, CHECK_PENDING, "torn", f, why);
 }
 
+static const char *options_fault(int error, const char *why)
+{
+	if (error == EACCES)
+		return "its options cannot be read";
+	return strcmp(why, "missing") == 0 ? "its options are missing" : "its options are damaged";
+}
+
+/* What a job that others read its options by must be, once it is sent. */
+static void check_meta_mode(struct check *c, const struct check_file *f)
+{
+	struct check_file meta = {.dir = DIR_META, .file = f->name.id, .name = f->name};
+
+	if (fstatat(c->queue.dir[DIR_META], meta.file, &meta.st, AT_SYMLINK_NOFOLLOW) == 0 &&
+	    S_ISREG(meta.st.st_mode))
+		check_mode(c, &meta);
+}
+
 /* What is gone while the job is still there was not removed with it. */
 static void check_options(struct check *c, const struct check_file *f)
 {
@@ -135,6 +156,7 @@ static void check_options(struct check *c, const struct check_file *f)
 	has = job_meta(&c->queue, &f->name, &meta, &why);
 	error = errno;
 	meta_release(&meta);
+	check_meta_mode(c, f);
 	if (has >= 0 || !check_still(c, f))
 		return;
 	if (error != EBADMSG && error != EACCES) {
@@ -142,9 +164,7 @@ static void check_options(struct check *c, const struct check_file *f)
 		check_failed(c);
 		return;
 	}
-	why = error == EACCES             ? "its options cannot be read"
-	    : strcmp(why, "missing") == 0 ? "its options are missing"
-	                                  : "its options are damaged";
+	why = options_fault(error, why);
 	if (f->dir == DIR_BURIED)
 		check_tell(c, CHECK_NOTE, "options", f, why);
 	else if (f->name.unsynced)
@@ -153,21 +173,32 @@ static void check_options(struct check *c, const struct check_file *f)
 		check_mendable(c, CHECK_FAULT, "options", f, why, mend_bury);
 }
 
-static void check_job(struct check *c, const struct check_file *f)
+/* A log is no part of the promise: after a power cut it may be gone. */
+static void check_log(struct check *c, const struct check_file *f)
+{
+	struct stat st;
+
+	if (f->name.log &&
+	    fstatat(c->queue.dir[DIR_LOG], f->name.id, &st, AT_SYMLINK_NOFOLLOW) != 0 &&
+	    errno == ENOENT && check_still(c, f))
+		check_tell(c, CHECK_NOTE, "log", f, "its history is gone");
+}
+
+/* What a name alone cannot say: opening each of a million jobs would take its time. */
+static void check_open(struct check *c, const struct check_file *f)
 {
 	int fd = open_found(c, f);
 	int free = fd < 0 ? -1 : 1;
 
 	if (fd >= 0 && f->dir == DIR_CUR)
 		free = is_free(c, f, fd);
-	if (free < 0 && errno != EACCES)
+	if (free < 0 && (errno != EACCES || has_mode(c, f)))
 		cannot_read(c, f);
 	if (free == 1 && f->dir == DIR_CUR)
 		check_tell(c, CHECK_PENDING, "lost", f, "its worker is lost; a qwork recovers it");
 	if (fd >= 0)
 		check_content(c, f, fd, f->dir == DIR_CUR && free == 0);
 	sys_discard(&fd);
-	check_options(c, f);
 }
 
 static int check_state(struct check *c, struct check_file *f)
@@ -185,7 +216,10 @@ static int check_state(struct check *c, struct check_file *f)
 	if (f->dir == DIR_DELAY && f->name.due_ms == JOB_DUE_NONE)
 		check_mendable(
 		    c, CHECK_FAULT, "name", f, "not the name of a delayed job", mend_bury);
-	check_job(c, f);
+	if (f->dir == DIR_CUR || f->name.unsynced)
+		check_open(c, f);
+	check_options(c, f);
+	check_log(c, f);
 	return check_saw(c, f->name.id, f->dir, mark | (f->name.meta ? 0 : SEEN_UNMARKED));
 }
 

@@ -111,55 +111,80 @@ static int visit(void *arg, const char *file, bool regular)
 	return 0;
 }
 
-/* From the safest on, which is kept: see TWINS in spool-layout.md. */
-static int by_safety(const void *a, const void *b)
-{
-	const struct named *x = a, *y = b;
-	int order = strcmp(x->f.name.id, y->f.name.id);
-
-	return order != 0
-	    ? order
-	    : twins_order((enum job_state)x->f.dir, x->file, (enum job_state)y->f.dir, y->file);
-}
-
 static bool same_file(const struct named *a, const struct named *b)
 {
 	return a->f.st.st_ino == b->f.st.st_ino && a->f.st.st_dev == b->f.st.st_dev;
 }
 
-/* Both at one instant: nobody renames what we hold. If another holds it, at worst it
- * was in motion, and what is told is no fault. */
-static bool are_twins(const struct check *c, const struct named *a, const struct named *b)
+static int by_time(const struct timespec *a, const struct timespec *b)
 {
-	int fd = openat(c->queue.dir[a->f.dir], a->file,
-	    O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_NOCTTY | O_CLOEXEC);
-	bool both;
-
-	if (fd >= 0)
-		(void)!flock(fd, LOCK_SH | LOCK_NB);
-	both = check_still(c, &a->f) && check_still(c, &b->f);
-	sys_discard(&fd);
-	return both;
+	if (a->tv_sec != b->tv_sec)
+		return a->tv_sec < b->tv_sec ? -1 : 1;
+	return (a->tv_nsec > b->tv_nsec) - (a->tv_nsec < b->tv_nsec);
 }
 
-static void tell_pair(struct check *c, const struct named *first, const struct named *other)
+/* By id; the older file first, since a copy was written later; the safest name of it first. */
+static int by_age(const void *a, const void *b)
+{
+	const struct named *x = a, *y = b;
+	int order = strcmp(x->f.name.id, y->f.name.id);
+
+	if (order == 0 && !same_file(x, y)) {
+		order = by_time(&x->f.st.st_mtim, &y->f.st.st_mtim);
+		if (order == 0)
+			order = by_time(&x->f.st.st_ctim, &y->f.st.st_ctim);
+		return order != 0 ? order : (x->f.st.st_ino < y->f.st.st_ino ? -1 : 1);
+	}
+	return order != 0
+	    ? order
+	    : twins_order((enum job_state)x->f.dir, x->file, (enum job_state)y->f.dir, y->file);
+}
+
+static int open_held(const struct check *c, const struct named *named, bool *held)
+{
+	int fd = openat(c->queue.dir[named->f.dir], named->file,
+	    O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_NOCTTY | O_CLOEXEC);
+
+	*held = fd >= 0 && flock(fd, LOCK_SH | LOCK_NB) != 0;
+	return fd;
+}
+
+/* Both at one instant: nobody renames what we have locked. If somebody else has, at worst it
+ * was in motion, and what is told is no fault. */
+static void tell_twins(struct check *c, const struct named *first, const struct named *other)
 {
 	char reason[FILE_NAME_SIZE + 64];
-	const char *dir = queue_dir_name[first->f.dir];
+	bool held, both;
+	int fd = open_held(c, first, &held);
 
-	if (same_file(first, other)) {
-		if (!are_twins(c, first, other))
-			return;
-		snprintf(reason, sizeof reason, "is the same file as %s/%s, which is kept", dir,
-		    first->file);
+	both = check_still(c, &first->f) && check_still(c, &other->f);
+	sys_discard(&fd);
+	snprintf(reason, sizeof reason, "is the same file as %s/%s, which is kept",
+	    queue_dir_name[first->f.dir], first->file);
+	if (both)
 		check_mendable(c, CHECK_PENDING, "twins", &other->f, reason,
 		    other->f.dir == DIR_TMP ? NULL : mend_twins);
-	} else if (first->f.dir != DIR_TMP && other->f.dir != DIR_TMP) {
-		if (!check_still(c, &first->f) || !check_still(c, &other->f))
-			return;
-		snprintf(reason, sizeof reason, "has the id of %s/%s", dir, first->file);
-		check_mendable(c, CHECK_FAULT, "double", &other->f, reason, mend_set_aside);
+}
+
+/* Two files never take turns at one id, so having seen both is enough. A running one is
+ * not touched: then the other is set aside. */
+static void tell_double(struct check *c, const struct named *first, const struct named *other)
+{
+	char reason[FILE_NAME_SIZE + 64];
+	bool held;
+	int fd = open_held(c, other, &held);
+
+	sys_discard(&fd);
+	if (held) {
+		const struct named *swap = first;
+
+		first = other;
+		other = swap;
 	}
+	snprintf(reason, sizeof reason, "has the id of %s/%s", queue_dir_name[first->f.dir],
+	    first->file);
+	if (check_still(c, &first->f) && check_still(c, &other->f))
+		check_mendable(c, CHECK_FAULT, "double", &other->f, reason, mend_set_aside);
 }
 
 static void check_unmarked(struct check *c, const struct named *named)
@@ -173,20 +198,31 @@ static void check_unmarked(struct check *c, const struct named *named)
 		    "has options, but its name does not say so", mend_options);
 }
 
+/* Of each file, LEADER is its safest name; FIRST is that of the oldest. What is only in tmp/ is
+ * no job, and nobody reads it. */
 static void compare(struct suspects *s)
 {
-	size_t first = 0;
+	const struct named *first = NULL, *leader = NULL;
 
 	if (s->count > 1)
-		qsort(s->item, s->count, sizeof *s->item, by_safety);
+		qsort(s->item, s->count, sizeof *s->item, by_age);
 	for (size_t i = 0; i < s->count; i++) {
 		const struct named *named = &s->item[i];
 
-		if (strcmp(s->item[first].f.name.id, named->f.name.id) != 0)
-			first = i;
-		if (i != first)
-			tell_pair(s->check, &s->item[first], named);
+		if (leader && strcmp(leader->f.name.id, named->f.name.id) != 0)
+			first = leader = NULL;
+		if (leader && same_file(leader, named)) {
+			tell_twins(s->check, leader, named);
+			continue;
+		}
+		leader = named;
+		if (named->f.dir == DIR_TMP)
+			continue;
 		check_unmarked(s->check, named);
+		if (first)
+			tell_double(s->check, first, named);
+		else
+			first = named;
 	}
 }
 
@@ -208,9 +244,10 @@ static int look_again(struct check *c, size_t ids)
 
 /* --- all ids --- */
 
-/* Judges the COUNT sightings of one id; 0 if they are in order, else the marks of what
- * is to be looked at again. */
-static unsigned judge(struct check *c, const struct sighting *item, size_t count, bool whole)
+/* Judges the COUNT sightings of one id. *SUSPECT is 0 if they are in order, else the marks of
+ * what is to be looked at again. 0, or -1 with ENOMEM. */
+static int judge(
+    struct check *c, const struct sighting *item, size_t count, bool whole, unsigned *suspect)
 {
 	size_t names = 0;
 	bool meta = false, alive = false;
@@ -230,7 +267,8 @@ static unsigned judge(struct check *c, const struct sighting *item, size_t count
 	}
 	if (!meta)
 		mark &= ~(unsigned)SEEN_UNMARKED;
-	return names > 1 ? mark | SEEN_SEVERAL : mark;
+	*suspect = names > 1 ? mark | SEEN_SEVERAL : mark;
+	return names > 0 ? check_owns(c, item->id) : 0;
 }
 
 int check_ids(struct check *c, bool whole)
@@ -245,7 +283,8 @@ int check_ids(struct check *c, bool whole)
 
 		for (next = i + 1; next < c->seen.count && by_id(&item[i], &item[next]) == 0;)
 			next++;
-		mark = judge(c, &item[i], next - i, whole);
+		if (judge(c, &item[i], next - i, whole, &mark) != 0)
+			return -1;
 		if (mark != 0) {
 			item[suspects] = item[i];
 			item[suspects++].mark = (unsigned char)mark;

@@ -2,6 +2,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <poll.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/file.h>
@@ -11,6 +12,10 @@
 #define GONE QUEUE_DIRS
 
 enum { N_TRIES = 100 };
+
+/* The lock of a job at rest is held for an instant only: by a worker that is about
+ * to claim it, or by another tool. */
+enum { LOCK_TRIES = 20, LOCK_PAUSE_MS = 10 };
 
 enum effect { N_SAME, N_PLUS_ONE, N_MINUS_ONE, N_ZERO };
 
@@ -104,6 +109,30 @@ enum hold job_hold(
 	else if (held != HOLD_DONE)
 		job_release(job);
 	return held;
+}
+
+int job_hold_resting(
+    struct job *job, const struct queue *queue, enum job_state state, const char *file)
+{
+	for (int i = 0; i < LOCK_TRIES; i++) {
+		switch (job_hold(job, queue, state, file, O_RDWR)) {
+		case HOLD_DONE:
+			return 1;
+		case HOLD_GONE:
+			return 0;
+		case HOLD_STRANGE:
+			return queue_fail(queue, (enum queue_dir)state, file);
+		case HOLD_ERROR:
+			return -1;
+		case HOLD_LOCKED:
+			break;
+		}
+		if (state == JOB_RUNNING)
+			break;
+		poll(NULL, 0, LOCK_PAUSE_MS);
+	}
+	errno = EBUSY;
+	return queue_fail(queue, (enum queue_dir)state, file);
 }
 
 void job_release(struct job *job)

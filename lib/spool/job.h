@@ -37,6 +37,10 @@ enum hold {
  * nobody who waits for IN_CLOSE_WRITE. */
 NODISCARD enum hold job_hold(
     struct job *job, const struct queue *queue, enum job_state state, const char *file, int access);
+/* The same for reading and writing, with patience: one at rest is locked for an instant only. 1 held,
+ * 0 it is gone, -1 with errno: EBUSY if it stays locked. */
+NODISCARD int job_hold_resting(
+    struct job *job, const struct queue *queue, enum job_state state, const char *file);
 /* Of a held job whose file has several names in the state directories (rule TWINS), keeps the
  * safest and removes the others, durably. HOLD_DONE: job->file is the one. HOLD_GONE: it is not.
  * A crash leaves the safest in any case. Costs a scan: st_nlink says whether it can be needed. */

@@ -9,37 +9,11 @@
 #include "sys/clock.h"
 #include "sys/proc.h"
 
-/* The lock of a job at rest is held for an instant only: by a worker that is about
- * to claim it, or by another tool. */
-enum { LOCK_TRIES = 20, LOCK_PAUSE_MS = 10 };
+enum { LOCK_PAUSE_MS = 10 };
 
 /* So long a handler may be unseen before it is taken for another user's: between the
  * claim and exec it has not the job as its standard input yet. */
 enum { UNSEEN_MS = 1000 };
-
-/* 1 held, 0 moved, -1: EBUSY if it stays locked, or another errno. */
-static int hold_place(struct job *job, const struct queue *queue, const struct job_place *place)
-{
-	for (int i = 0; i < LOCK_TRIES; i++) {
-		switch (job_hold(job, queue, place->state, place->file, O_RDWR)) {
-		case HOLD_DONE:
-			return 1;
-		case HOLD_GONE:
-			return 0;
-		case HOLD_STRANGE:
-			return queue_fail(queue, (enum queue_dir)place->state, place->file);
-		case HOLD_ERROR:
-			return -1;
-		case HOLD_LOCKED:
-			break;
-		}
-		if (place->state == JOB_RUNNING)
-			break;
-		poll(NULL, 0, LOCK_PAUSE_MS);
-	}
-	errno = EBUSY;
-	return queue_fail(queue, (enum queue_dir)place->state, place->file);
-}
 
 /* A lost worker's job, found by a person before a qwork came: it may be buried,
  * kicked or deleted too, by way of buried/. */
@@ -72,6 +46,18 @@ static int bury(struct job *job, const char *reason)
 	return job_move(job, T_BURY, JOB_DUE_NONE);
 }
 
+/* What was sent without sync is durable from here on. Damaged options stay what they are: the
+ * claim finds out. */
+static int sync_options(const struct job *job)
+{
+	if (!job->name.unsynced || !job->name.meta)
+		return 0;
+	if (meta_sync(job->queue, job->name.id) != 0)
+		return errno == ENOENT || errno == ELOOP || errno == EINVAL ? 0 : -1;
+	return sys_fsync(job->queue->dir[DIR_META]) == 0 ? 0
+	                                                 : queue_fail(job->queue, DIR_META, NULL);
+}
+
 /* The payload may have been edited: it is durable from here on, and the length and
  * checksum of a job sent without sync are no longer what it has. */
 static int kick(struct job *job, const char *reason)
@@ -83,6 +69,8 @@ static int kick(struct job *job, const char *reason)
 		return settled;
 	if (sys_fsync(job->fd) != 0)
 		return queue_fail(job->queue, (enum queue_dir)job->state, job->file);
+	if (sync_options(job) != 0)
+		return -1;
 	job->name.unsynced = false;
 	if (log_event(job, "kicked", NULL, true) != 0)
 		return -1;
@@ -115,7 +103,7 @@ static int operate(struct spool *spool, const struct job_place *place,
 	}
 	if (queue_open(&queue, spool, place->queue, false) != 0)
 		return -1;
-	result = hold_place(&job, &queue, place);
+	result = job_hold_resting(&job, &queue, place->state, place->file);
 	if (result == 1) {
 		result = verb(&job, reason);
 		job_release(&job);

@@ -108,7 +108,8 @@ int meta_write(const struct queue *queue, const char *id, const struct meta *met
 
 int meta_sync(const struct queue *queue, const char *id)
 {
-	int fd = openat(queue->dir[DIR_META], id, O_RDONLY | O_NOFOLLOW | O_CLOEXEC);
+	int fd = openat(
+	    queue->dir[DIR_META], id, O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_NOCTTY | O_CLOEXEC);
 	int result = fd < 0 ? -1 : sys_fsync(fd);
 
 	sys_discard(&fd);

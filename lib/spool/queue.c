@@ -14,6 +14,8 @@
 const char *const queue_dir_name[QUEUE_DIRS] = {
     "tmp", "new", "cur", "delay", "buried", "meta", "log"};
 
+static const char draft_prefix[] = ".draft-";
+
 int queue_fail(const struct queue *queue, enum queue_dir dir, const char *name)
 {
 	return spool_fail(queue->spool, queue->name, queue_dir_name[dir], name);
@@ -58,7 +60,12 @@ static int make_dirs(const struct spool *spool, int parent)
 	return sys_fsync(parent);
 }
 
-static void remove_draft(const struct spool *spool, const char *draft)
+bool queue_is_draft(const char *name)
+{
+	return strncmp(name, draft_prefix, sizeof draft_prefix - 1) == 0;
+}
+
+void queue_remove_draft(const struct spool *spool, const char *draft)
 {
 	int saved = errno;
 	int fd = sys_opendir(spool->fd, draft);
@@ -79,7 +86,7 @@ static int create_queue(struct spool *spool, const char *name)
 	char draft[QUEUE_NAME_SIZE + 32];
 	int fd, made;
 
-	snprintf(draft, sizeof draft, ".draft-%s-%08x", name, arc4random());
+	snprintf(draft, sizeof draft, "%s%s-%08x", draft_prefix, name, arc4random());
 	if (sys_mkdir(spool->fd, draft, spool->dir_mode) != 0)
 		return spool_fail(spool, draft, NULL, NULL);
 	fd = sys_opendir(spool->fd, draft);
@@ -88,7 +95,7 @@ static int create_queue(struct spool *spool, const char *name)
 	if (made == 0)
 		made = sys_rename_dir(spool->fd, draft, spool->fd, name);
 	if (made != 0) {
-		remove_draft(spool, draft);
+		queue_remove_draft(spool, draft);
 		if (errno != EEXIST && errno != ENOTEMPTY)
 			return spool_fail(spool, name, NULL, NULL);
 	}

@@ -9,20 +9,9 @@
 
 #include "spool/log.h"
 
-/* 1 held, 0 it is no more, -1. */
 static int hold(struct job *job, const struct check *c, const struct check_file *f)
 {
-	switch (job_hold(job, &c->queue, (enum job_state)f->dir, f->file, O_RDWR)) {
-	case HOLD_DONE:
-		return 1;
-	case HOLD_GONE:
-		return 0;
-	case HOLD_LOCKED:
-		errno = EBUSY;
-		return -1;
-	default:
-		return -1;
-	}
+	return job_hold_resting(job, &c->queue, (enum job_state)f->dir, f->file);
 }
 
 /* Holding it does it. */
@@ -35,6 +24,16 @@ int mend_twins(struct check *c, const struct check_file *f, const char *reason)
 	if (result == 1)
 		job_release(&job);
 	return result < 0 ? -1 : 1;
+}
+
+int mend_directory(struct check *c, enum queue_dir dir)
+{
+	struct stat st;
+
+	if (fstat(c->queue.dir[dir], &st) != 0 ||
+	    sys_chmod(c->queue.dir[dir], (st.st_mode & 07777) | c->spool->dir_mode) != 0)
+		return -1;
+	return sys_fsync(c->queue.dir[dir]) == 0 ? 1 : -1;
 }
 
 /* A file with other names may be one of somebody's own that a sender linked here. */
@@ -51,7 +50,7 @@ int mend_mode(struct check *c, const struct check_file *f, const char *reason)
 	if (fstat(fd, &st) == 0 && S_ISREG(st.st_mode)) {
 		errno = EMLINK;
 		if (st.st_nlink == 1)
-			result = sys_chmod(fd, (st.st_mode & 07777) | c->spool->file_mode);
+			result = sys_chmod(fd, (st.st_mode & 07777) | check_mode_of(c, f->dir));
 		if (result == 0)
 			result = sys_fsync(fd);
 	}

@@ -52,6 +52,11 @@ void queue_close(struct queue *queue);
 /* All closed: so that queue_close() is always allowed. */
 #define QUEUE_CLOSED ((struct queue){.fd = -1, .dir = {-1, -1, -1, -1, -1, -1, -1}})
 
+/* Whether NAME in the spool is that of a queue in the making. */
+bool queue_is_draft(const char *name);
+/* Removes one whose maker is gone, if it is empty. errno survives. */
+void queue_remove_draft(const struct spool *spool, const char *draft);
+
 /* Calls VISIT for each name in DIR but those with a leading dot (REGULAR is false where
  * the directory itself says that it is no regular file), from a descriptor
  * of its own. 0, -1, or what VISIT returned to end it. */

@@ -1,5 +1,6 @@
 #include "spool/sweep.h"
 
+#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <inotifytools/inotify.h>
@@ -217,4 +218,24 @@ out:
 	sys_discard(&watch);
 	free(sweep.item);
 	return result;
+}
+
+int sweep_queues(const struct spool *spool)
+{
+	int fd = sys_opendir(spool->fd, ".");
+	DIR *dir = fd < 0 ? NULL : fdopendir(fd);
+	struct dirent *entry;
+	struct stat st;
+
+	if (!dir) {
+		sys_discard(&fd);
+		return -1;
+	}
+	while ((entry = readdir(dir)) != NULL)
+		if (queue_is_draft(entry->d_name) &&
+		    fstatat(spool->fd, entry->d_name, &st, AT_SYMLINK_NOFOLLOW) == 0 &&
+		    S_ISDIR(st.st_mode) && sweep_is_old(&st))
+			queue_remove_draft(spool, entry->d_name);
+	closedir(dir);
+	return 0;
 }

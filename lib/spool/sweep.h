@@ -13,9 +13,11 @@
 
 enum { SWEEP_AGE_S = 3600 };
 
-/* Both: how many were removed, or -1. A crash at any point loses nothing. */
+/* The first two: how many were removed, or -1. A crash at any point loses nothing. */
 int sweep_drafts(const struct queue *queue);
 int sweep_orphans(const struct queue *queue);
+/* Queues that nobody finished making; only what is empty goes. 0 / -1. */
+int sweep_queues(const struct spool *spool);
 
 /* Whether it was not written for SWEEP_AGE_S. A time ahead of the clock (set back since)
  * is not old. */

@@ -1,0 +1,127 @@
+/* One id in several queues: a job was copied, and its two would answer to one name. */
+#include "spool/check.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+int check_owns(struct check *c, const char *id)
+{
+	struct owners *owners = &c->owners;
+
+	if (owners->count == owners->room) {
+		size_t room = owners->room ? 2 * owners->room : 1024;
+		struct owner *item = reallocarray(owners->item, room, sizeof *item);
+
+		if (!item)
+			return -1;
+		owners->item = item;
+		owners->room = room;
+	}
+	memcpy(owners->item[owners->count++].id, id, JOB_ID_LEN);
+	return 0;
+}
+
+static int by_id(const void *a, const void *b)
+{
+	return memcmp(((const struct owner *)a)->id, ((const struct owner *)b)->id, JOB_ID_LEN);
+}
+
+/* Leaves those ids that are in several queues, once each. */
+static void keep_shared(struct owners *owners)
+{
+	size_t kept = 0, next;
+
+	if (owners->count > 1)
+		qsort(owners->item, owners->count, sizeof *owners->item, by_id);
+	for (size_t i = 0; i < owners->count; i = next) {
+		for (next = i + 1;
+		     next < owners->count && by_id(&owners->item[i], &owners->item[next]) == 0;)
+			next++;
+		if (next - i > 1)
+			owners->item[kept++] = owners->item[i];
+	}
+	owners->count = kept;
+}
+
+struct shared {
+	const struct owners *owners;
+	struct places places;
+};
+
+static int collect(void *arg, const struct job_place *place)
+{
+	struct shared *shared = arg;
+	struct owner key;
+
+	if (!place->ours)
+		return 0;
+	memcpy(key.id, place->name.id, JOB_ID_LEN);
+	if (!bsearch(&key, shared->owners->item, shared->owners->count, sizeof key, by_id))
+		return 0;
+	return places_add(&shared->places, place);
+}
+
+static int collect_all(struct check *c, struct shared *shared)
+{
+	for (size_t i = 0; i < c->queues.count; i++)
+		for (enum job_state s = JOB_READY; s <= JOB_BURIED; s++)
+			if (spool_each(c->spool, c->queues.item[i], s, collect, shared) != 0 &&
+			    errno == ENOMEM)
+				return -1;
+	return 0;
+}
+
+static bool is_there(const struct queue *queue, const struct job_place *place, struct stat *st)
+{
+	return fstatat(queue->dir[place->state], place->file, st, AT_SYMLINK_NOFOLLOW) == 0;
+}
+
+/* FIRST is looked at twice: a person may just move it from one queue to the other. */
+static void tell_shared(
+    struct check *c, const struct job_place *first, const struct job_place *other)
+{
+	struct check_file f = {
+	    .dir = (enum queue_dir)other->state, .file = other->file, .ours = true};
+	char reason[QUEUE_NAME_SIZE + FILE_NAME_SIZE + 64];
+	struct queue queue;
+	struct stat st;
+
+	f.name = other->name;
+	snprintf(reason, sizeof reason, "has the id of %s/%s/%s", first->queue,
+	    queue_dir_name[first->state], first->file);
+	if (queue_open(&queue, c->spool, first->queue, false) != 0)
+		return;
+	if (queue_open(&c->queue, c->spool, other->queue, false) == 0) {
+		if (is_there(&queue, first, &st) && is_there(&c->queue, other, &f.st) &&
+		    is_there(&queue, first, &st))
+			check_mendable(c, CHECK_FAULT, "double", &f, reason, mend_set_aside);
+		queue_close(&c->queue);
+	}
+	queue_close(&queue);
+}
+
+int check_owners(struct check *c)
+{
+	struct shared shared = {.owners = &c->owners};
+	const struct job_place *first = NULL;
+	int result;
+
+	keep_shared(&c->owners);
+	if (c->owners.count == 0)
+		return 0;
+	result = collect_all(c, &shared);
+	places_sort(&shared.places);
+	for (size_t i = 0; result == 0 && i < shared.places.count; i++) {
+		const struct job_place *place = &shared.places.item[i];
+
+		if (!first || strcmp(first->name.id, place->name.id) != 0)
+			first = place;
+		else if (strcmp(first->queue, place->queue) != 0)
+			tell_shared(c, first, place);
+	}
+	places_release(&shared.places);
+	return result;
+}
