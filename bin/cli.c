@@ -17,6 +17,43 @@
 #include "config.h"
 #endif
 
+static char *visible_or_exit(const char *text, size_t len, int flags)
+{
+	char *shown = visible(text, len, flags);
+
+	if (!shown)
+		err(EX_OSERR, NULL);
+	return shown;
+}
+
+char *cli_terminal_text(const char *text, size_t len)
+{
+	return visible_or_exit(text, len, VIS_NOSLASH);
+}
+
+static ssize_t write_to_terminal(void *unused, const char *text, size_t len)
+{
+	char *shown = cli_terminal_text(text, len);
+
+	(void)unused;
+	dprintf(STDERR_FILENO, "%s", shown);
+	free(shown);
+	return (ssize_t)len;
+}
+
+/* Messages quote arguments and paths, getopt's too, and whoever made a file that `*` stands
+ * for chose what is in them: one filter for all. */
+static void guard_terminal(void)
+{
+	const cookie_io_functions_t filter = {.write = write_to_terminal};
+	FILE *filtered = isatty(STDERR_FILENO) ? fopencookie(NULL, "w", filter) : NULL;
+
+	if (!filtered)
+		return;
+	setvbuf(filtered, NULL, _IOLBF, 0);
+	stderr = filtered;
+}
+
 void cli_begin(void)
 {
 	int fd;
@@ -28,6 +65,7 @@ void cli_begin(void)
 		err(EX_OSERR, "/dev/null");
 	close(fd);
 	setlocale(LC_CTYPE, ""); /* what is printable, for cli_visible() */
+	guard_terminal();
 }
 
 void cli_option(struct cli *cli, int option, const char *help)
@@ -263,11 +301,7 @@ int cli_found(const struct spool *spool, const struct job_word *word)
 
 char *cli_visible(const char *text)
 {
-	char *encoded = visible(text, strlen(text), VIS_CSTYLE | VIS_NL | VIS_TAB);
-
-	if (!encoded)
-		err(EX_OSERR, NULL);
-	return encoded;
+	return visible_or_exit(text, strlen(text), VIS_CSTYLE | VIS_NL | VIS_TAB);
 }
 
 /* Length of the UTF-8 sequence at TEXT, 0 if it is none. RFC 3629. */
@@ -302,6 +336,8 @@ void cli_json_string(FILE *out, const char *text)
 			fprintf(out, "\\%c", *p);
 		else if (*p < 0x20 || *p == 0x7f)
 			fprintf(out, "\\u%04x", *p);
+		else if (p[0] == 0xc2 && p[1] < 0xa0) /* C1: terminals obey these, too */
+			fprintf(out, "\\u%04x", p[1]);
 		else
 			fwrite(p, 1, len, out);
 		p += len ? len : 1;

@@ -30,7 +30,7 @@ struct cli {
 		NULL, 0, NULL, 0                                                                   \
 	}
 
-/* Takes the locale, and opens /dev/null for standard descriptors that are closed, or the first file of the
+/* Takes the locale, makes control bytes visible in what goes to a terminal as standard error, and opens /dev/null for standard descriptors that are closed, or the first file of the
  * spool would become one of them. First thing in main. */
 void cli_begin(void);
 /* Takes a common option; prints HELP or the version and exits; exits EX_USAGE for
@@ -66,7 +66,10 @@ int cli_found(const struct spool *spool, const struct job_word *word);
 
 /* TEXT with control bytes made visible (vis(3)), malloc'd. */
 char *cli_visible(const char *text);
-/* A JSON string with its quotes; bytes that are not UTF-8 become U+FFFD. */
+/* The same of text of several lines, as `cat -v` shows it: newlines, tabs and backslashes stay. */
+char *cli_terminal_text(const char *text, size_t len);
+/* A JSON string with its quotes, control characters escaped; bytes that are not UTF-8 become
+ * U+FFFD. */
 void cli_json_string(FILE *out, const char *text);
 
 #endif

@@ -3,19 +3,27 @@
 
 #include <errno.h>
 #include <stdlib.h>
+#include <string.h>
 #include <unistd.h>
+#include <wchar.h>
 
 static const char help[] =
-    "usage: qcat [-q QUEUE] JOB...\n"
+    "usage: qcat [-r] [-q QUEUE] JOB...\n"
     "Writes the payloads of jobs to standard output. JOBs are ids, unique beginnings of\n"
     "ids, or paths; without any, they are read from standard input, one a line.\n"
     "\n"
+    "  -r, --raw               as it is, also to a terminal\n"
     "  -s, --spool DIR         the spool ($QSPOOL)\n"
     "  -q, --queue QUEUE       only in this queue\n"
     "  -v, --verbose           say on standard error which job comes\n"
     "  -h, --help, -V, --version\n";
 
 enum { TRIES = 5 };
+
+struct cat_tool {
+	struct cli cli;
+	bool visible; /* control bytes are, since a terminal would obey them */
+};
 
 /* It may move between being found and being opened. */
 static int open_payload(const struct cli *cli, struct spool *spool, struct job_word *word)
@@ -33,19 +41,52 @@ static int open_payload(const struct cli *cli, struct spool *spool, struct job_w
 	}
 }
 
-static void copy(int fd, const char *name)
+static void put(const char *data, size_t len)
 {
-	static char buffer[256 << 10];
-	ssize_t n;
-
-	while ((n = read(fd, buffer, sizeof buffer)) > 0)
-		if (fwrite(buffer, 1, (size_t)n, stdout) != (size_t)n)
-			err(EX_IOERR, "standard output");
-	if (n < 0)
-		err(EX_IOERR, "job %s", name);
+	if (fwrite(data, 1, len, stdout) != len)
+		err(EX_IOERR, "standard output");
 }
 
-static int cat(const struct cli *cli, struct spool *spool, struct job_word *word)
+static void put_visible(const char *data, size_t len)
+{
+	char *text = cli_terminal_text(data, len);
+
+	put(text, strlen(text));
+	free(text);
+}
+
+/* How many of LEN bytes are whole characters: the last one may be cut. */
+static size_t whole_characters(const char *text, size_t len)
+{
+	for (size_t back = 1; back <= len && back < MB_CUR_MAX; back++)
+		if (mbrlen(text + len - back, back, &(mbstate_t){0}) == (size_t)-2)
+			return len - back;
+	return len;
+}
+
+static void copy(int fd, const char *name, bool visible)
+{
+	static char buffer[256 << 10];
+	size_t kept = 0, whole;
+	ssize_t n;
+
+	while ((n = read(fd, buffer + kept, sizeof buffer - kept)) > 0) {
+		if (!visible) {
+			put(buffer, (size_t)n);
+			continue;
+		}
+		kept += (size_t)n;
+		whole = whole_characters(buffer, kept);
+		put_visible(buffer, whole);
+		kept -= whole;
+		memmove(buffer, buffer + whole, kept);
+	}
+	if (n < 0)
+		err(EX_IOERR, "job %s", name);
+	put_visible(buffer, kept);
+}
+
+static int cat(const struct cat_tool *t, struct spool *spool, struct job_word *word)
 {
 	int status = cli_found(spool, word);
 	char *name;
@@ -53,14 +94,14 @@ static int cat(const struct cli *cli, struct spool *spool, struct job_word *word
 
 	if (status != EX_OK)
 		return status;
-	fd = open_payload(cli, spool, word);
+	fd = open_payload(&t->cli, spool, word);
 	if (fd < 0)
 		return cli_complain(spool, NULL);
 	name = cli_visible(word->place.file);
-	if (cli->verbose)
+	if (t->cli.verbose)
 		fprintf(
 		    stderr, "%s: %s/%s\n", program_invocation_short_name, word->place.queue, name);
-	copy(fd, name);
+	copy(fd, name, t->visible);
 	free(name);
 	close(fd);
 	return EX_OK;
@@ -68,27 +109,31 @@ static int cat(const struct cli *cli, struct spool *spool, struct job_word *word
 
 int main(int argc, char **argv)
 {
-	static const struct option options[] = {CLI_LONG};
+	static const struct option options[] = {{"raw", no_argument, NULL, 'r'}, CLI_LONG};
 	struct strings words = {0};
 	struct job_word *word;
-	struct cli cli = {0};
+	struct cat_tool t = {.visible = isatty(STDOUT_FILENO)};
 	struct spool *spool;
 	int option, status = EX_OK;
 
 	cli_begin();
-	while ((option = getopt_long(argc, argv, CLI_SHORT, options, NULL)) != -1)
-		cli_option(&cli, option, help);
+	while ((option = getopt_long(argc, argv, "r" CLI_SHORT, options, NULL)) != -1) {
+		if (option == 'r')
+			t.visible = false;
+		else
+			cli_option(&t.cli, option, help);
+	}
 	cli_words(argc - optind, argv + optind, &words);
-	spool = cli_open(&cli, false, false);
+	spool = cli_open(&t.cli, false, false);
 	word = calloc(words.count + 1, sizeof *word);
 	if (!word)
 		err(EX_OSERR, NULL);
 	for (size_t i = 0; i < words.count; i++)
 		word[i].text = words.item[i];
-	if (spool_find(spool, cli.queue, word, words.count) != 0)
+	if (spool_find(spool, t.cli.queue, word, words.count) != 0)
 		status = cli_complain(spool, NULL);
 	for (size_t i = 0; i < words.count; i++) {
-		int one = cat(&cli, spool, &word[i]);
+		int one = cat(&t, spool, &word[i]);
 
 		status = status != EX_OK ? status : one;
 	}

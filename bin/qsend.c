@@ -202,7 +202,7 @@ static void show_progress(struct sending *s, bool last)
 	if (!last && now - s->shown_ms < PROGRESS_MS)
 		return;
 	s->shown_ms = now;
-	fprintf(stderr, "\r%s: %llu jobs sent%s", program_invocation_short_name, s->sent,
+	dprintf(STDERR_FILENO, "\r%s: %llu jobs sent%s", program_invocation_short_name, s->sent,
 	    last ? "\n" : "");
 }
 

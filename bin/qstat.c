@@ -1,7 +1,6 @@
 /* qstat: show queues and jobs. See qstat(1). */
 #include "cli.h"
 
-#include <bsd/vis.h>
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
@@ -358,9 +357,7 @@ static void put_history(char *log)
 
 		if (!*line && !rest)
 			break;
-		text = visible(line, strlen(line), VIS_NOSLASH);
-		if (!text)
-			err(EX_OSERR, NULL);
+		text = cli_terminal_text(line, strlen(line));
 		printf("  %s\n", text);
 		free(text);
 	}
@@ -370,7 +367,7 @@ static void show_details(const struct stat_tool *t, const struct details *d)
 {
 	const struct job_place *place = d->place;
 	char sent[WHEN_SIZE], due[WHEN_SIZE];
-	char *file = cli_visible(place->file);
+	char *file = cli_visible(place->file), *spool;
 	static const char *const dirs[] = {"tmp", "new", "cur", "delay", "buried"};
 
 	time_text(sent_ms(place), sent);
@@ -381,7 +378,9 @@ static void show_details(const struct stat_tool *t, const struct details *d)
 	if (place->state == JOB_DELAYED)
 		printf("due: %s\n", due);
 	printf("size: %lld\nsender: %u\n", (long long)d->st.st_size, (unsigned)d->st.st_uid);
-	printf("file: %s/%s/%s/%s\n", spool_path(t->spool), place->queue, dirs[place->state], file);
+	spool = cli_visible(spool_path(t->spool));
+	printf("file: %s/%s/%s/%s\n", spool, place->queue, dirs[place->state], file);
+	free(spool);
 	free(file);
 	if (d->meta.name) {
 		file = cli_visible(d->meta.name);
