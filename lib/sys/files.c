@@ -94,16 +94,31 @@ int sys_create(int dir, const char *name, mode_t mode)
 	return fd < 0 ? -1 : settle_new(dir, name, fd, mode);
 }
 
-/* Somebody who may write the directory could plant a fifo, or a link to a file of ours. */
-static int check_plain(int fd)
+bool sys_within_reach(int dir, const struct stat *file)
+{
+	struct stat top;
+	mode_t others;
+
+	if (fstat(dir, &top) != 0)
+		return false;
+	others = top.st_mode & (S_IWGRP | S_IWOTH);
+	others |= others << 1; /* and reading */
+	if ((file->st_mode & others) != others)
+		return false;
+	return !(others & S_IWGRP) || !(top.st_mode & S_ISGID) || file->st_gid == top.st_gid;
+}
+
+/* Somebody who may write the directory could plant a fifo, a link to a file of ours, or
+ * such a file itself, moved from where they may do that. */
+static int check_plain(int dir, int fd)
 {
 	struct stat st;
 
 	if (fstat(fd, &st) != 0)
 		goto fail;
-	if (S_ISREG(st.st_mode) && st.st_nlink <= 1)
+	if (S_ISREG(st.st_mode) && st.st_nlink <= 1 && sys_within_reach(dir, &st))
 		return fd;
-	errno = S_ISREG(st.st_mode) ? EMLINK : EINVAL;
+	errno = !S_ISREG(st.st_mode) ? EINVAL : st.st_nlink > 1 ? EMLINK : EPERM;
 fail:
 	sys_discard(&fd);
 	return -1;
@@ -115,9 +130,10 @@ int sys_append(int dir, const char *name, mode_t mode)
 	int fd = openat(dir, name, flags);
 
 	if (fd >= 0)
-		return check_plain(fd);
+		return check_plain(dir, fd);
 	if (errno != ENOENT)
 		return -1;
+	/* Exclusively: what is planted between the two calls must not get our mode. */
 	fd = create(dir, name, flags | O_EXCL, mode);
 	return fd < 0 ? -1 : settle_new(dir, name, fd, mode);
 }
@@ -231,6 +247,24 @@ int sys_unlink(int dir, const char *name)
 	return result;
 }
 
+/* Opens the directory NAME that was just made with 0700; not one that others may use
+ * already and that was put into its place. */
+static int open_fresh_dir(int dir, const char *name)
+{
+	int fd = sys_opendir(dir, name);
+	struct stat st;
+
+	if (fd < 0)
+		return -1;
+	if (fstat(fd, &st) == 0) {
+		if ((st.st_mode & (S_IRWXG | S_IRWXO)) == 0)
+			return fd;
+		errno = EEXIST;
+	}
+	sys_discard(&fd);
+	return -1;
+}
+
 int sys_mkdir(int dir, const char *name, mode_t mode)
 {
 	int fd, result;
@@ -238,10 +272,10 @@ int sys_mkdir(int dir, const char *name, mode_t mode)
 	HOOKED("mkdir", dir, name, result, mkdirat(dir, name, 0700));
 	if (result != 0)
 		return -1;
-	fd = sys_opendir(dir, name);
+	fd = open_fresh_dir(dir, name);
 	if (fd >= 0)
 		fd = settle_mode(fd, mode);
-	if (fd < 0) {
+	if (fd < 0 && errno != EEXIST) {
 		int saved = errno;
 
 		(void)!sys_rmdir(dir, name);

@@ -12,6 +12,7 @@
 
 #include <stdbool.h>
 #include <stddef.h>
+#include <sys/stat.h>
 #include <sys/types.h>
 
 #define NODISCARD __attribute__((warn_unused_result))
@@ -34,7 +35,8 @@ extern const struct sys_hook *sys_hook;
 NODISCARD int sys_create(int dir, const char *name, mode_t mode);
 NODISCARD int sys_chmod(int fd, mode_t mode);
 /* Opens NAME for appending, creating it like sys_create(). EINVAL if it is no regular
- * file, EMLINK if it has other names. */
+ * file, EMLINK if it has other names, EPERM if it is not within reach. For one writer at a
+ * time: EEXIST if somebody makes NAME meanwhile. */
 NODISCARD int sys_append(int dir, const char *name, mode_t mode);
 /* Writes all of it: a short write is continued, EINTR is repeated. */
 NODISCARD int sys_write(int fd, const void *data, size_t len);
@@ -56,6 +58,10 @@ NODISCARD int sys_unlink(int dir, const char *name);
 /* Makes a directory with MODE whatever the umask (fchmod); a failure leaves none. */
 NODISCARD int sys_mkdir(int dir, const char *name, mode_t mode);
 NODISCARD int sys_rmdir(int dir, const char *name);
+
+/* Whether all others that the mode of DIR lets put names into it may read and write FILE
+ * too. If not, they may have linked or moved it there from where they may do neither. */
+NODISCARD bool sys_within_reach(int dir, const struct stat *file);
 
 /* Opens a directory for use as a (descriptor, ...) path; no symlink. */
 NODISCARD int sys_opendir(int dir, const char *name);
