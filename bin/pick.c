@@ -59,6 +59,11 @@ static int gather_queue(
 	return EX_OK;
 }
 
+static int first_failure(int status, int next)
+{
+	return status != EX_OK ? status : next;
+}
+
 static int gather_all(const struct pick *pick, struct spool *spool, struct places *places)
 {
 	struct strings queues = {0};
@@ -67,8 +72,8 @@ static int gather_all(const struct pick *pick, struct spool *spool, struct place
 	if (pick->cli.queue ? strings_add(&queues, pick->cli.queue) != 0
 	                    : spool_queues(spool, &queues) != 0)
 		return cli_complain(spool, NULL);
-	for (size_t i = 0; status == EX_OK && i < queues.count; i++)
-		status = gather_queue(pick, spool, queues.item[i], places);
+	for (size_t i = 0; i < queues.count; i++)
+		status = first_failure(status, gather_queue(pick, spool, queues.item[i], places));
 	strings_release(&queues);
 	places_sort(places);
 	if (pick->oldest >= 0 && (unsigned long long)pick->oldest < places->count)
@@ -196,11 +201,6 @@ static int do_one(const struct pick *pick, struct spool *spool, struct job_place
 	if (status == EX_OK && pick->cli.verbose)
 		puts(place.name.id);
 	return status == DONE_BY_OTHERS ? EX_OK : status;
-}
-
-static int first_failure(int status, int next)
-{
-	return status != EX_OK ? status : next;
 }
 
 static int do_filtered(const struct pick *pick, struct spool *spool)

@@ -131,7 +131,8 @@ struct job_word {
 	struct job_place place; /* of the one, if matches is 1 */
 };
 /* Looks up WORDS in one pass over QUEUE, or over all queues if it is NULL. A job
- * seen in no directory because it moved meanwhile is looked for again. 0 / -1. */
+ * seen in no directory because it moved meanwhile is looked for again. 0, or -1 if not all
+ * were found and a queue could not be read. */
 int spool_find(struct spool *spool, const char *queue, struct job_word *words, size_t count);
 
 /* Opens a job's payload for reading, the caller's to close; -1 with ENOENT if it moved. */

@@ -33,7 +33,8 @@ enum {
 	JOB_PRIORITY_MAX = 99,
 	JOB_PRIORITY_DEFAULT = 50,
 	JOB_ATTEMPTS_MAX = 999999,
-	JOB_NAME_SIZE = 128, /* room for the longest name of ours and its NUL */
+	JOB_UNSYNCED_MAX = 64 << 20, /* length that mark s may have, bytes */
+	JOB_NAME_SIZE = 128,         /* room for the longest name of ours and its NUL */
 };
 
 #define JOB_DUE_NONE INT64_MIN

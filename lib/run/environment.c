@@ -7,20 +7,56 @@
 #include <string.h>
 #include <unistd.h>
 
-static bool same_variable(const char *a, const char *b)
+static size_t name_len(const char *variable)
 {
-	size_t len = strcspn(a, "=");
-
-	return strncmp(a, b, len) == 0 && b[len] == '=';
+	return strcspn(variable, "=");
 }
 
-/* The first of a name wins, so what has precedence is added first. */
-static int add_new(struct strings *env, const char *variable)
+/* A variable and its place in the list, which is its precedence: the first of a name wins. */
+struct entry {
+	char *variable;
+	size_t place;
+};
+
+static int by_name(const void *a, const void *b)
 {
+	const struct entry *x = a, *y = b;
+	size_t x_len = name_len(x->variable), y_len = name_len(y->variable);
+	int order = memcmp(x->variable, y->variable, x_len < y_len ? x_len : y_len);
+
+	if (order == 0)
+		order = (x_len > y_len) - (x_len < y_len);
+	return order != 0 ? order : (x->place > y->place) - (x->place < y->place);
+}
+
+static bool same_name(const char *a, const char *b)
+{
+	size_t len = name_len(a);
+
+	return len == name_len(b) && memcmp(a, b, len) == 0;
+}
+
+/* Keeps the first of each name. Sorted, since a job may bring a hundred thousand, and
+ * comparing each with all would keep the other jobs waiting. */
+static int drop_repeated(struct strings *env)
+{
+	struct entry *entry = calloc(env->count + 1, sizeof *entry);
+	size_t kept = 0;
+
+	if (!entry)
+		return -1;
 	for (size_t i = 0; i < env->count; i++)
-		if (same_variable(variable, env->item[i]))
-			return 0;
-	return strings_add(env, variable);
+		entry[i] = (struct entry){env->item[i], i};
+	qsort(entry, env->count, sizeof *entry, by_name);
+	for (size_t i = 0; i < env->count; i++)
+		if (kept > 0 && same_name(env->item[kept - 1], entry[i].variable))
+			free(entry[i].variable);
+		else
+			env->item[kept++] = entry[i].variable;
+	env->count = kept;
+	env->item[kept] = NULL;
+	free(entry);
+	return 0;
 }
 
 __attribute__((format(printf, 2, 3))) static int add_text(
@@ -35,7 +71,7 @@ __attribute__((format(printf, 2, 3))) static int add_text(
 	va_end(args);
 	if (result < 0)
 		return -1;
-	result = add_new(env, text);
+	result = strings_add(env, text);
 	free(text);
 	return result;
 }
@@ -46,17 +82,39 @@ static bool reserved(const char *variable)
 	return strncmp(variable, "QJOB_", 5) == 0 || strncmp(variable, "QSPOOL=", 7) == 0;
 }
 
+static bool is_named(const char *variable, const char *name)
+{
+	size_t len = strlen(name);
+
+	return strncmp(variable, name, len) == 0 && variable[len] == '=';
+}
+
+/* The libraries of a handler read files whose names these values are made of: with a path in
+ * them, a sender would choose the file. A time zone has a '/' in it, but does not begin with one. */
+static bool is_plain(const char *value, bool slash)
+{
+	for (const char *c = value; *c; c++)
+		if (*c <= ' ' || *c > '~' || *c == '%' || (*c == '/' && !slash))
+			return false;
+	value += *value == ':';
+	return *value != '/' && !strstr(value, "..");
+}
+
 static bool allowed_from_others(const char *variable)
 {
-	return same_variable("LANG=", variable) || same_variable("TZ=", variable) ||
-	    (strncmp(variable, "LC_", 3) == 0 && strchr(variable, '='));
+	const char *value = variable + name_len(variable) + 1;
+
+	if (is_named(variable, "TZ"))
+		return is_plain(value, true);
+	return (is_named(variable, "LANG") || strncmp(variable, "LC_", 3) == 0) &&
+	    is_plain(value, false);
 }
 
 static int add_headers(struct strings *env, const struct meta *meta)
 {
 	for (size_t i = 0; i < meta->headers.count; i++) {
 		char *variable = header_to_env(meta->headers.item[i]);
-		int result = variable ? add_new(env, variable) : -1;
+		int result = variable ? strings_add(env, variable) : -1;
 
 		free(variable);
 		if (result != 0)
@@ -105,12 +163,12 @@ int environment_build(const struct child_start *start, struct strings *env)
 		return -1;
 	for (size_t i = 0; i < own->count; i++)
 		if (!reserved(own->item[i]) && (trusted || allowed_from_others(own->item[i])) &&
-		    add_new(env, own->item[i]) != 0)
+		    strings_add(env, own->item[i]) != 0)
 			return -1;
 	for (char **inherited = environ; *inherited; inherited++)
-		if (!reserved(*inherited) && add_new(env, *inherited) != 0)
+		if (!reserved(*inherited) && strings_add(env, *inherited) != 0)
 			return -1;
-	return 0;
+	return drop_repeated(env);
 }
 
 int command_build(const struct child_start *start, struct strings *argv)

@@ -2,6 +2,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <limits.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -12,21 +13,28 @@
 
 enum { SETTINGS_MAX = 65536 };
 
-/* An open descriptor of NAME in the queue's directory, which is to be trusted. */
-static int open_trusted(const struct queue *queue, const char *name, int flags)
+/* Whether only root and we can exchange what the directory holds of root's and ours. */
+static bool keeps_ours(const struct stat *dir)
 {
-	int fd = openat(queue->fd, name, flags | O_NOFOLLOW | O_NONBLOCK | O_NOCTTY | O_CLOEXEC);
-	struct stat st;
+	return (dir->st_uid == 0 || dir->st_uid == geteuid()) &&
+	    ((dir->st_mode & (S_IWGRP | S_IWOTH)) == 0 || (dir->st_mode & S_ISVTX));
+}
 
-	if (fd >= 0 && fstat(fd, &st) == 0) {
-		if (S_ISREG(st.st_mode) && ours_alone(&st))
-			return fd;
-		errno = EPERM;
+/* Whether nobody else can exchange a directory above the spool, up to the root. */
+static bool path_is_ours(const struct queue *queue)
+{
+	char up[PATH_MAX] = "..";
+	struct stat st, last = {0};
+
+	for (size_t len = 2; len + 4 < sizeof up; len += 3) {
+		if (fstatat(queue->spool->fd, up, &st, 0) != 0 || !keeps_ours(&st))
+			return false;
+		if (st.st_ino == last.st_ino && st.st_dev == last.st_dev)
+			return true;
+		last = st;
+		memcpy(up + len, "/..", 4);
 	}
-	sys_discard(&fd);
-	if (errno == ELOOP)
-		errno = EPERM;
-	return spool_fail(queue->spool, queue->name, NULL, name);
+	return false;
 }
 
 /* Whether somebody else could put another file in the place of what was checked. */
@@ -36,6 +44,29 @@ static bool replaceable(const struct queue *queue)
 
 	return fstat(queue->spool->fd, &top) != 0 || fstat(queue->fd, &st) != 0 ||
 	    !ours_alone(&top) || !ours_alone(&st);
+}
+
+/* Where others can make names, a second one may be a program's that was linked there. */
+static bool trusted(const struct queue *queue, const struct stat *st)
+{
+	return S_ISREG(st->st_mode) && ours_alone(st) && (st->st_nlink == 1 || !replaceable(queue));
+}
+
+/* An open descriptor of NAME in the queue's directory, which is to be trusted. */
+static int open_trusted(const struct queue *queue, const char *name, int flags)
+{
+	int fd = openat(queue->fd, name, flags | O_NOFOLLOW | O_NONBLOCK | O_NOCTTY | O_CLOEXEC);
+	struct stat st;
+
+	if (fd >= 0 && fstat(fd, &st) == 0) {
+		if (trusted(queue, &st))
+			return fd;
+		errno = EPERM;
+	}
+	sys_discard(&fd);
+	if (errno == ELOOP)
+		errno = EPERM;
+	return spool_fail(queue->spool, queue->name, NULL, name);
 }
 
 int handler_open(struct handler *handler, const struct queue *queue, char *const *command)
@@ -54,7 +85,7 @@ int handler_open(struct handler *handler, const struct queue *queue, char *const
 		return spool_fail(queue->spool, queue->name, NULL, "handler");
 	}
 	/* By path where nobody can swap it, so that a script finds what lies beside it. */
-	if (replaceable(queue))
+	if (replaceable(queue) || !path_is_ours(queue))
 		handler->fd = fd;
 	else
 		sys_discard(&fd);

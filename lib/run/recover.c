@@ -100,7 +100,7 @@ static void end_overdue(struct worker *w, const char *file)
 	if (timeout == 0 ||
 	    clock_real_ms() < (int64_t)st.st_ctim.tv_sec * 1000 + timeout + WORK_KILL_AFTER_MS)
 		return;
-	if (proc_orphaned(&st))
+	if (proc_orphaned(&st, name.id))
 		proc_signal_handlers(&st, name.id, SIGKILL);
 }
 

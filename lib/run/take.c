@@ -59,17 +59,9 @@ void take_strange(struct worker *w, const char *name, const char *reason)
  * it; as long as nobody has it is left alone, or a drain would wait for it. */
 static const char *still_strange(const struct worker *w, enum queue_dir dir, const char *name)
 {
-	struct stat st;
-
-	if (w->strange.count == 0 ||
-	    (w->strange.count < STRANGE_MAX && !is_known_strange(w, name)) ||
-	    fstatat(w->queue.dir[dir], name, &st, AT_SYMLINK_NOFOLLOW) != 0)
+	if (w->strange.count == 0 || (w->strange.count < STRANGE_MAX && !is_known_strange(w, name)))
 		return NULL;
-	if (!S_ISREG(st.st_mode))
-		return strange_reason_of(st.st_mode);
-	if (faccessat(w->queue.dir[dir], name, R_OK | W_OK, AT_EACCESS) != 0)
-		return strange_reason(errno);
-	return NULL;
+	return strange_now(&w->queue, dir, name);
 }
 
 static void add(struct worker *w, const struct waiting *model, const char *name)
@@ -83,14 +75,15 @@ static void add_foreign(struct worker *w, const char *name, bool renamed_in)
 {
 	struct waiting model = {
 	    .state = JOB_READY, .priority = JOB_PRIORITY_DEFAULT, .renamed_in = renamed_in};
+	const char *why = strange_now(&w->queue, DIR_NEW, name);
 	struct stat st;
 
-	if (fstatat(w->queue.dir[DIR_NEW], name, &st, AT_SYMLINK_NOFOLLOW) != 0)
-		return;
-	if (!S_ISREG(st.st_mode)) {
-		take_strange(w, name, strange_reason_of(st.st_mode));
+	if (why) {
+		take_strange(w, name, why);
 		return;
 	}
+	if (fstatat(w->queue.dir[DIR_NEW], name, &st, AT_SYMLINK_NOFOLLOW) != 0)
+		return;
 	if (!renamed_in)
 		model.at_ms = (int64_t)st.st_ctim.tv_sec * 1000 + st.st_ctim.tv_nsec / 1000000 +
 		    FOREIGN_AGE_MS + 1;

@@ -43,6 +43,29 @@ const char *strange_reason_of(mode_t mode)
 	}
 }
 
+/* Whoever may write the directory may have linked somebody's file there that he could
+ * not read; with one name it can only have been moved. */
+static const char *strange_link(
+    const struct queue *queue, enum queue_dir dir, const struct stat *st)
+{
+	return st->st_nlink <= 1 || sys_within_reach(queue->dir[dir], st)
+	    ? NULL
+	    : "a link to a file that its sender might not read and write";
+}
+
+const char *strange_now(const struct queue *queue, enum queue_dir dir, const char *file)
+{
+	struct stat st;
+
+	if (fstatat(queue->dir[dir], file, &st, AT_SYMLINK_NOFOLLOW) != 0)
+		return NULL;
+	if (!S_ISREG(st.st_mode))
+		return strange_reason_of(st.st_mode);
+	if (faccessat(queue->dir[dir], file, R_OK | W_OK, AT_EACCESS) != 0)
+		return strange_reason(errno);
+	return strange_link(queue, dir, &st);
+}
+
 /* Also when the clock was set back: then ctime lies ahead, and age is negative. */
 static bool is_young(const struct job *job)
 {
@@ -70,11 +93,14 @@ const char *job_torn(int fd, const struct stat *st, const struct job_name *name)
 	static char buffer[65536];
 	uint64_t length = 0;
 	uint32_t crc = 0;
-	ssize_t n;
+	ssize_t n = 0;
 
 	if ((uint64_t)st->st_size != name->length)
 		return "torn: its length is not what was sent";
-	while ((n = pread(fd, buffer, sizeof buffer, (off_t)length)) > 0) {
+	if (name->length > JOB_UNSYNCED_MAX) /* checking it would keep all others waiting */
+		return "too long to be checked for what was sent";
+	while (
+	    length <= name->length && (n = pread(fd, buffer, sizeof buffer, (off_t)length)) > 0) {
 		crc = crc32c(crc, buffer, (size_t)n);
 		length += (uint64_t)n;
 	}
@@ -103,14 +129,12 @@ static enum claim inspect(const struct job *job, struct meta *meta, const char *
 }
 
 /* errno is from opening it; what it is now says more. */
-static const char *strange_why(const struct queue *queue, enum job_state state, const char *file)
+static const char *why_strange(const struct queue *queue, enum queue_dir dir, const char *file)
 {
 	int error = errno;
-	struct stat st;
+	const char *why = strange_now(queue, dir, file);
 
-	if (fstatat(queue->dir[state], file, &st, AT_SYMLINK_NOFOLLOW) == 0 && !S_ISREG(st.st_mode))
-		return strange_reason_of(st.st_mode);
-	return strange_reason(error);
+	return why ? why : strange_reason(error);
 }
 
 enum claim claim_open(struct job *job, const struct queue *queue, enum job_state state,
@@ -129,18 +153,21 @@ enum claim claim_open(struct job *job, const struct queue *queue, enum job_state
 			return CLAIM_ERROR;
 		/* fall through */
 	case HOLD_STRANGE:
-		*why = strange_why(queue, state, file);
+		*why = why_strange(queue, (enum queue_dir)state, file);
 		return CLAIM_STRANGE;
 	case HOLD_DONE:
 		break;
 	}
-	if (job->ours)
+	*why = strange_link(queue, (enum queue_dir)state, &job->st);
+	if (*why)
+		result = CLAIM_STRANGE;
+	else if (job->ours)
 		result = inspect(job, meta, why);
 	else if (!renamed_in && is_young(job))
 		result = CLAIM_YOUNG;
 	else if (adopt(job, meta) == 0)
 		result = CLAIM_OPEN;
-	if (result == CLAIM_ERROR || result == CLAIM_YOUNG) {
+	if (result != CLAIM_OPEN && result != CLAIM_UNFIT) {
 		meta_release(meta);
 		job_release(job);
 	}

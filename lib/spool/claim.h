@@ -40,6 +40,9 @@ const char *strange_reason(int error);
 /* The same for what a stat says is no regular file. */
 const char *strange_reason_of(mode_t mode);
 
+/* Why FILE in DIR cannot be a job as it is now; NULL if it can, or is gone. */
+const char *strange_now(const struct queue *queue, enum queue_dir dir, const char *file);
+
 /* Holds FILE of cur/ if nobody else does, which means that its worker is lost.
  * By a read-only descriptor, so that probing wakes no other watcher. */
 NODISCARD enum hold recover_hold(struct job *job, const struct queue *queue, const char *file);

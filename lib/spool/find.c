@@ -144,12 +144,16 @@ static int pass(struct spool *spool, const char *queue, struct index *index)
 	return result;
 }
 
+/* One queue that cannot be read, of another user's making maybe, must not hide the others.
+ * The errno of the last such, or 0. */
 static int search(struct spool *spool, const struct strings *queues, struct index *index)
 {
+	int error = 0;
+
 	for (size_t i = 0; i < queues->count; i++)
 		if (pass(spool, queues->item[i], index) != 0 && errno != ENOENT)
-			return -1;
-	return 0;
+			error = errno;
+	return error;
 }
 
 static bool any_missing(const struct job_word *words, size_t count)
@@ -165,12 +169,17 @@ int spool_find(struct spool *spool, const char *queue, struct job_word *words, s
 	struct strings queues = {0};
 	struct index index = {0};
 	int result = queue ? strings_add(&queues, queue) : spool_queues(spool, &queues);
+	int error = 0;
 
 	if (result == 0)
 		result = build_index(&index, words, count);
 	index.spool = spool;
 	for (int i = 0; result == 0 && i < PASSES && any_missing(words, count); i++)
-		result = search(spool, &queues, &index);
+		error = search(spool, &queues, &index);
+	if (error != 0 && any_missing(words, count)) {
+		errno = error;
+		result = -1;
+	}
 	free(index.key);
 	strings_release(&queues);
 	return result;

@@ -53,6 +53,8 @@ static enum hold open_failed(void)
 	switch (errno) {
 	case ENOENT:
 		return HOLD_GONE;
+	case EWOULDBLOCK: /* a lease: fcntl(2) */
+		return HOLD_LOCKED;
 	case ELOOP: /* a symbolic link */
 	case EISDIR:
 	case ENXIO: /* a socket, or a device without a driver */

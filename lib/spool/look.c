@@ -58,19 +58,13 @@ int spool_each(
 const char *spool_strange(struct spool *spool, const struct job_place *place)
 {
 	struct queue queue;
-	struct stat st;
-	const char *why = NULL;
+	const char *why;
 
 	if (place->ours || queue_open(&queue, spool, place->queue, false) != 0)
 		return NULL;
-	if (fstatat(queue.dir[place->state], place->file, &st, AT_SYMLINK_NOFOLLOW) != 0)
-		why = NULL;
-	else if (!S_ISREG(st.st_mode))
-		why = strange_reason_of(st.st_mode);
-	else if (place->state != JOB_READY)
+	why = strange_now(&queue, (enum queue_dir)place->state, place->file);
+	if (!why && place->state != JOB_READY)
 		why = "not the name of a job";
-	else if (faccessat(queue.dir[place->state], place->file, R_OK | W_OK, AT_EACCESS) != 0)
-		why = strange_reason(errno);
 	queue_close(&queue);
 	return why;
 }
@@ -83,14 +77,9 @@ struct counting {
 /* A foreign regular file in new/ is a job that waits, if it may be read and written. */
 static bool is_strange(const struct queue *queue, const struct job_place *place)
 {
-	struct stat st;
-
 	if (place->ours)
 		return place->state == JOB_DELAYED && place->name.due_ms == JOB_DUE_NONE;
-	return place->state != JOB_READY ||
-	    fstatat(queue->dir[DIR_NEW], place->file, &st, AT_SYMLINK_NOFOLLOW) != 0 ||
-	    !S_ISREG(st.st_mode) ||
-	    faccessat(queue->dir[DIR_NEW], place->file, R_OK | W_OK, AT_EACCESS) != 0;
+	return place->state != JOB_READY || strange_now(queue, DIR_NEW, place->file) != NULL;
 }
 
 static void earlier(int64_t *known, int64_t found)

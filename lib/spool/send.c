@@ -139,6 +139,16 @@ static int close_all(struct sender *sender)
 	return result;
 }
 
+/* A long one is synced all the same, in its content: at the claim it could not be checked
+ * without keeping other jobs waiting. */
+static int sync_long(const struct sender *sender, struct sending *job)
+{
+	if (!job->name.unsynced || job->name.length <= JOB_UNSYNCED_MAX)
+		return 0;
+	job->name.unsynced = false;
+	return sys_fsync(job->fd) == 0 ? 0 : queue_fail(&sender->queue, DIR_TMP, job->name.id);
+}
+
 int send_end(struct sender *sender)
 {
 	struct sending *job;
@@ -147,8 +157,11 @@ int send_end(struct sender *sender)
 		return -1;
 	job = &sender->batch[sender->count++];
 	sender->writing = false;
+	if (sync_long(sender, job) != 0)
+		return -1;
 	if (sender->options.meta &&
-	    meta_write(&sender->queue, job->name.id, sender->options.meta, false) != 0)
+	    meta_write(&sender->queue, job->name.id, sender->options.meta,
+	        sender->options.no_sync && !job->name.unsynced) != 0)
 		return -1;
 	if (sender->count <= FEW && !sender->options.no_sync)
 		return 0;

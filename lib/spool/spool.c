@@ -195,16 +195,21 @@ static int compare_strings(const void *a, const void *b)
 	return strcmp(*(char *const *)a, *(char *const *)b);
 }
 
-/* A directory is a queue if its name is right and it has a new/. */
+/* A directory, no link to one, is a queue if its name is right and it has a new/. */
 static bool is_queue(const struct spool *spool, const char *name)
 {
-	char path[QUEUE_NAME_SIZE + 8];
 	struct stat st;
+	bool is = false;
+	int fd;
 
 	if (!queue_name_ok(name))
 		return false;
-	snprintf(path, sizeof path, "%s/%s", name, queue_dir_name[DIR_NEW]);
-	return fstatat(spool->fd, path, &st, AT_SYMLINK_NOFOLLOW) == 0 && S_ISDIR(st.st_mode);
+	fd = openat(spool->fd, name, O_PATH | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+	if (fd >= 0)
+		is = fstatat(fd, queue_dir_name[DIR_NEW], &st, AT_SYMLINK_NOFOLLOW) == 0 &&
+		    S_ISDIR(st.st_mode);
+	sys_discard(&fd);
+	return is;
 }
 
 int spool_has_queue(struct spool *spool, const char *queue)

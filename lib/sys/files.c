@@ -275,15 +275,17 @@ int sys_mkdir(int dir, const char *name, mode_t mode)
 	fd = open_fresh_dir(dir, name);
 	if (fd >= 0)
 		fd = settle_mode(fd, mode);
-	if (fd < 0 && errno != EEXIST) {
+	if (fd >= 0) {
+		sys_discard(&fd);
+		return 0;
+	}
+	if (errno != EEXIST) { /* else it is not the one that was made */
 		int saved = errno;
 
 		(void)!sys_rmdir(dir, name);
 		errno = saved;
-		return -1;
 	}
-	sys_discard(&fd);
-	return 0;
+	return -1;
 }
 
 int sys_rmdir(int dir, const char *name)

@@ -85,14 +85,14 @@ static pid_t parent_of(pid_t pid)
 }
 
 /* The variable that begins with TEXT of those that PID was started with, malloc'd, or NULL. */
-static char *variable_of(const char *pid, const char *text)
+static char *variable_of(pid_t pid, const char *text)
 {
 	char path[64], *item = NULL;
 	bool found = false;
 	size_t room = 0;
 	FILE *environment;
 
-	snprintf(path, sizeof path, "/proc/%.20s/environ", pid);
+	snprintf(path, sizeof path, "/proc/%d/environ", (int)pid);
 	environment = fopen(path, "re");
 	if (!environment)
 		return NULL;
@@ -107,7 +107,7 @@ static char *variable_of(const char *pid, const char *text)
 }
 
 /* Whether PID was started with VARIABLE in its environment. */
-static bool started_with(const char *pid, const char *variable)
+static bool started_with(pid_t pid, const char *variable)
 {
 	char *found = variable_of(pid, variable);
 	bool same = found && strcmp(found, variable) == 0;
@@ -118,15 +118,13 @@ static bool started_with(const char *pid, const char *variable)
 
 int proc_open_named(pid_t pid, const char *variable, int flags, struct stat *process)
 {
-	char name[32], path[PATH_MAX], *found;
+	char path[PATH_MAX], *found = variable_of(pid, variable);
 	int fd = -1;
 
-	snprintf(name, sizeof name, "%d", (int)pid);
-	snprintf(path, sizeof path, "/proc/%s", name);
-	found = variable_of(name, variable);
+	snprintf(path, sizeof path, "/proc/%d", (int)pid);
 	if (found && stat(path, process) == 0 &&
-	    snprintf(path, sizeof path, "/proc/%s/root%s", name, found + strlen(variable)) <
-	        (int)sizeof path)
+	    snprintf(path, sizeof path, "/proc/%d/root%s", (int)pid,
+	        found + strlen(variable)) < (int)sizeof path)
 		fd = open(path, flags);
 	free(found);
 	return fd;
@@ -147,14 +145,33 @@ static struct wanted wanted(const struct stat *file, const char *id)
 	return w;
 }
 
+/* Whether PID is in a session that a qwork made for a handler of this job: anybody who may
+ * write the spool can lock a file in it and have a process of another session, somebody
+ * else's maybe, take that for its standard input, or send one of his own there. The leader
+ * is the child of the process that took the lock, or knows the job from its environment; when
+ * it has ended, there are only its descendants left. */
+static bool in_handler_session(const struct wanted *w, pid_t pid)
+{
+	pid_t leader = getsid(pid);
+
+	if (leader <= 1)
+		return false;
+	if (getsid(leader) != leader)
+		return started_with(pid, w->variable);
+	return (w->locker > 0 && parent_of(leader) == w->locker) ||
+	    started_with(leader, w->variable);
+}
+
 /* A handler may have put something else in the place of its standard input: then it is
  * known as the child of the process that took the lock. */
 static bool is_handler(const struct wanted *w, const char *text)
 {
 	pid_t pid = (pid_t)strtol(text, NULL, 10);
 
-	return stdin_is(text, w->file) ||
-	    (w->locker > 0 && parent_of(pid) == w->locker && started_with(text, w->variable));
+	if (stdin_is(text, w->file))
+		return in_handler_session(w, pid);
+	return w->locker > 0 && parent_of(pid) == w->locker && getsid(pid) == pid &&
+	    started_with(pid, w->variable);
 }
 
 static void each_handler(const struct wanted *w, bool (*each)(pid_t pid, void *arg), void *arg)
@@ -238,9 +255,9 @@ static bool has_open(pid_t pid, const struct stat *file)
 	return found;
 }
 
-bool proc_orphaned(const struct stat *file)
+bool proc_orphaned(const struct stat *file, const char *id)
 {
-	struct wanted w = {.file = file};
+	struct wanted w = wanted(file, id);
 	pid_t handler = 0, parent;
 
 	each_handler(&w, first_handler, &handler);

@@ -16,8 +16,8 @@ struct proc_holder {
 };
 
 /* A handler of the job ID is a process whose standard input is the locked descriptor of FILE,
- * or a child of the locker that was started with the job's QJOB_ID. Filled as far as
- * /proc lets this user see. */
+ * in a session whose leader is a child of the locker or was started with the job's QJOB_ID; or
+ * such a leader itself. Filled as far as /proc lets this user see. */
 void proc_holder(const struct stat *file, const char *id, struct proc_holder *holder);
 
 /* Signals the process group of each handler. Returns how many groups were signalled. */
@@ -29,6 +29,6 @@ int proc_open_named(pid_t pid, const char *variable, int flags, struct stat *pro
 
 /* Whether a handler has FILE whose parent, the qwork that started it, has it no more:
  * that qwork is dead. False if it cannot be known. */
-bool proc_orphaned(const struct stat *file);
+bool proc_orphaned(const struct stat *file, const char *id);
 
 #endif

@@ -289,6 +289,23 @@ forged_id() {
 	printf '%s%07d\n' "$id" $((RANDOM * 100 + RANDOM % 100))
 }
 
+# framed_meta: the options on standard input as a whole file of meta/ on standard output.
+framed_meta() {
+	python3 -c '
+import sys
+table = [0] * 256
+for i in range(256):
+    crc = i
+    for _ in range(8):
+        crc = crc >> 1 ^ (crc & 1) * 0x82F63B78
+    table[i] = crc
+text = b"qspool 1\n" + sys.stdin.buffer.read()
+crc = 0xFFFFFFFF
+for byte in text:
+    crc = crc >> 8 ^ table[(crc ^ byte) & 255]
+sys.stdout.buffer.write(text + b"end %08x\n" % (crc ^ 0xFFFFFFFF))'
+}
+
 # --- handlers -----------------------------------------------------------------
 
 # script PATH: makes an executable of standard input, whole before it is there.

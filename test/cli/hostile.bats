@@ -233,6 +233,106 @@ socket.socket(socket.AF_UNIX).bind(sys.argv[2])' "$new" "$1"
 	assert_equal "$(payloads buried)" x
 }
 
+# plant_meta QUEUE FILE: a job of that queue whose whole meta is FILE.
+plant_meta() {
+	local id
+	id=$(forged_id 0)
+	send x -q "$1" >/dev/null
+	cp "$2" "$QSPOOL/$1/meta/$id"
+	mv "$(sole_job new "$1")" "$QSPOOL/$1/new/50.$id.0,m"
+}
+
+@test 'a bomb for a meta keeps qwork busy for no time and kills nothing' {
+	need_command python3
+	head -c 100M /dev/zero >"$test_dir/zeros"
+	yes 'arg x' | head -c 100M >"$test_dir/long"
+	yes 'arg x' | head -c 4M | head -n 690000 | framed_meta >"$test_dir/lines"
+	{ printf 'arg ' && head -c 4M /dev/zero | tr '\0' x | head -c 4100000 && echo; } | framed_meta >"$test_dir/line"
+	{ printf 'arg ' && head -c 4M /dev/zero | tr '\0' '\134' | head -c 4100000 && echo; } | framed_meta >"$test_dir/nested"
+	printf 'arg a\0b\n' | framed_meta >"$test_dir/nul"
+	printf 'arg \\000\n' | framed_meta >"$test_dir/encoded"
+	for queue in zeros long lines line nested nul encoded; do
+		plant_meta "$queue" "$test_dir/$queue"
+		send other -q "$queue" -p 99 >/dev/null
+		QWORK_SECONDS=40 drain -q "$queue" -- sh -c 'cat; echo " $#"'
+		assert_success
+		assert_equal "$queue: $output" "$queue: other 0"
+		assert_equal "$queue: $(job_count buried "$queue")" "$queue: 1"
+		qstat "$(basename "$(sole_job buried "$queue")")" >/dev/null
+	done
+}
+
+@test 'a meta of a hundred thousand headers is sorted out at once' {
+	need_command python3
+	seq -f 'header h%.0f: v' 100000 | framed_meta >"$test_dir/headers"
+	plant_meta headers "$test_dir/headers"
+	QWORK_SECONDS=20 drain -q headers -- cat
+	assert_success
+	assert_regex "$stderr" 'outcome=buried cause="its arguments and environment are too long"'
+	{ printf 'header h7: w\nheader H7: z\n' && seq -f 'header h%.0f: v' 2000; } | framed_meta >"$test_dir/some"
+	plant_meta some "$test_dir/some"
+	drain -q some -- sh -c 'echo "$QJOB_HEADER_H7 $QJOB_HEADER_H2000 $QJOB_ID" | cut -c -5'
+	assert_output "w v $(cut -c 1 <<<"$(forged_id 0)")"
+}
+
+@test 'a file too large to be checked is buried, and nobody waits for it' {
+	id=$(forged_id 0)
+	truncate -s 1T "$new/00.$id.0,s1099511627776-00000000" || skip 'no sparse files here'
+	QWORK_SECONDS=20 drain_around
+	assert_regex "$stderr" 'outcome=buried cause="too long to be checked for what was sent"'
+	assert_job "$id" buried
+	qkick "$id"
+	assert_job "$id" new
+}
+
+@test 'a long job that is sent with --no-sync is synced all the same, and has no mark' {
+	head -c 64M /dev/zero | qsend --no-sync -q at
+	head -c 67108865 /dev/zero | qsend --no-sync -q over -A 3
+	assert_regex "$(sole_job new at)" ',s67108864-'
+	assert_regex "$(sole_job new over)" '0,m$'
+	for queue in at over; do
+		drain -q "$queue" -- wc -c
+		assert_success
+	done
+	assert_output 67108865
+}
+
+@test 'a payload that is cut short while its handler reads it harms nobody else' {
+	make_gate
+	id=$(send 1234567890)
+	start_qwork -- sh -c 'head -c 1; "$1"; cat' handler "$gate"
+	wait_for 20 at_gate "$id"
+	: >"$(sole_job cur)"
+	send other
+	open_gate
+	wait_for 20 spool_is_idle
+	assert_equal "$(cat "$qwork_out")" 1other
+}
+
+@test 'devices and links that have the names of jobs stay, in each state' {
+	need_root
+	for state in new delay cur buried; do
+		due=
+		[[ $state != delay ]] || due=20200101T000000.000Z.
+		mknod "$QSPOOL/default/$state/${due}50.$(forged_id 1).0" c 1 3 || skip 'cannot make a device here'
+		mknod "$QSPOOL/default/$state/${due}50.$(forged_id 2).0" b 7 200
+		mkfifo "$QSPOOL/default/$state/${due}50.$(forged_id 3).0"
+		ln -s /etc/passwd "$QSPOOL/default/$state/${due}50.$(forged_id 4).0"
+	done
+	drain_around
+	refute_output --partial root:
+	for state in new delay cur buried; do assert_equal "$state $(job_count "$state")" "$state 4"; done
+	assert_equal "$(qstat --json | jq .strange)" 16
+}
+
+@test 'a crowd of things that cannot be jobs is told of in bounds' {
+	seq -f "$new/junk%.0f" 3000 | xargs mkdir
+	drain_around
+	assert_equal "$(grep -c outcome=strange <<<"$stderr")" 1024
+	assert_equal "$(grep -c 'more strange files than are named here' <<<"$stderr")" 1
+	assert_equal "$(job_count new)" 3000
+}
+
 @test 'a kicked job whose meta is still missing is buried again, never run' {
 	id=$(send x -A 3)
 	rm "$(sole_job meta)"
