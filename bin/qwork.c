@@ -4,6 +4,7 @@
 #include <bsd/stdlib.h>
 #include <errno.h>
 #include <signal.h>
+#include <stdio_ext.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -71,15 +72,19 @@ static const char *name_key(enum work_outcome outcome)
 	return outcome == WORK_STRANGE ? "name" : outcome == WORK_HELD ? "handler" : "place";
 }
 
-/* One line in one write, so that lines of several qworks do not mix. */
+/* One line in one write, so that lines of several qworks do not mix. One that cannot be
+ * written (full disk) is lost, and if half of it was, the next does not go on behind it. */
 static void report(void *arg, const struct work_event *e)
 {
 	static char line[8192];
+	static bool torn;
 	const struct working *w = arg;
 
 	if (e->outcome == WORK_FINISHED && !w->cli.verbose)
 		return;
 	setvbuf(stderr, line, _IOFBF, sizeof line);
+	if (torn)
+		fputc('\n', stderr);
 	put_now();
 	logfmt_put(stderr, "queue", e->queue);
 	if (e->id)
@@ -100,7 +105,9 @@ static void report(void *arg, const struct work_event *e)
 		fprintf(stderr, " seconds=%.3f", e->seconds);
 	put_due(e->due_ms);
 	fputc('\n', stderr);
-	fflush(stderr);
+	torn = fflush(stderr) != 0;
+	if (torn)
+		__fpurge(stderr);
 }
 
 /* "65,70-78" */

@@ -15,10 +15,21 @@ struct launch {
 	const struct child_start *start;
 	char **argv, **envp;
 	char path[32]; /* of a handler that is executed by descriptor, or "" */
+	char oom_score_adj[16];
 	int errors;
 	pid_t parent;
 	volatile int error;
 };
+
+/* Of the child alone, also while it shares our memory. To raise it needs no privilege;
+ * where it cannot be done, the handler is worth a start all the same. */
+static void offer_to_oom_killer(const struct launch *launch)
+{
+	int fd = open("/proc/self/oom_score_adj", O_WRONLY | O_CLOEXEC);
+
+	if (fd >= 0)
+		(void)!write(fd, launch->oom_score_adj, strlen(launch->oom_score_adj));
+}
 
 static _Noreturn void launch_child(struct launch *launch)
 {
@@ -31,6 +42,7 @@ static _Noreturn void launch_child(struct launch *launch)
 		_exit(127);
 	if (dup2(start->job->fd, STDIN_FILENO) < 0 || dup2(launch->errors, STDERR_FILENO) < 0)
 		goto fail;
+	offer_to_oom_killer(launch);
 	sigaction(SIGPIPE, &plain, NULL);
 	sigprocmask(SIG_SETMASK, start->signals, NULL);
 	setrlimit(RLIMIT_NOFILE, start->files);
@@ -81,6 +93,7 @@ static int start_prepared(
 	int pipe_end[2] = {-1, -1};
 	int result = -1;
 
+	snprintf(launch->oom_score_adj, sizeof launch->oom_score_adj, "%d", start->oom_score_adj);
 	if (start->handler->fd >= 0)
 		snprintf(launch->path, sizeof launch->path, "/proc/self/fd/%d", start->handler->fd);
 	if (pipe2(pipe_end, O_CLOEXEC) == 0 && fcntl(pipe_end[0], F_SETFL, O_NONBLOCK) == 0)

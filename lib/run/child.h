@@ -27,6 +27,7 @@ struct child_start {
 	const char *control;        /* name in it, for QJOB_CONTROL */
 	const sigset_t *signals;    /* the mask and ... */
 	const struct rlimit *files; /* ... the RLIMIT_NOFILE that the handler starts with */
+	int oom_score_adj;
 };
 
 /* Starts the handler in a session of its own, with its stderr on a pipe to us. It

@@ -14,10 +14,17 @@ enum { PROBE_STAGES = sizeof probe_after / sizeof *probe_after };
 
 bool worker_runs(const struct worker *w, const char *file)
 {
-	for (unsigned i = 0; i < w->options->jobs; i++)
+	for (unsigned i = 0; i < w->slots; i++)
 		if (w->slot[i].active && strcmp(w->slot[i].job.file, file) == 0)
 			return true;
 	return false;
+}
+
+/* Not known whether its worker is lost: the next scan, which is soon, may find out. */
+static void probe_failed(struct worker *w, int error)
+{
+	w->scan_error = error;
+	worker_trouble(w, "a job in cur/ could not be looked at", error);
 }
 
 /* Recovers it unless somebody holds it. */
@@ -30,6 +37,8 @@ static enum hold probe(struct worker *w, const char *file)
 		settle_lost(w, &job);
 	else if (held == HOLD_DONE)
 		take_strange(w, file, "not the name of a job");
+	else if (held == HOLD_ERROR && start_shortage(errno))
+		probe_failed(w, errno);
 	else if (held == HOLD_STRANGE || held == HOLD_ERROR)
 		take_strange(w, file, strange_reason(errno));
 	if (held == HOLD_DONE)
@@ -116,8 +125,10 @@ static int scan_cur(void *worker, const char *file, bool regular)
 
 void recover_scan(struct worker *w)
 {
-	if (queue_each(&w->queue, DIR_CUR, scan_cur, w) != 0)
-		worker_note(w, "cur/ cannot be read", errno);
+	if (queue_each(&w->queue, DIR_CUR, scan_cur, w) != 0) {
+		w->scan_error = errno;
+		worker_trouble(w, "cur/ cannot be read", errno);
+	}
 }
 
 static int is_others(void *worker, const char *file, bool regular)

@@ -13,6 +13,8 @@
 enum {
 	SETTLE_AGAIN_MS = 1000,
 	UNHEARD_MAX = 10, /* lines that are told of one attempt */
+	TROUBLE_FIRST_MS = 10 * 1000,
+	TROUBLE_CAP_MS = 3600 * 1000,
 };
 
 /* What became of an attempt. */
@@ -77,12 +79,44 @@ void worker_note(const struct worker *w, const char *cause, int error)
 	worker_report(w, &event);
 }
 
-void worker_doubt(const struct worker *w, const struct job *job, int moved)
+/* The one that was said before, or the one that has been quiet for longest. */
+static struct trouble *find_trouble(struct worker *w, const char *cause, int error)
+{
+	struct trouble *oldest = &w->trouble[0];
+
+	for (size_t i = 0; i < TROUBLES_MAX; i++) {
+		struct trouble *t = &w->trouble[i];
+
+		if (t->cause == cause && t->error == error)
+			return t;
+		if (t->quiet_until < oldest->quiet_until)
+			oldest = t;
+	}
+	*oldest = (struct trouble){.cause = cause, .error = error};
+	return oldest;
+}
+
+void worker_trouble(struct worker *w, const char *cause, int error)
+{
+	struct trouble *t = find_trouble(w, cause, error);
+	int64_t now = clock_mono_ms();
+
+	if (now < t->quiet_until)
+		return;
+	if (t->wait == 0 || now > t->quiet_until + t->wait) /* new, or gone for long */
+		t->wait = TROUBLE_FIRST_MS;
+	else if (t->wait < TROUBLE_CAP_MS)
+		t->wait *= 2;
+	t->quiet_until = now + t->wait;
+	worker_note(w, cause, error);
+}
+
+void worker_doubt(struct worker *w, const struct job *job, int moved)
 {
 	if (moved == MOVED_UNSURE)
-		worker_note(w, "a job was moved, but a power cut may undo it", errno);
+		worker_trouble(w, "a job was moved, but a power cut may undo it", errno);
 	if (job->left != 0)
-		worker_note(w, "what belonged to a job is left for the sweep", job->left);
+		worker_trouble(w, "what belonged to a job is left for the sweep", job->left);
 }
 
 struct work_event settle_event(
@@ -197,9 +231,29 @@ static void release(struct worker *w, struct running *r)
 {
 	job_release(&r->job);
 	meta_release(&r->meta);
+	if (r->settling)
+		w->held--;
 	r->active = false;
 	r->settling = false;
 	w->busy--;
+}
+
+static void report_held(const struct worker *w, const struct job *job, int error)
+{
+	struct work_event event = settle_event(w, job, WORK_NOTE);
+
+	event.cause = "a job could not be moved on and is held until it can";
+	event.reason = strerror(error);
+	event.name = w->queue.spool->place;
+	worker_report(w, &event);
+}
+
+static void hold(struct worker *w, struct running *r)
+{
+	if (!r->settling)
+		w->held++;
+	r->settling = true;
+	r->settle_at = clock_mono_ms() + SETTLE_AGAIN_MS;
 }
 
 /* A full disk must not lose the job: it stays held, and is tried again. If somebody
@@ -214,19 +268,24 @@ static void move_on(struct worker *w, struct running *r)
 		return;
 	}
 	if (!r->settling)
-		worker_note(w, "a job could not be moved on and is held until it can", errno);
-	if (w->stop > 0) { /* whoever recovers it will try */
+		report_held(w, &r->job, errno);
+	if (w->stop > 0) /* whoever recovers it will try */
 		release(w, r);
-		return;
-	}
-	r->settling = true;
-	r->settle_at = clock_mono_ms() + SETTLE_AGAIN_MS;
+	else
+		hold(w, r);
 }
 
-static void log_failure(const struct worker *w, struct job *job, const struct attempt *attempt)
+static void settle_to(struct worker *w, struct running *r, enum transition to, int64_t due_ms)
+{
+	r->to = to;
+	r->due_ms = due_ms;
+	move_on(w, r);
+}
+
+static void log_failure(struct worker *w, struct job *job, const struct attempt *attempt)
 {
 	if (log_attempt(job, attempt) != 0)
-		worker_note(w, "the post-mortem could not be written", errno);
+		worker_trouble(w, "the post-mortem could not be written", errno);
 }
 
 static void report_end(
@@ -284,18 +343,17 @@ static void settle(struct worker *w, struct running *r, int status, const struct
 	hear(w, r, &said);
 	judge(w, r, &v);
 	obey(r, &said, &v);
-	r->to = v.to;
 	r->due_ms = next_due(r, &v);
 	r->job.name.asked = v.asked_ms != NEVER;
 	report_end(w, r, &v, seconds);
 	log_end(w, r, &v, seconds, &said.notes);
 	control_release(&said);
-	move_on(w, r);
+	settle_to(w, r, v.to, r->due_ms);
 }
 
 static struct running *running_of(struct worker *w, pid_t pid)
 {
-	for (unsigned i = 0; i < w->options->jobs; i++)
+	for (unsigned i = 0; i < w->slots; i++)
 		if (w->slot[i].active && w->slot[i].child.pid == pid)
 			return &w->slot[i];
 	return NULL;
@@ -332,7 +390,7 @@ static void end_group(struct running *r, int signal, int64_t now)
 
 void settle_tick(struct worker *w, int64_t now)
 {
-	for (unsigned i = 0; i < w->options->jobs; i++) {
+	for (unsigned i = 0; i < w->slots; i++) {
 		struct running *r = &w->slot[i];
 
 		if (r->active && r->settling && r->settle_at <= now)
@@ -349,7 +407,7 @@ void settle_stop(struct worker *w, int signal)
 {
 	int64_t now = clock_mono_ms();
 
-	for (unsigned i = 0; i < w->options->jobs; i++) {
+	for (unsigned i = 0; i < w->slots; i++) {
 		struct running *r = &w->slot[i];
 
 		if (!r->active || r->child.pid == 0)
@@ -367,9 +425,29 @@ void settle_return(struct worker *w, struct running *r, const char *cause, int e
 	event.reason = strerror(error);
 	event.attempts = r->attempts;
 	worker_report(w, &event);
-	r->to = T_RETURN;
-	r->due_ms = JOB_DUE_NONE;
-	move_on(w, r);
+	settle_to(w, r, T_RETURN, JOB_DUE_NONE);
+}
+
+/* Released it would be recovered anew by the next scan, and logged each time. */
+static void hold_lost(struct worker *w, struct job *job, enum transition to, int64_t due_ms)
+{
+	struct running *r = w->stop > 0 ? NULL : start_free_slot(w);
+
+	if (!r) { /* whoever recovers it will try */
+		worker_trouble(w, "a lost job could not be moved on", errno);
+		return;
+	}
+	report_held(w, job, errno);
+	*r = (struct running){.active = true,
+	    .job = *job,
+	    .child = {.errors = -1},
+	    .to = to,
+	    .due_ms = due_ms,
+	    .end_at = NEVER};
+	meta_init(&r->meta);
+	job->fd = -1;
+	w->busy++;
+	hold(w, r);
 }
 
 void settle_bury(struct worker *w, struct running *r, const char *cause)
@@ -379,11 +457,9 @@ void settle_bury(struct worker *w, struct running *r, const char *cause)
 	event.cause = cause;
 	event.attempts = r->attempts;
 	if (log_event(&r->job, "buried", cause, true) != 0)
-		worker_note(w, "the reason for a burial could not be written", errno);
+		worker_trouble(w, "the reason for a burial could not be written", errno);
 	worker_report(w, &event);
-	r->to = T_GIVEUP;
-	r->due_ms = JOB_DUE_NONE;
-	move_on(w, r);
+	settle_to(w, r, T_GIVEUP, JOB_DUE_NONE);
 }
 
 void settle_lost(struct worker *w, struct job *job)
@@ -399,7 +475,7 @@ void settle_lost(struct worker *w, struct job *job)
 
 	meta_init(&meta);
 	if (job_meta(&w->queue, &job->name, &meta, &why) < 0 && errno != EBADMSG)
-		worker_note(w, "the options of a lost job cannot be read", errno);
+		worker_trouble(w, "the options of a lost job cannot be read", errno);
 	attempt.of = settle_attempts(w, &meta);
 	backoff = settle_backoff(w, &meta);
 	fail(&v, attempt.cause, job->name.attempts, attempt.of);
@@ -410,12 +486,11 @@ void settle_lost(struct worker *w, struct job *job)
 	event.cause = v.cause;
 	event.attempts = attempt.of;
 	event.due_ms = due;
+	worker_report(w, &event);
 	moved = job_move(job, v.to, due);
-	if (moved < 0) {
-		worker_note(w, "a lost job could not be moved on", errno);
-	} else {
+	if (moved < 0)
+		hold_lost(w, job, v.to, due);
+	else
 		worker_doubt(w, job, moved);
-		worker_report(w, &event);
-	}
 	meta_release(&meta);
 }

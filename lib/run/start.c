@@ -21,15 +21,20 @@ bool start_allowed(const struct worker *w)
 	    clock_mono_ms() >= w->hold_until;
 }
 
-static struct running *free_slot(struct worker *w)
+bool start_room(const struct worker *w)
 {
-	for (unsigned i = 0; i < w->options->jobs; i++)
+	return w->busy < w->slots && w->busy - w->held < w->options->jobs;
+}
+
+struct running *start_free_slot(struct worker *w)
+{
+	for (unsigned i = 0; i < w->slots; i++)
 		if (!w->slot[i].active)
 			return &w->slot[i];
 	return NULL;
 }
 
-/* What is no fault of the job, such as a handler that cannot be run, or a full disk: no
+/* What is no fault of the job, such as a handler that cannot be run, or a full cur/: no
  * reason to spend the attempts of all of them, or to say so for each. ERROR is what a
  * drain ends with. */
 static void hold_queue(struct worker *w, const char *cause, int reason, int error)
@@ -52,6 +57,23 @@ static void hold_queue(struct worker *w, const char *cause, int reason, int erro
 	worker_report(w, &event);
 }
 
+bool start_shortage(int error)
+{
+	return error == EMFILE || error == ENFILE || error == ENOMEM || error == EAGAIN;
+}
+
+/* One job cannot be opened, adopted or buried. Of the others some may need no space: it is
+ * tried again later, beside them. */
+static void job_failed(struct worker *w, const char *cause, int error)
+{
+	if (start_shortage(error) || error == EROFS) {
+		hold_queue(w, cause, error, error);
+		return;
+	}
+	worker_trouble(w, cause, error);
+	w->hold_error = error;
+}
+
 /* Held, and never to run: its reason goes into the log, then it goes to buried/. False
  * if it cannot go there. */
 static bool bury_unfit(struct worker *w, struct job *job, const char *why)
@@ -61,10 +83,10 @@ static bool bury_unfit(struct worker *w, struct job *job, const char *why)
 
 	event.cause = why;
 	if (log_event(job, "buried", why, true) != 0)
-		worker_note(w, "the reason for a burial could not be written", errno);
+		worker_trouble(w, "the reason for a burial could not be written", errno);
 	moved = job_move(job, T_BURY, JOB_DUE_NONE);
 	if (moved < 0) {
-		hold_queue(w, "a job that cannot run could not be buried", errno, errno);
+		job_failed(w, "a job that cannot run could not be buried", errno);
 		return false;
 	}
 	worker_doubt(w, job, moved);
@@ -83,7 +105,12 @@ static void start_failed(struct worker *w, struct running *r, bool exec)
 		return;
 	}
 	settle_return(w, r, exec ? "exec failed" : "the handler could not be started", error);
-	hold_queue(w, "the handler cannot be run", error, ENOEXEC);
+	if (start_shortage(error)) {
+		spool_fail(w->queue.spool, w->queue.name, NULL, NULL);
+		hold_queue(w, "no handler can be started", error, error);
+	} else {
+		hold_queue(w, "the handler cannot be run", error, ENOEXEC);
+	}
 }
 
 static void run(struct worker *w, struct running *r)
@@ -94,7 +121,8 @@ static void run(struct worker *w, struct running *r)
 	    .controls = &w->controls,
 	    .control = r->control,
 	    .signals = &w->old_signals,
-	    .files = &w->files};
+	    .files = &w->files,
+	    .oom_score_adj = w->oom_score_adj};
 	int64_t timeout = settle_timeout(w, &r->meta);
 	bool exec = false;
 
@@ -134,21 +162,12 @@ static bool claim(struct worker *w, struct running *r)
 	if (adopted)
 		meta_remove(&w->queue, r->job.name.id);
 	if (claimed < 0 && errno == EEXIST)
-		worker_note(w, "a job waits for another one of its name to leave cur/", errno);
+		worker_trouble(w, "a job waits for another one of its name to leave cur/", errno);
 	else if (claimed < 0)
 		hold_queue(w, "no job can be claimed", errno, errno);
 	job_release(&r->job);
 	meta_release(&r->meta);
 	return claimed == 0;
-}
-
-/* For want of descriptors or memory no other job can be opened either. */
-static void open_failed(struct worker *w, int error)
-{
-	if (error == EMFILE || error == ENFILE || error == ENOMEM || error == ENOSPC)
-		hold_queue(w, "no job can be opened", error, error);
-	else
-		worker_note(w, "a job could not be opened", error);
 }
 
 /* True if ENTRY is done with; false if *AGAIN_MS from now it is to be looked at again. */
@@ -183,7 +202,7 @@ static bool start_one(
 		*again_ms = FOREIGN_AGE_MS;
 		return false;
 	case CLAIM_ERROR:
-		open_failed(w, errno);
+		job_failed(w, "a job could not be opened", errno);
 		break;
 	}
 	return false;
@@ -191,13 +210,13 @@ static bool start_one(
 
 void start_jobs(struct worker *w)
 {
-	while (w->busy < w->options->jobs && start_allowed(w)) {
+	while (start_room(w) && start_allowed(w)) {
 		struct waiting *entry = backlog_take(&w->backlog);
 		int64_t again_ms;
 
 		if (!entry)
 			return;
-		if (start_one(w, free_slot(w), entry, &again_ms)) {
+		if (start_one(w, start_free_slot(w), entry, &again_ms)) {
 			free(entry);
 			continue;
 		}

@@ -66,8 +66,10 @@ static const char *still_strange(const struct worker *w, enum queue_dir dir, con
 
 static void add(struct worker *w, const struct waiting *model, const char *name)
 {
-	if (backlog_add(&w->backlog, model, name, clock_real_ms()) != 0)
-		w->scan_now = true;
+	if (backlog_add(&w->backlog, model, name, clock_real_ms()) == 0)
+		return;
+	w->scan_error = errno;
+	worker_trouble(w, "no memory for the names that wait", errno);
 }
 
 /* A foreign file takes its place by the time it came, priority 50. */
@@ -147,6 +149,7 @@ static bool too_far(const struct worker *w, const struct job_name *name, int64_t
 /* In the name, so that it holds for every qwork and across restarts. */
 static void bring_nearer(struct worker *w, const char *file, const struct job_name *name)
 {
+	struct waiting model;
 	struct meta meta;
 	struct job job;
 	const char *why;
@@ -156,7 +159,9 @@ static void bring_nearer(struct worker *w, const char *file, const struct job_na
 	meta_init(&meta);
 	if (job_meta(&w->queue, name, &meta, &why) < 0 ||
 	    job_move(&job, T_REDATE, clock_real_ms() + longest_wait(w, name, &meta)) < 0)
-		worker_note(w, "a retry that waits too long could not be brought nearer", errno);
+		worker_trouble(w, "a retry that waits too long could not be brought nearer", errno);
+	model = model_of(&job.name, JOB_DELAYED);
+	add(w, &model, job.file);
 	meta_release(&meta);
 	job_release(&job);
 }
@@ -173,8 +178,7 @@ static void take_delayed(struct worker *w, const char *name)
 		return;
 	}
 	if (too_far(w, &parsed, clock_real_ms())) {
-		bring_nearer(
-		    w, name, &parsed); /* its new name comes as an event, or with the next scan */
+		bring_nearer(w, name, &parsed);
 		return;
 	}
 	model = model_of(&parsed, JOB_DELAYED);
@@ -198,6 +202,7 @@ static int scan_delayed(void *worker, const char *name, bool regular)
 void take_scan(struct worker *w)
 {
 	w->scan_now = false;
+	w->scan_error = 0;
 	w->scanned_at = clock_mono_ms();
 	w->started_then = w->started;
 	if (!queue_in_place(&w->queue)) {
@@ -208,8 +213,10 @@ void take_scan(struct worker *w)
 	backlog_clear(&w->backlog);
 	w->paused = queue_paused(&w->queue);
 	if (queue_each(&w->queue, DIR_NEW, scan_new, w) != 0 ||
-	    queue_each(&w->queue, DIR_DELAY, scan_delayed, w) != 0)
-		worker_note(w, "the queue cannot be read", errno);
+	    queue_each(&w->queue, DIR_DELAY, scan_delayed, w) != 0) {
+		w->scan_error = errno;
+		worker_trouble(w, "the queue cannot be read", errno);
+	}
 }
 
 void take_event(void *worker, enum watched what, const char *name, bool renamed_in)

@@ -17,13 +17,16 @@
 
 #include "spool/sweep.h"
 #include "sys/clock.h"
+#include "sys/proc.h"
 
 enum {
 	SWEEP_EVERY_MS = 3600 * 1000,
-	DEAF_SCAN_MS = 1000, /* without inotify */
+	DEAF_SCAN_MS = 1000, /* without inotify, and after a scan that failed */
 	FIRST_FD = 3,        /* of the poll set: signals, timer, events, then stderr of slots */
 	FDS_A_JOB = 2,       /* the payload and stderr */
-	FDS_MORE = 64,
+	FDS_MORE = 64,       /* HELD_MAX among them */
+	OOM_SCORE_MORE = 500,
+	OOM_SCORE_MAX = 1000, /* proc_pid_oom_score_adj(5) */
 };
 
 static void settings_wrong(void *arg, unsigned line, const char *why)
@@ -138,10 +141,32 @@ static int make_room_for_files(struct worker *w)
 	return setrlimit(RLIMIT_NOFILE, &more);
 }
 
-static void listen_to_queue(struct worker *w)
+static int listen_to_queue(struct worker *w)
 {
-	if (watch_open(&w->watch, &w->queue, w->options->drain == DRAIN_ALL) != 0)
+	return watch_open(&w->watch, &w->queue, w->options->drain == DRAIN_ALL);
+}
+
+static void listen_first(struct worker *w)
+{
+	if (listen_to_queue(w) != 0)
 		worker_note(w, "no inotify: the queue is scanned every second instead", errno);
+}
+
+/* Tried with each scan, before it: what comes after it then is an event. */
+static void listen_again(struct worker *w)
+{
+	if (w->watch.fd < 0 && listen_to_queue(w) == 0)
+		worker_note(w, "inotify is back: the queue is watched again", 0);
+}
+
+/* When memory runs out a handler is to go, not qwork. Protection that qwork has is not
+ * for what it runs. */
+static int handlers_oom_score_adj(void)
+{
+	int own = proc_oom_score_adj();
+	int more = (own > 0 ? own : 0) + OOM_SCORE_MORE;
+
+	return more < OOM_SCORE_MAX ? more : OOM_SCORE_MAX;
 }
 
 static int worker_open(struct worker *w, struct spool *spool, const struct work_options *options)
@@ -161,9 +186,11 @@ static int worker_open(struct worker *w, struct spool *spool, const struct work_
 	if (handler_open(&w->handler, &w->queue, options->command) != 0)
 		return -1;
 	load_settings(w);
-	w->slot = calloc(options->jobs, sizeof *w->slot);
-	w->poll_set = calloc(FIRST_FD + options->jobs, sizeof *w->poll_set);
-	for (unsigned i = 0; w->slot && i < options->jobs; i++)
+	w->slots = options->jobs + HELD_MAX;
+	w->slot = calloc(w->slots, sizeof *w->slot);
+	w->poll_set = calloc(FIRST_FD + w->slots, sizeof *w->poll_set);
+	w->oom_score_adj = handlers_oom_score_adj();
+	for (unsigned i = 0; w->slot && i < w->slots; i++)
 		w->slot[i].job.fd = w->slot[i].child.errors = -1;
 	spool_fail(spool, options->queue, NULL, NULL); /* where the errors to come happened */
 	w->timer = timerfd_create(CLOCK_REALTIME, TFD_NONBLOCK | TFD_CLOEXEC);
@@ -172,7 +199,7 @@ static int worker_open(struct worker *w, struct spool *spool, const struct work_
 		return -1;
 	if (control_dir_open(&w->controls) != 0)
 		worker_note(w, "handlers have no control file", errno);
-	listen_to_queue(w);
+	listen_first(w);
 	return 0;
 }
 
@@ -180,7 +207,7 @@ static void worker_close(struct worker *w)
 {
 	int saved = errno;
 
-	for (unsigned i = 0; w->slot && i < w->options->jobs; i++) {
+	for (unsigned i = 0; w->slot && i < w->slots; i++) {
 		struct running *r = &w->slot[i];
 
 		if (r->child.pid > 0)
@@ -210,25 +237,27 @@ static void worker_close(struct worker *w)
 	errno = saved;
 }
 
-/* When an early scan is to be made: at once if events were lost, or if a window ran
- * empty by starting jobs; if it ran empty without that, its names were of no use, and
+/* When an early scan is to be made: at once if events were lost; soon if the last one did
+ * not see all (no memory, no descriptors); at once if a window ran empty by starting jobs; if it ran empty without that, its names were of no use, and
  * the next ones may be no better. */
 static int64_t rescan_at(const struct worker *w)
 {
 	if (w->scan_now)
 		return 0;
+	if (w->scan_error != 0)
+		return w->scanned_at + DEAF_SCAN_MS;
 	if (!backlog_wants_scan(&w->backlog))
 		return NEVER;
 	return w->started != w->started_then ? 0 : w->scanned_at + DEAF_SCAN_MS;
 }
 
-static void note_sweep(const struct worker *w, int swept)
+static void note_sweep(struct worker *w, int swept)
 {
 	if (swept < 0)
-		worker_note(w, "leftovers could not be swept", errno);
+		worker_trouble(w, "leftovers could not be swept", errno);
 }
 
-static void sweep(const struct worker *w)
+static void sweep(struct worker *w)
 {
 	note_sweep(w, sweep_drafts(&w->queue));
 	note_sweep(w, sweep_orphans(&w->queue));
@@ -246,6 +275,7 @@ static void scan_if_due(struct worker *w, int64_t now)
 		w->sweep_at = now + SWEEP_EVERY_MS;
 	}
 	if (now >= w->scan_at || now >= rescan_at(w)) {
+		listen_again(w);
 		take_scan(w);
 		w->scan_at = now + every;
 	}
@@ -269,7 +299,7 @@ static int64_t next_deadline(const struct worker *w, int64_t now)
 		next = earliest(next, w->grace_at);
 	if (w->hold_until > now)
 		next = earliest(next, w->hold_until);
-	for (unsigned i = 0; i < w->options->jobs; i++) {
+	for (unsigned i = 0; i < w->slots; i++) {
 		const struct running *r = &w->slot[i];
 
 		if (r->active && r->settling)
@@ -302,7 +332,7 @@ static nfds_t fill_poll_set(const struct worker *w, struct pollfd *set)
 	set[0] = (struct pollfd){.fd = w->signals, .events = POLLIN};
 	set[1] = (struct pollfd){.fd = w->timer, .events = POLLIN};
 	set[2] = (struct pollfd){.fd = w->watch.fd, .events = POLLIN};
-	for (unsigned i = 0; i < w->options->jobs; i++)
+	for (unsigned i = 0; i < w->slots; i++)
 		if (w->slot[i].active && w->slot[i].child.errors >= 0)
 			set[used++] =
 			    (struct pollfd){.fd = w->slot[i].child.errors, .events = POLLIN};
@@ -325,10 +355,9 @@ static int wait_for_events(struct worker *w)
 	const struct pollfd *set = w->poll_set;
 	int n;
 
-	/* With all slots taken no DUE matters. */
-	set_timer(w,
-	    w->busy < w->options->jobs && start_allowed(w) ? backlog_next_ms(&w->backlog)
-	                                                   : JOB_DUE_NONE);
+	/* With no room no DUE matters. */
+	set_timer(
+	    w, start_room(w) && start_allowed(w) ? backlog_next_ms(&w->backlog) : JOB_DUE_NONE);
 	n = poll(w->poll_set, used, poll_timeout(w));
 	if (n <= 0)
 		return n == 0 || errno == EINTR ? 0 : -1;
@@ -346,7 +375,7 @@ static bool nothing_waits(const struct worker *w)
 {
 	const struct backlog *b = &w->backlog;
 
-	if (b->ready.count > 0 || b->ready.fence || b->pending > 0)
+	if (b->ready.count > 0 || b->ready.fence || b->pending > 0 || w->scan_error != 0)
 		return false;
 	return w->options->drain == DRAIN_READY || (b->later.count == 0 && !b->later.fence);
 }
@@ -370,11 +399,19 @@ static bool sees_nothing(struct worker *w)
 	return nothing && !w->look_again;
 }
 
+/* What ends a drain or --once though something may wait. */
+static int stopped_by(const struct worker *w)
+{
+	if (w->hold_error != 0 || w->options->drain == DRAIN_NO)
+		return w->hold_error;
+	return w->scan_error;
+}
+
 static bool drained(struct worker *w)
 {
 	if (w->options->drain == DRAIN_NO || w->busy > 0)
 		return false;
-	if (w->paused || w->hold_error != 0)
+	if (w->paused || stopped_by(w) != 0)
 		return true;
 	return nothing_waits(w) && w->probes == 0 && sees_nothing(w);
 }
@@ -416,8 +453,8 @@ static int loop(struct worker *w)
 		if (wait_for_events(w) != 0)
 			return -1;
 	}
-	if (w->hold_error != 0 && w->stop == 0) {
-		errno = w->hold_error;
+	if (w->stop == 0 && stopped_by(w) != 0) {
+		errno = stopped_by(w);
 		return -1;
 	}
 	return 0;

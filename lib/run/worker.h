@@ -49,7 +49,18 @@ struct probe {
 	int64_t at;
 };
 
-enum { PROBES_MAX = 256 };
+enum {
+	PROBES_MAX = 256,
+	HELD_MAX = 32, /* jobs that wait for being moved on, beside those that run */
+	TROUBLES_MAX = 32,
+};
+
+/* What went wrong before, and until when it is not said again. */
+struct trouble {
+	const char *cause;
+	int error;
+	int64_t wait, quiet_until;
+};
 
 struct worker {
 	const struct work_options *options;
@@ -59,18 +70,22 @@ struct worker {
 	struct meta settings;
 	struct watch watch;
 	struct backlog backlog;
-	struct running *slot; /* options->jobs of them */
+	struct running *slot;
 	struct pollfd *poll_set;
+	unsigned slots;   /* options->jobs and HELD_MAX */
 	unsigned busy;    /* slots that are active */
+	unsigned held;    /* of these, those that are settling: they keep no other job waiting */
 	unsigned started; /* jobs run in all */
 	struct probe probe[PROBES_MAX];
 	size_t probes;
 	struct strings strange; /* reported already */
-	int signals, timer;     /* signalfd, timerfd for the next DUE */
-	int64_t timer_ms;       /* what it is set to */
+	struct trouble trouble[TROUBLES_MAX];
+	int signals, timer; /* signalfd, timerfd for the next DUE */
+	int64_t timer_ms;   /* what it is set to */
 	sigset_t old_signals;
 	struct sigaction old_sigchld;
-	bool scan_now; /* events were lost, or a window ran empty */
+	bool scan_now;  /* events were lost, or a window ran empty */
+	int scan_error; /* what kept the last scan from seeing all; 0: it saw all */
 	int64_t scan_at, sweep_at, scanned_at;
 	unsigned started_then; /* `started` at the last scan */
 	unsigned events;       /* how many were taken in all */
@@ -80,8 +95,10 @@ struct worker {
 	int64_t grace_at;
 	int64_t hold_until; /* no start before this: something of the queue's is broken */
 	int64_t hold_wait;
-	int hold_error;      /* errno of it, ENOEXEC for the handler; 0 when starts succeed */
+	int hold_error;      /* errno of it, or of a job that cannot be claimed; ENOEXEC for the
+	                      * handler; 0 when starts succeed */
 	struct rlimit files; /* before it was raised; for handlers */
+	int oom_score_adj;   /* of handlers */
 };
 
 /* take.c */
@@ -96,6 +113,12 @@ void take_strange(struct worker *w, const char *name, const char *reason);
 void start_jobs(struct worker *w);
 /* Whether a start is possible at all, slots and names aside. */
 bool start_allowed(const struct worker *w);
+/* Whether one more may run. */
+bool start_room(const struct worker *w);
+struct running *start_free_slot(struct worker *w);
+/* Whether ERROR says that this process or machine is short of something, so that it is no
+ * fault of the job or the file. */
+bool start_shortage(int error);
 
 /* settle.c */
 /* What a job brings, or the command line, or the settings, or what is built in. */
@@ -112,7 +135,8 @@ void settle_stop(struct worker *w, int signal);
 void settle_return(struct worker *w, struct running *r, const char *cause, int error);
 /* Buries a claimed job whose handler can never start. */
 void settle_bury(struct worker *w, struct running *r, const char *cause);
-/* The next state of a lost job that is held: logged, moved, released. */
+/* The next state of a lost job that is held: logged and moved. The caller releases it,
+ * unless it could not be moved: then it stays held here until it can, and job->fd is -1. */
 void settle_lost(struct worker *w, struct job *job);
 /* An event about a job, with nothing run. */
 struct work_event settle_event(
@@ -120,8 +144,11 @@ struct work_event settle_event(
 /* Passes it on, and errors that hold nobody up. */
 void worker_report(const struct worker *w, const struct work_event *event);
 void worker_note(const struct worker *w, const char *cause, int error);
+/* The same of what will come again, such as a full disk: at once, then ever more seldom.
+ * CAUSE is compared by address. */
+void worker_trouble(struct worker *w, const char *cause, int error);
 /* What job_move() did, with MOVED as it returned, but not all of it; with its errno. */
-void worker_doubt(const struct worker *w, const struct job *job, int moved);
+void worker_doubt(struct worker *w, const struct job *job, int moved);
 
 /* recover.c */
 void recover_scan(struct worker *w);

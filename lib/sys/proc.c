@@ -266,3 +266,16 @@ bool proc_orphaned(const struct stat *file, const char *id)
 	parent = parent_of(getpgid(handler));
 	return parent > 0 && !has_open(parent, file);
 }
+
+int proc_oom_score_adj(void)
+{
+	FILE *file = fopen("/proc/self/oom_score_adj", "re");
+	int value = 0;
+
+	if (!file)
+		return 0;
+	if (fscanf(file, "%d", &value) != 1)
+		value = 0;
+	fclose(file);
+	return value;
+}

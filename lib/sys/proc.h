@@ -31,4 +31,7 @@ int proc_open_named(pid_t pid, const char *variable, int flags, struct stat *pro
  * that qwork is dead. False if it cannot be known. */
 bool proc_orphaned(const struct stat *file, const char *id);
 
+/* How willingly the OOM killer takes this process; 0 if that cannot be known. */
+int proc_oom_score_adj(void);
+
 #endif
