@@ -1,7 +1,8 @@
 #!/usr/bin/env bats
-# Something that qwork needs is scarce or denied: descriptors, the right to write into a
-# directory of the queue, the exit status of its children. The queue is held and says so
-# once; no job is lost, spent or buried for it, and qwork can always be ended.
+# Something that qwork needs is scarce or denied: descriptors, processes, inotify, the right to
+# write into a directory of the queue, the exit status of its children. The queue is held and
+# says so once; no job is lost, spent or buried for it, qwork can always be ended, and goes on
+# by itself when the cause is gone.
 
 load helper
 
@@ -73,7 +74,7 @@ need_descriptors() {
 }
 
 @test 'cur/ cannot be written: one line and a pause that grows, not one for each job' {
-	seq 50 | qsend --lines --no-sync
+	seq 50 | qsend --lines --no-sync >"$test_dir/ids"
 	deny cur
 	start_powerless_qwork -- true
 	wait_for 60 log_has 2 outcome=held
@@ -154,4 +155,222 @@ need_descriptors() {
 		assert_output ''
 		assert_job "$id" cur
 	done
+}
+
+# --- descriptors ----------------------------------------------------------------
+
+# The lowest number that process PID has not open.
+first_free_fd() {
+	local fd=0
+	while [[ -e /proc/$1/fd/$fd ]]; do fd=$((fd + 1)); done
+	echo "$fd"
+}
+
+# Of the running qwork; the hard limit stays.
+allow_descriptors() { prlimit --pid "$qwork" --nofile="$1:"; }
+
+none_is_spent() {
+	local path
+	for path in "$QSPOOL"/default/new/*; do
+		assert_equal "$(attempts_in "$path")" 0
+	done
+}
+
+@test 'descriptors run out: the queue is held, with one line and a pause that grows, and goes on' {
+	start_qwork -- cat
+	wait_for 20 watches "$qwork"
+	allow_descriptors 10
+	seq 50 | qsend --lines --no-sync >"$test_dir/ids"
+	wait_for 60 log_has 2 'outcome=held .*Too many open files'
+	assert [ "$(wc -l <"$qwork_log")" -le 6 ]
+	assert jobs_are 50 new
+	none_is_spent
+	allow_descriptors 1024
+	wait_for 90 spool_is_idle
+	assert_equal "$(sort -n "$qwork_out")" "$(seq 50)"
+	assert_spool_empty
+}
+
+@test 'no descriptor for a scan: it is said seldom, and tried again soon' {
+	start_qwork --scan 100ms -- cat
+	wait_for 20 watches "$qwork"
+	kill -STOP "$qwork"
+	allow_descriptors 10
+	seq 5 | qsend --lines --no-sync >"$test_dir/ids"
+	kill -CONT "$qwork"
+	wait_for 20 log_has 1 'the queue cannot be read.*Too many open files'
+	wait_for 10 after_ms $(($(now_ms) + 2500))
+	assert [ "$(wc -l <"$qwork_log")" -le 4 ]
+	none_is_spent
+	allow_descriptors 1024
+	wait_for 20 spool_is_idle
+	assert_equal "$(sort -n "$qwork_out")" "$(seq 5)"
+}
+
+@test 'too few descriptors to start a handler: the attempt is given back' {
+	start_qwork -- cat
+	wait_for 20 watches "$qwork"
+	allow_descriptors $(($(first_free_fd "$qwork") + 1))
+	seq 5 | qsend --lines --no-sync >"$test_dir/ids"
+	wait_for 60 log_has 2 'outcome=held cause="no handler can be started" .*Too many open files'
+	assert jobs_are 5 new
+	none_is_spent
+	allow_descriptors 1024
+	wait_for 60 spool_is_idle
+	assert_equal "$(sort -n "$qwork_out")" "$(seq 5)"
+}
+
+@test 'descriptors run out: --drain exits 71 and does not take the queue for empty' {
+	make_gate
+	seq 3 | qsend --lines
+	start_qwork --drain -- "$gate"
+	wait_for 20 all_at_gate 1
+	allow_descriptors 10
+	open_gate
+	exit_status 60 "$qwork"
+	assert_equal "$status" 71
+	assert jobs_are 2 new
+	none_is_spent
+}
+
+# --- processes ------------------------------------------------------------------
+
+# as_crowd NUMBER COMMAND...: as a user that nobody else is, who may have so many processes.
+# Root may have any number; the right to open all files is kept.
+as_crowd() {
+	local caps=-all,+dac_override,+dac_read_search,+fowner
+	exec setpriv --reuid=$((3000000 + $$)) --clear-groups --inh-caps="$caps" --ambient-caps="$caps" \
+		prlimit --nproc="$1:200" -- "${@:2}"
+}
+need_crowd() {
+	need_root
+	(as_crowd 5 true) 2>/dev/null || skip 'cannot become another user with capabilities'
+	! (as_crowd 1 sh -c 'true; sh -c true; true') 2>/dev/null || skip 'processes are not limited here'
+}
+
+@test 'no process can be started: the attempt is given back, the queue is held, and goes on' {
+	need_crowd
+	seq 5 | qsend --lines --no-sync >"$test_dir/ids"
+	qwork_log=$test_dir/qwork.log qwork_out=$test_dir/qwork.out
+	qwork_logs+=("$qwork_log")
+	start as_crowd 1 qwork -- cat </dev/null >"$qwork_out" 2>"$qwork_log"
+	wait_for 60 log_has 2 'outcome=held cause="no handler can be started" reason="Resource temporarily unavailable"'
+	assert [ "$(wc -l <"$qwork_log")" -le 6 ]
+	assert jobs_are 5 new
+	none_is_spent
+	(as_crowd 10 prlimit --pid "$started" --nproc=100:)
+	wait_for 60 spool_is_idle
+	assert_equal "$(sort -n "$qwork_out")" "$(seq 5)"
+	assert_spool_empty
+}
+
+@test 'no process can be started: --drain exits 71, no attempt is spent' {
+	need_crowd
+	id=$(send x)
+	run_tool as_crowd 2 timeout -k 10 60 qwork --drain -- cat </dev/null
+	assert_failure 71
+	assert_output ''
+	assert_equal "$(attempts_in "$(job_path "$id" new)")" 0
+}
+
+# --- inotify --------------------------------------------------------------------
+
+# deaf_qwork OPTION...: in a user namespace without inotify instances.
+deaf_qwork() {
+	qwork_log=$test_dir/qwork.log qwork_out=$test_dir/qwork.out
+	qwork_logs+=("$qwork_log")
+	start unshare --user --map-root-user sh -c 'echo 0 >/proc/sys/user/max_inotify_instances &&
+		exec "$@"' sh qwork "$@" </dev/null >"$qwork_out" 2>"$qwork_log"
+	qwork=$started
+}
+need_user_namespaces() {
+	need_root
+	unshare --user --map-root-user sh -c 'echo 0 >/proc/sys/user/max_inotify_instances' 2>/dev/null ||
+		skip 'needs user namespaces that limit inotify'
+}
+allow_inotify() {
+	nsenter --user --target "$qwork" sh -c 'echo 10 >/proc/sys/user/max_inotify_instances'
+}
+
+@test 'no inotify instances: qwork says so once, scans, and listens again when it can' {
+	need_user_namespaces
+	deaf_qwork --scan 1h -- cat
+	wait_for 20 log_has 1 'no inotify: .*reason="Too many open files"'
+	refute watches "$qwork"
+	echo 1 | qsend
+	wait_for 20 lines_are 1 "$qwork_out"
+	allow_inotify
+	wait_for 20 log_has 1 'inotify is back'
+	assert watches "$qwork"
+	# Found by an event: the next scan comes in an hour.
+	for i in 2 3 4; do
+		echo "$i" | qsend
+		wait_for 20 lines_are "$i" "$qwork_out"
+	done
+	assert_equal "$(wc -l <"$qwork_log")" 2
+}
+
+@test 'no inotify instances: --drain and --drain=all do all there is to do' {
+	need_user_namespaces
+	seq 5 | qsend --lines
+	deaf_qwork --drain -- cat
+	exit_status 60 "$qwork"
+	assert_equal "$status" 0
+	assert lines_are 5 "$qwork_out"
+	send x -d 2s -A 2
+	deaf_qwork --drain=all -b 10ms -- sh -c 'echo "$QJOB_ATTEMPT"; exit 1'
+	exit_status 60 "$qwork"
+	assert_equal "$status" 0
+	assert_equal "$(cat "$qwork_out")" $'1\n2'
+	assert jobs_are 1 buried
+}
+
+# More events than fit the queue of events, of a file that is no job's.
+overflow_events() {
+	local events
+	events=$(cat /proc/sys/fs/inotify/max_queued_events)
+	((events <= 100000)) || skip "needs fewer than $events events for an overflow"
+	python3 - "$QSPOOL/default/overflow" $((events / 2 + 100)) <<-'END'
+		import os, sys
+		for _ in range(int(sys.argv[2])):
+		    os.close(os.open(sys.argv[1], os.O_CREAT | os.O_WRONLY))
+		    os.unlink(sys.argv[1])
+	END
+}
+
+@test 'more events than inotify keeps: the jobs whose events were lost are found' {
+	start_qwork --scan 1h -- cat
+	wait_for 20 watches "$qwork"
+	kill -STOP "$qwork"
+	overflow_events
+	seq 5 | qsend --lines
+	kill -CONT "$qwork"
+	wait_for 60 lines_are 5 "$qwork_out"
+	wait_for 20 spool_is_idle
+	run_tool cat "$qwork_log"
+	assert_output ''
+}
+
+# What is written into its upper directory an overlay shows, and sends no events of.
+@test 'a file system that sends no events: what comes is found by the scan, retries included' {
+	need_mounts
+	mkdir "$test_dir"/{lower,work} "$QSPOOL"
+	mkdir -m 0700 "$test_dir/upper"
+	qdel -s "$test_dir/upper" "$(qsend -s "$test_dir/upper" <<<x)"
+	unshare -m mount -t overlay -o "lowerdir=$test_dir/lower,upperdir=$test_dir/upper,workdir=$test_dir/work" \
+		none "$QSPOOL" || skip 'needs overlayfs'
+	qwork_log=$test_dir/qwork.log qwork_out=$test_dir/qwork.out
+	qwork_logs+=("$qwork_log")
+	start unshare -m sh -c 'mount -t overlay -o "$1" none "$QSPOOL" && shift && cd "$QSPOOL" && exec qwork "$@"' sh \
+		"lowerdir=$test_dir/lower,upperdir=$test_dir/upper,workdir=$test_dir/work" \
+		--scan 200ms -b 10ms -- sh -c 'cat; [ "$QJOB_ATTEMPT" = 2 ]' </dev/null >"$qwork_out" 2>"$qwork_log"
+	qwork=$started
+	wait_for 20 watches "$qwork"
+	seq 5 | qsend -s "$test_dir/upper" --lines
+	wait_for 60 lines_are 10 "$qwork_out"
+	echo 6 | qsend -s "$test_dir/upper"
+	wait_for 60 lines_are 12 "$qwork_out"
+	QSPOOL=$test_dir/upper
+	wait_for 20 spool_is_idle
+	assert_spool_empty
 }
