@@ -8,14 +8,26 @@
 
 #include "format/visible.h"
 
+static bool is_plain_char(char c)
+{
+	return c > ' ' && c <= '~' && !strchr("\"=\\", c);
+}
+
 static bool is_plain(const char *text)
 {
 	if (!*text)
 		return false;
 	for (; *text; text++)
-		if (*text <= ' ' || *text > '~' || strchr("\"=\\", *text))
+		if (!is_plain_char(*text))
 			return false;
 	return true;
+}
+
+/* Without memory, of which the line may be about. */
+static void put_roughly(FILE *out, const char *text)
+{
+	for (; *text; text++)
+		fputc(*text == ' ' || is_plain_char(*text) ? *text : '?', out);
 }
 
 void logfmt_put(FILE *out, const char *key, const char *value)
@@ -31,6 +43,8 @@ void logfmt_put(FILE *out, const char *key, const char *value)
 	text = visible(value, strlen(value), VIS_CSTYLE | VIS_OCTAL | VIS_NL | VIS_TAB | VIS_DQ);
 	if (text)
 		fputs(text, out);
+	else
+		put_roughly(out, value);
 	free(text);
 	fputc('"', out);
 }
