@@ -44,9 +44,12 @@ static void age(int64_t ms, char text[static WHEN_SIZE])
 		duration_format_short(ms, text);
 }
 
+/* What was sent before the clock was set back has no age yet. */
 static int64_t since(const struct stat_tool *t, int64_t ms)
 {
-	return ms == JOB_DUE_NONE ? ms : t->now_ms - ms;
+	if (ms == JOB_DUE_NONE)
+		return ms;
+	return ms < t->now_ms ? t->now_ms - ms : 0;
 }
 
 static void print_row(const struct stat_tool *t, const struct row *row, int width, bool strange)
@@ -87,7 +90,7 @@ static void print_row_json(const struct stat_tool *t, const struct row *row)
 	if (c->oldest_ms == JOB_DUE_NONE)
 		printf("null");
 	else
-		printf("%.3f", (double)(t->now_ms - c->oldest_ms) / 1000);
+		printf("%.3f", (double)since(t, c->oldest_ms) / 1000);
 	json_time("next_due", c->next_ms);
 	puts("}");
 }
