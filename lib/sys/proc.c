@@ -233,6 +233,13 @@ int proc_signal_handlers(const struct stat *file, const char *id, int signal)
 	return s.groups;
 }
 
+bool proc_locker_is_ours(const struct stat *file)
+{
+	pid_t locker = locker_of(file);
+
+	return locker > 0 && kill(locker, 0) == 0;
+}
+
 /* Whether PID has FILE open, by any descriptor; true if that may not be seen. */
 static bool has_open(pid_t pid, const struct stat *file)
 {

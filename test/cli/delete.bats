@@ -185,6 +185,18 @@ old_job() {
 	assert_spool_empty
 }
 
+@test '--kill waits for a qwork that was stopped before it saw its handler end' {
+	start_running x
+	kill -STOP "$qwork"
+	kill -KILL "$handler"
+	wait_for 20 gone "$handler"
+	run_tool timeout 3 qdel --kill "$id"
+	assert_failure 124
+	kill -CONT "$qwork"
+	qdel --kill "$id"
+	assert_spool_empty
+}
+
 @test 'wrong options and values exit 64' {
 	for value in 0 -1 x ''; do assert_usage qdel -q default -n "$value"; done
 	for value in running gone ''; do assert_usage qdel -q default --state "$value"; done
