@@ -72,17 +72,15 @@ static const char *name_key(enum work_outcome outcome)
 	return outcome == WORK_STRANGE ? "name" : outcome == WORK_HELD ? "handler" : "place";
 }
 
-/* One line in one write, so that lines of several qworks do not mix. One that cannot be
- * written (full disk) is lost, and if half of it was, the next does not go on behind it. */
+/* A line that cannot be written (full disk) is lost, and if half of it was, the next does
+ * not go on behind it. */
 static void report(void *arg, const struct work_event *e)
 {
-	static char line[8192];
 	static bool torn;
 	const struct working *w = arg;
 
 	if (e->outcome == WORK_FINISHED && !w->cli.verbose)
 		return;
-	setvbuf(stderr, line, _IOFBF, sizeof line);
 	if (torn)
 		fputc('\n', stderr);
 	put_now();
@@ -217,12 +215,15 @@ static int complain(const struct spool *spool)
 
 int main(int argc, char **argv)
 {
+	static char line[8192];
 	struct working w = {
 	    .options = {
 	        .jobs = 1, .grace_ms = 10000, .scan_ms = 60000, .report = report, .arg = &w}};
 	struct spool *spool;
 	int status = EX_OK;
 
+	/* One line in one write, so that lines of several qworks do not mix. */
+	setvbuf(stderr, line, _IOLBF, sizeof line);
 	cli_begin();
 	signal(SIGPIPE, SIG_IGN); /* of our own stderr; a handler starts with the default */
 	meta_init(&w.defaults);

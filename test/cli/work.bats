@@ -379,6 +379,14 @@ load helper
 	assert_regex "$stderr" 'outcome=finished'
 }
 
+@test 'each line of the log is one write, which no other line can divide' {
+	need_strace
+	seq 5 | qsend --lines
+	strace -o "$test_dir/trace" -e trace=write -e signal=none qwork --drain -v -- true 2>/dev/null
+	assert_equal "$(grep -c '^write(2, "time=.* = [0-9]*$' "$test_dir/trace")" 5
+	assert_equal "$(grep -c '^write(2, ' "$test_dir/trace")" 5
+}
+
 @test 'a handler killed by a signal is logged with it' {
 	send x
 	drain -- sh -c 'kill -9 $$'
