@@ -286,7 +286,7 @@ class Judge:
             self.check_token(token, ids)
         for job_id, starts in self.r.starts.items():
             starts.sort(key=lambda start: start.at)
-            self.check_acts(job_id, starts)
+            self.check_burials(job_id)
             self.check_attempts(job_id, starts)
             self.check_repeats(job_id, starts)
         self.check_leftovers()
@@ -306,22 +306,26 @@ class Judge:
                 if start.at < not_before and not self.acts(job_id, ("kick", "ready"), 0, start.at):
                     self.r.violation(
                         "early", token, f"by {(not_before - start.at) / 1e9:.3f} s")
-        deleted = self.deleted.get(token)
-        if deleted and any(start.at > deleted for i in ids for start in self.r.starts.get(i, ())):
+        ran = [at for job_id in ids for at in self.ran(job_id)]
+        if token in self.deleted and max(ran, default=0) > self.deleted[token]:
             self.r.violation("risen", token, "ran after it was deleted")
+
+    def ran(self, job_id):
+        """Times at which it was certainly running."""
+        done = self.r.done.get(self.r.token[job_id], ())
+        return [*(start.at for start in self.r.starts.get(job_id, ())), *(at for at, _ in done)]
 
     def acts(self, job_id, verbs, since, until):
         """What may have been done to it within that time."""
         return [act for act in self.r.acts_on.get(job_id, ())
                 if act.verb in verbs and act.ended >= since and act.began <= until]
 
-    def check_acts(self, job_id, starts):
+    def check_burials(self, job_id):
         for act in self.r.acts_on.get(job_id, ()):
             if act.verb != "bury" or job_id not in act.did:
                 continue
-            for start in starts:
-                if start.at > act.ended and not self.acts(
-                        job_id, ("kick", "ready"), act.began, start.at):
+            for at in self.ran(job_id):
+                if at > act.ended and not self.acts(job_id, ("kick", "ready"), act.began, at):
                     self.r.violation("risen", self.r.token[job_id], "ran while it was buried")
 
     def check_attempts(self, job_id, starts):
