@@ -10,6 +10,7 @@ load ../cli/helper
 
 setup() {
 	common_setup
+	need_command python3
 	export SOAK_HANDLER=$QSPOOL_BIN/../test/crash/soak_handler
 	export TMPDIR=$test_dir # for its spool, so that the teardown would find what it left
 	soak=(python3 -B "${top_srcdir:-$BATS_TEST_DIRNAME/../..}/test/crash/soak.py")

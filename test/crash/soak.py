@@ -62,9 +62,10 @@ def id_of(name):
 
 
 def listing(path):
+    """What is there; nothing if there is no such directory (any more)."""
     try:
         return os.listdir(path)
-    except FileNotFoundError:
+    except (FileNotFoundError, PermissionError):
         return []
 
 
@@ -99,7 +100,7 @@ def watches(pid):
         try:
             if os.readlink(f"/proc/{pid}/fd/{fd}") == "anon_inode:inotify":
                 return True
-        except FileNotFoundError:
+        except OSError:
             pass
     return False
 
@@ -110,6 +111,7 @@ class Process:
     def __init__(self, pid, role):
         self.pid = pid
         self.role = role
+        self.killed = False  # by us
         self.ended = asyncio.get_running_loop().create_future()  # the status of wait(2)
 
     @property
@@ -147,14 +149,21 @@ class Processes:
                 return
             process = self.running.pop(pid, None)
             if process:
-                if os.WIFSIGNALED(status) and os.WTERMSIG(status) == signal.SIGKILL:
-                    self.count[f"kills of {process.role}s"] += 1
+                self.note_kill(process, status)
                 process.ended.set_result(status)
+
+    def note_kill(self, process, status):
+        if os.WIFSIGNALED(status) and os.WTERMSIG(status) == signal.SIGKILL:
+            self.count[f"kills of {process.role}s"] += 1
+            if not process.killed:
+                self.history.put("alarm", "status", f"somebody else killed {process.role} "
+                                                    f"{process.pid}")
 
     def signal(self, process, number):
         if process.alive:
             self.history.put("signal", number.name, process.role, process.pid)
             os.kill(process.pid, number)
+            process.killed |= number == signal.SIGKILL
 
     def stop(self, process, seconds):
         if process.alive:
@@ -263,7 +272,8 @@ class Soak:
         process = self.processes.start(
             role, [os.path.join(self.bin, argv[0]), *argv[1:]], stdin, out, errors)
         if self.random.random() < doom:
-            self.later(0.03, lambda: self.processes.signal(process, signal.SIGKILL))
+            soon = self.random.choice((0.03, 0.3))
+            self.later(soon, lambda: self.processes.signal(process, signal.SIGKILL))
         elif self.random.random() < stop:
             seconds = self.random.uniform(0.1, 2)
             self.later(0.02, lambda: self.processes.stop(process, seconds))
@@ -338,7 +348,7 @@ class Soak:
         soak_judge.note_left(self.history, self.spool)
 
     def queues_are_empty(self):
-        return not any(self.backlog(queue) for queue in listing(self.spool))
+        return not any(self.backlog(queue) for queue in soak_judge.queues(self.spool))
 
     async def run_buried(self):
         """By a handler that succeeds: all that is buried must be whole."""
@@ -346,7 +356,7 @@ class Soak:
             pass
         operators = Operators(self)
         drains = []
-        for queue in listing(self.spool):
+        for queue in soak_judge.queues(self.spool):
             await operators.kick_oldest(queue, 20)
             operators.by_hand("ready", queue, "buried", "new", listing(self.path(queue, "buried")))
             drains.append(self.workers.drain(queue))
