@@ -13,7 +13,8 @@ enum { LOCK_PAUSE_MS = 10 };
 
 /* So long a handler may be unseen before it is taken for another user's: between the
  * claim and exec it has not the job as its standard input yet. If the qwork is ours, there
- * is none: it has ended, and a qwork that is stopped or cannot move the job holds it still. */
+ * is none: it has ended, and a qwork that is stopped or cannot move the job holds it still.
+ * One glance is not enough, since the job may be let go just then. */
 enum { UNSEEN_MS = 1000 };
 
 /* A lost worker's job, found by a person before a qwork came: it may be buried,
@@ -148,7 +149,7 @@ static int still_held(const struct queue *queue, const struct job_place *place, 
 
 int spool_end_handler(struct spool *spool, const struct job_place *place, int64_t grace_ms)
 {
-	int64_t start = clock_mono_ms();
+	int64_t start = clock_mono_ms(), seen = 0;
 	int last = 0, held, signalled = 0;
 	struct queue queue;
 	struct stat st;
@@ -158,10 +159,11 @@ int spool_end_handler(struct spool *spool, const struct job_place *place, int64_
 	while ((held = still_held(&queue, place, &st)) == 1) {
 		int64_t spent = clock_mono_ms() - start;
 		int signal = spent < grace_ms ? SIGTERM : SIGKILL;
-		bool unseen = signalled == 0 && spent >= UNSEEN_MS && !proc_locker_is_ours(&st);
 
-		if (spent >= 2 * grace_ms || unseen) {
-			errno = unseen ? EPERM : ETIMEDOUT;
+		if (signalled > 0 || proc_locker_is_ours(&st))
+			seen = spent;
+		if (spent >= 2 * grace_ms || spent - seen >= UNSEEN_MS) {
+			errno = spent - seen >= UNSEEN_MS ? EPERM : ETIMEDOUT;
 			held = queue_fail(&queue, (enum queue_dir)place->state, place->file);
 			break;
 		}
