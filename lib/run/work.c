@@ -203,6 +203,15 @@ static int worker_open(struct worker *w, struct spool *spool, const struct work_
 	return 0;
 }
 
+/* What comes while we end asked for just that, and must not kill us once it is let in. */
+static void swallow_signals(const struct worker *w)
+{
+	struct signalfd_siginfo info;
+
+	while (read(w->signals, &info, sizeof info) == (ssize_t)sizeof info)
+		;
+}
+
 static void worker_close(struct worker *w)
 {
 	int saved = errno;
@@ -219,6 +228,7 @@ static void worker_close(struct worker *w)
 		sys_discard(&r->child.errors);
 	}
 	if (w->signals >= 0) {
+		swallow_signals(w);
 		sigprocmask(SIG_SETMASK, &w->old_signals, NULL);
 		sigaction(SIGCHLD, &w->old_sigchld, NULL);
 		setrlimit(RLIMIT_NOFILE, &w->files);

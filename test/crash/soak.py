@@ -111,7 +111,7 @@ class Process:
     def __init__(self, pid, role):
         self.pid = pid
         self.role = role
-        self.killed = False  # by us
+        self.killed = self.told = False  # by us
         self.ended = asyncio.get_running_loop().create_future()  # the status of wait(2)
 
     @property
@@ -164,6 +164,7 @@ class Processes:
             self.history.put("signal", number.name, process.role, process.pid)
             os.kill(process.pid, number)
             process.killed |= number == signal.SIGKILL
+            process.told |= number == signal.SIGTERM
 
     def stop(self, process, seconds):
         if process.alive:
@@ -557,6 +558,8 @@ class Workers:
             self.soak.processes.signal(process, signal.SIGKILL)
             await process.ended
         status = process.ended.result()
+        if process.told and os.WIFSIGNALED(status) and os.WTERMSIG(status) == signal.SIGTERM:
+            return  # it was about to exit, and had given up its own way with signals
         self.soak.check_exit(["qwork", "-q", queue], status, f"pid {process.pid}", {0})
 
     def start_steady(self):
