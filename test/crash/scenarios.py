@@ -301,7 +301,8 @@ def judge_operate(run):
     for identity, job in before.items():
         state = now[identity].state if identity in now else None
         payload = now[identity].content if identity in now else job.content
-        done = state == place and state != job.state
+        both_names = len([other for other in run.jobs if other.id == identity]) > 1
+        done = state == place and state != job.state and not both_names
         if payload != job.content:
             yield f"{identity} has another content"
         if state not in (job.state, place) and not (job.state == "cur" and state == "buried"):
@@ -401,7 +402,7 @@ def judge_job(run, payload, attempts, buried_as):
         yield f"{payload} never ran"
     if kind(payload) == "stop":  # the end of qwork gives the attempt back
         exact = attempts
-    if run.sent[payload] is None and run.killed and run.scenario.standing:
+    if run.sent[payload] is None and run.scenario.standing and (run.killed or run.cannot_remove):
         exact = attempts  # a foreign file whose old name stayed is taken in once more
     if attempts != exact and not (run.killed and attempts == sorted(set(attempts))):
         yield f"{payload} ran with the attempts {attempts} instead of {exact}"

@@ -183,7 +183,8 @@ class Disk:
     def unlink(self, path):
         self.dirty.discard(path)
         self.names.pop(path, None)
-        if job_id(os.path.basename(path)):
+        identity = job_id(os.path.basename(path))
+        if identity and self.places.get(identity) == path:  # else it has another name now
             self.names[path] = [os.path.dirname(path)]
 
     def undurable(self, identity):
