@@ -87,6 +87,17 @@ send_buried() {
 	assert_spool_empty
 }
 
+@test 'and makes its options durable before it is ready, like its payload' {
+	local id
+
+	need_strace
+	id=$(qsend --no-sync --env A=b <<<x)
+	qbury "$id"
+	strace -y -o "$test_dir/calls" -e trace=fsync,renameat2 qkick "$id"
+	run awk '/^fsync.*meta\/'"$id"'>/ { options = 1 } /^fsync.*\/meta>/ { dir = options } /^rename/ { print dir }' "$test_dir/calls"
+	assert_output 1
+}
+
 @test 'several jobs at once, by id, unique prefix and path' {
 	a=$(send a)
 	b=$(send b)
