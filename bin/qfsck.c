@@ -35,7 +35,7 @@ static const char *const class_name[CHECK_CLASSES] = {"fault", "pending", "repai
 static void hide_progress(struct fsck *t)
 {
 	if (t->live && t->shown_ms > 0)
-		fputs("\r\033[K", stderr);
+		dprintf(STDERR_FILENO, "\r\033[K");
 	t->shown_ms = 0;
 }
 
@@ -46,7 +46,7 @@ static void progress(void *arg, const char *queue, size_t names)
 
 	if (!t->live || now - t->shown_ms < PROGRESS_MS)
 		return;
-	fprintf(stderr, "\r%s: %s: %zu\033[K", program_invocation_short_name, queue, names);
+	dprintf(STDERR_FILENO, "\r%s: %s: %zu\033[K", program_invocation_short_name, queue, names);
 	t->shown_ms = now;
 }
 
