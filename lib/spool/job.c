@@ -233,14 +233,18 @@ static int change_name_freely(struct job *job, enum queue_dir to, struct job_nam
  * names. Neither is tried again after a failure. */
 static int sync_dirs(const struct queue *queue, enum queue_dir from, enum queue_dir to)
 {
-	if (sys_fsync(queue->dir[from]) != 0) {
-		queue_fail(queue, from, NULL);
-		return MOVED_UNSURE;
-	}
-	if (to != GONE && sys_fsync(queue->dir[to]) != 0) {
-		queue_fail(queue, to, NULL);
-		return MOVED_UNSURE;
-	}
+	/* What is gone must be gone from where it was before, too: the moves from there may not
+	 * have been durable, and then btrfs shows the older name again. */
+	static const enum queue_dir all[] = {DIR_NEW, DIR_DELAY, DIR_CUR, DIR_BURIED};
+	const enum queue_dir both[] = {from, to};
+	const enum queue_dir *dirs = to == GONE ? all : both;
+	size_t count = to == GONE ? sizeof all / sizeof *all : 2;
+
+	for (size_t i = 0; i < count; i++)
+		if (sys_fsync(queue->dir[dirs[i]]) != 0) {
+			queue_fail(queue, dirs[i], NULL);
+			return MOVED_UNSURE;
+		}
 	return 1;
 }
 

@@ -264,3 +264,14 @@ old_job() {
 	assert_failure 77
 	assert_job "$id" new
 }
+
+@test 'a job that was retried is deleted from wherever it was, for a power cut, too' {
+	local id
+
+	need_strace
+	id=$(qsend <<<x)
+	qwork --drain -b 1h -- false
+	strace -y -o "$test_dir/calls" -e trace=fsync,unlinkat qdel "$id"
+	run sed -nE '/^unlinkat.*delay>/,$s/^fsync.*\/([a-z]+)>.*/\1/p' "$test_dir/calls"
+	assert_output $'new\ndelay\ncur\nburied'
+}
