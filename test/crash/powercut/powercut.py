@@ -253,8 +253,8 @@ class Workload:
         job = Name(name).id
         self.recording.note("begin-" + verb, job)
         delayed = ["--delayed"] if verb == "kick" else []
-        done = self.tool(TOOLS[verb], "-q", queue, *delayed, job)
-        self.recording.note(verb if done.returncode == 0 else "not-" + verb, job)
+        done = self.tool(TOOLS[verb], "-v", "-q", queue, *delayed, job)
+        self.recording.note(verb if job in done.stdout.split() else "not-" + verb, job)
 
     def operator(self, queue, chance):
         while not self.stopped.wait(0.01):
