@@ -22,13 +22,6 @@ static int bury(struct spool *spool, const struct job_place *place, void *arg)
 	return spool_bury(spool, place, arg);
 }
 
-static const char *refuse(const struct pick *pick, const struct job_place *place, int *status)
-{
-	(void)pick;
-	*status = EX_OK;
-	return place->state == JOB_BURIED ? "it is already" : NULL;
-}
-
 int main(int argc, char **argv)
 {
 	static const struct option options[] = {{"reason", required_argument, NULL, 'r'},
@@ -38,8 +31,7 @@ int main(int argc, char **argv)
 	    .older_ms = -1,
 	    .can_kill = true,
 	    .verb = bury,
-	    .done = "buried",
-	    .refuse = refuse};
+	    .done = "buried"};
 	int option;
 
 	cli_begin();

@@ -24,7 +24,7 @@ static const struct {
 	enum queue_dir to; /* GONE: the name is unlinked */
 	enum effect n;
 	bool due;     /* the new name starts with DUE */
-	bool durable; /* both directories are synced before it is reported */
+	bool durable; /* the directories are synced before it is reported */
 } table[TRANSITIONS] = {
     [T_CLAIM] = {BIT(DIR_NEW) | BIT(DIR_DELAY), DIR_CUR, N_PLUS_ONE, false, false},
     [T_RETRY] = {BIT(DIR_CUR), DIR_DELAY, N_SAME, true, false},
@@ -229,23 +229,24 @@ static int change_name_freely(struct job *job, enum queue_dir to, struct job_nam
 	return changed;
 }
 
-/* Source first, then destination: after a power cut btrfs may otherwise show both
- * names. Neither is tried again after a failure. */
-static int sync_dirs(const struct queue *queue, enum queue_dir from, enum queue_dir to)
+static int sync_dir(const struct queue *queue, enum queue_dir dir)
 {
-	/* What is gone must be gone from where it was before, too: the moves from there may not
-	 * have been durable, and then btrfs shows the older name again. */
-	static const enum queue_dir all[] = {DIR_NEW, DIR_DELAY, DIR_CUR, DIR_BURIED};
-	const enum queue_dir both[] = {from, to};
-	const enum queue_dir *dirs = to == GONE ? all : both;
-	size_t count = to == GONE ? sizeof all / sizeof *all : 2;
+	if (sys_fsync(queue->dir[dir]) == 0)
+		return 1;
+	queue_fail(queue, dir, NULL);
+	return MOVED_UNSURE;
+}
 
-	for (size_t i = 0; i < count; i++)
-		if (sys_fsync(queue->dir[dirs[i]]) != 0) {
-			queue_fail(queue, dirs[i], NULL);
-			return MOVED_UNSURE;
-		}
-	return 1;
+/* SOURCE-THEN-TARGET, and the source is wherever it may have been: the moves from there may
+ * not have been durable. None is tried again after a failure. */
+static int sync_dirs(const struct queue *queue, enum queue_dir to)
+{
+	int synced = 1;
+
+	for (enum queue_dir dir = DIR_NEW; synced == 1 && dir <= DIR_BURIED; dir++)
+		if (dir != to)
+			synced = sync_dir(queue, dir);
+	return synced == 1 && to != GONE ? sync_dir(queue, to) : synced;
 }
 
 static int remove_name(struct job *job)
@@ -297,8 +298,13 @@ int job_move(struct job *job, enum transition transition, int64_t due_ms)
 		moved = change_name_freely(job, to, &name);
 	}
 	if (moved == 1 && table[transition].durable)
-		moved = sync_dirs(job->queue, from, to);
+		moved = sync_dirs(job->queue, to);
 	if (moved == 1 && to == GONE)
 		remove_belongings(job);
 	return moved;
+}
+
+int job_sync(const struct job *job)
+{
+	return sync_dirs(job->queue, (enum queue_dir)job->state);
 }

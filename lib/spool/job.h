@@ -76,6 +76,8 @@ enum transition {
  * from this state). A crash leaves the job in the one or in the other state, whole. */
 enum { MOVED_UNSURE = SPOOL_UNSURE };
 NODISCARD int job_move(struct job *job, enum transition transition, int64_t due_ms);
+/* Makes durable that a held job is where it is, whoever moved it there: 1, or MOVED_UNSURE. */
+NODISCARD int job_sync(const struct job *job);
 
 /* 1 and META filled, 0 if the job has none, -1 with errno; EBADMSG and *WHY if
  * it should have one that is missing or damaged. META must be initialised. */

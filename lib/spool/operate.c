@@ -39,8 +39,8 @@ static int with_doubt(int settled, int error, int done)
 
 static int bury(struct job *job, const char *reason)
 {
-	if (job->state == JOB_BURIED)
-		return 1;
+	if (job->state == JOB_BURIED) /* maybe not yet on disk */
+		return job_sync(job);
 	if (log_event(job, "buried", reason ? reason : "by hand", true) != 0)
 		return -1;
 	if (job->state == JOB_RUNNING)

@@ -123,8 +123,8 @@ int proc_open_named(pid_t pid, const char *variable, int flags, struct stat *pro
 
 	snprintf(path, sizeof path, "/proc/%d", (int)pid);
 	if (found && stat(path, process) == 0 &&
-	    snprintf(path, sizeof path, "/proc/%d/root%s", (int)pid,
-	        found + strlen(variable)) < (int)sizeof path)
+	    snprintf(path, sizeof path, "/proc/%d/root%s", (int)pid, found + strlen(variable)) <
+	        (int)sizeof path)
 		fd = open(path, flags);
 	free(found);
 	return fd;

@@ -137,6 +137,15 @@ load helper
 	assert_job "$id" buried
 }
 
+@test 'and is on disk then, whoever buried it' {
+	need_strace
+	id=$(send x)
+	mv "$(job_path "$id" new)" "$QSPOOL/default/buried/"
+	strace -y -o "$test_dir/calls" -e trace=fsync qbury "$id"
+	run sed -nE 's/^fsync.*\/([a-z]+)>.*/\1/p' "$test_dir/calls"
+	assert_equal "$(xargs <<<"$output")" 'new cur delay buried'
+}
+
 @test 'a running job is not touched: exit 75, and qbury says who runs it' {
 	start_running x
 	run_tool qbury "$id"

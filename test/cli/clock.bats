@@ -201,8 +201,8 @@ retry_is_due_by() { (($(due_in "$(sole_job delay)") <= $1)); }
 	wait_for 10 after_ms $(($(now_ms) + 1000))
 	open_gate
 	wait_for 20 grep -q "job=$id .*outcome=finished" "$qwork_log"
-	id=$(send y -t 2s)
 	shut_gate
+	id=$(send y -t 2s)
 	wait_for 20 at_gate "$id"
 	set_clock -$DAY
 	wait_for 30 grep -q "job=$id .*cause=\"timed out\"" "$qwork_log"

@@ -265,13 +265,13 @@ old_job() {
 	assert_job "$id" new
 }
 
-@test 'a job that was retried is deleted from wherever it was, for a power cut, too' {
-	local id
-
+@test 'what is done to a job that was retried is on disk wherever it was' {
 	need_strace
 	id=$(qsend <<<x)
 	qwork --drain -b 1h -- false
-	strace -y -o "$test_dir/calls" -e trace=fsync,unlinkat qdel "$id"
-	run sed -nE '/^unlinkat.*delay>/,$s/^fsync.*\/([a-z]+)>.*/\1/p' "$test_dir/calls"
-	assert_output $'new\ndelay\ncur\nburied'
+	for verb in 'qbury new cur delay buried' 'qkick cur delay buried new' 'qdel new cur delay buried'; do
+		strace -y -o "$test_dir/calls" -e trace=fsync,unlinkat,renameat2 "${verb%% *}" "$id"
+		run sed -nE '/^(unlinkat|renameat2)/,$s/^fsync.*\/([a-z]+)>.*/\1/p' "$test_dir/calls"
+		assert_equal "${verb%% *} $(xargs <<<"$output")" "$verb"
+	done
 }
