@@ -326,7 +326,7 @@ static void log_end(struct worker *w, struct running *r, const struct verdict *v
 		log_failure(w, &r->job, &attempt);
 	else if (v->to != T_FINISH &&
 	    log_notes(&r->job, v->to == T_DEFER ? "deferred" : "returned", notes) != 0)
-		worker_note(w, "the notes of a handler could not be written", errno);
+		worker_trouble(w, "the notes of a handler could not be written", errno);
 }
 
 /* The job's next state is decided once; moving it there may take more than one try. */

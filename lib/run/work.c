@@ -10,6 +10,7 @@
 #include <poll.h>
 #include <signal.h>
 #include <stdlib.h>
+#include <string.h>
 #include <sys/resource.h>
 #include <sys/signalfd.h>
 #include <sys/timerfd.h>
@@ -169,6 +170,20 @@ static int handlers_oom_score_adj(void)
 	return more < OOM_SCORE_MAX ? more : OOM_SCORE_MAX;
 }
 
+/* They are in no spool, so spool_place() knows nothing of them. */
+static void note_controls(const struct worker *w, const char *cause)
+{
+	struct work_event event = {.outcome = WORK_NOTE,
+	    .cause = cause,
+	    .reason = strerror(errno),
+	    .name = w->controls.path,
+	    .status = -1,
+	    .seconds = -1,
+	    .due_ms = JOB_DUE_NONE};
+
+	worker_report(w, &event);
+}
+
 static int worker_open(struct worker *w, struct spool *spool, const struct work_options *options)
 {
 	*w = (struct worker){.options = options,
@@ -198,7 +213,7 @@ static int worker_open(struct worker *w, struct spool *spool, const struct work_
 	    take_signals(w) != 0)
 		return -1;
 	if (control_dir_open(&w->controls) != 0)
-		worker_note(w, "handlers have no control file", errno);
+		note_controls(w, "handlers have no control file");
 	listen_first(w);
 	return 0;
 }
@@ -240,7 +255,8 @@ static void worker_close(struct worker *w)
 	strings_release(&w->strange);
 	meta_release(&w->settings);
 	handler_release(&w->handler);
-	control_dir_close(&w->controls);
+	if (control_dir_close(&w->controls) != 0)
+		note_controls(w, "the directory of control files could not be removed");
 	queue_close(&w->queue);
 	free(w->slot);
 	free(w->poll_set);
@@ -261,17 +277,17 @@ static int64_t rescan_at(const struct worker *w)
 	return w->started != w->started_then ? 0 : w->scanned_at + DEAF_SCAN_MS;
 }
 
-static void note_sweep(struct worker *w, int swept)
+static void note_sweep(struct worker *w, int swept, const char *cause)
 {
 	if (swept < 0)
-		worker_trouble(w, "leftovers could not be swept", errno);
+		worker_trouble(w, cause, errno);
 }
 
 static void sweep(struct worker *w)
 {
-	note_sweep(w, sweep_drafts(&w->queue));
-	note_sweep(w, sweep_orphans(&w->queue));
-	note_sweep(w, sweep_queues(w->queue.spool));
+	note_sweep(w, sweep_drafts(&w->queue), "leftovers of senders could not be swept");
+	note_sweep(w, sweep_orphans(&w->queue), "what belonged to jobs could not be swept");
+	note_sweep(w, sweep_queues(w->queue.spool), "leftover queues could not be swept");
 }
 
 static void scan_if_due(struct worker *w, int64_t now)

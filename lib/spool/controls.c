@@ -71,14 +71,14 @@ int control_dir_open(struct control_dir *dir)
 	return -1;
 }
 
-void control_dir_close(struct control_dir *dir)
+int control_dir_close(struct control_dir *dir)
 {
-	int saved = errno;
+	int result = 0;
 
 	if (dir->fd >= 0 && flock(dir->fd, LOCK_EX | LOCK_NB) == 0)
-		(void)!sys_rmdir(AT_FDCWD, dir->path); /* not empty: left by a crash, or for one */
+		result = sys_rmdir(AT_FDCWD, dir->path);
 	sys_discard(&dir->fd);
-	errno = saved;
+	return result != 0 && errno != ENOTEMPTY && errno != EEXIST && errno != ENOENT ? -1 : 0;
 }
 
 void control_name(const struct job_name *job, char name[static CONTROL_NAME_SIZE])

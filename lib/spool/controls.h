@@ -27,8 +27,9 @@ struct control_dir {
 
 /* 0, or -1 with errno: EPERM if others can write it. Its lock keeps others from removing it. */
 NODISCARD int control_dir_open(struct control_dir *dir);
-/* Removes it if nobody else uses it. errno survives. */
-void control_dir_close(struct control_dir *dir);
+/* Removes it if nobody else uses it, and nothing is in it that a crash left. 0; -1 with
+ * errno if that failed: it is closed all the same. */
+NODISCARD int control_dir_close(struct control_dir *dir);
 
 /* A fresh name in the directory for this attempt. */
 void control_name(const struct job_name *job, char name[CONTROL_NAME_SIZE]);

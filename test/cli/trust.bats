@@ -314,7 +314,7 @@ signal.pause()' "$1" "$ANNA" "$test_dir/leader"
 	read -r leader <"$test_dir/leader"
 	run_tool timeout 60 qdel --kill "$id"
 	refute gone "$leader"
-	assert_failure 77
+	assert_failure 75
 	assert_job "$id" cur
 	kill -KILL -- -"$leader"
 }

@@ -31,7 +31,7 @@ broken() {
 	broken late:fsync-file:1 'qsend of a payload' 'renamed before its content was synced'
 	broken skip:fsync-dir:1 'qsend of a payload' 'waits for a sync of .*/tmp'
 	broken skip:fsync-dir:2 'qsend of a payload' 'waits for a sync of .*/new'
-	broken skip:fsync-dir:2 'qkick of a buried job' 'waits for a sync of .*/buried'
+	broken skip:fsync-dir:4 'qkick of a buried job' 'waits for a sync of .*/buried'
 }
 
 @test 'the sweep sees a job that is half there, lost or left over' {
@@ -48,7 +48,7 @@ broken() {
 	assert_failure 75
 	assert_regex "$stderr" "^qbury: job $id was buried, but a power cut may undo it: .*/new: Input/output error"
 	assert_job "$id" buried
-	hooked EIO:fsync-dir:3 qkick "$id"
+	hooked EIO:fsync-dir:5 qkick "$id"
 	assert_failure 75
 	assert_regex "$stderr" "job $id was kicked, but a power cut may undo it: .*/new: "
 	assert_job "$id" new

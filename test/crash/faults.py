@@ -88,11 +88,12 @@ class Run:
     def execute(self, command, stdin=b"", **environment):
         """Its status (None: it hangs), standard output and error."""
         paths = [os.path.join(self.directory, name) for name in ("in", "out", "err")]
+        environment = {**os.environ, "TMPDIR": self.directory, **environment}
         with open(paths[0], "wb") as file:
             file.write(stdin)
         with open(paths[0], "rb") as given, open(paths[1], "wb") as out, open(paths[2], "wb") as err:
             with subprocess.Popen(
-                command, stdin=given, stdout=out, stderr=err, env={**os.environ, **environment}
+                command, stdin=given, stdout=out, stderr=err, env=environment
             ) as process:
                 try:
                     status = process.wait(DEADLINE)

@@ -141,8 +141,8 @@ static void find_place(int fd, const char *name)
 
 	snprintf(link, sizeof link, "/proc/self/fd/%d", fd);
 	n = readlink(link, path, sizeof path);
-	snprintf(
-	    place, sizeof place, "%.*s%s%.255s", n > 0 ? (int)n : 0, path, *name ? "/" : "", name);
+	snprintf(place, sizeof place, "%.*s%s%.255s", n > 0 ? (int)n : 0, path,
+	    n > 0 && *name ? "/" : "", name);
 }
 
 /* One line in one write. */
