@@ -43,6 +43,8 @@ static void add_ms(struct timespec *t, int64_t ms)
 	t->tv_nsec = (ns + 1000000000) % 1000000000;
 }
 
+/* NOLINTBEGIN(readability-inconsistent-declaration-parameter-name): glibc has reserved ones */
+
 int clock_gettime(clockid_t clock, struct timespec *now)
 {
 	int result = (int)syscall(SYS_clock_gettime, clock, now);
@@ -107,3 +109,5 @@ ssize_t read(int fd, void *data, size_t size)
 	}
 	return (ssize_t)syscall(SYS_read, fd, data, size);
 }
+
+/* NOLINTEND(readability-inconsistent-declaration-parameter-name) */

@@ -52,7 +52,6 @@ static void check_values(const struct meta *meta)
 /* On failure nothing is left in it, and why is said. */
 static bool parse(const char *text, size_t len, struct meta *meta)
 {
-	static const struct meta empty;
 	const char *why = NULL;
 
 	meta_init(meta);
@@ -60,7 +59,7 @@ static bool parse(const char *text, size_t len, struct meta *meta)
 	if (meta_parse(text, len, meta, &why) == 0)
 		return true;
 	MUST(errno == EBADMSG && why && *why);
-	MUST(memcmp(meta, &empty, sizeof empty) == 0);
+	MUST(meta_empty(meta));
 	return false;
 }
 
@@ -70,6 +69,7 @@ static void check_damage(const char *text, size_t len, size_t at)
 	char *damaged = fuzz_text((const uint8_t *)text, len);
 	struct meta meta;
 
+	MUST(len > 0);
 	damaged[at % len] ^= (char)(1 << (at % 8));
 	MUST(!parse(damaged, len, &meta));
 	free(damaged);

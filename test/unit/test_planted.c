@@ -14,6 +14,7 @@ static int dir;
 static const char *planted_at; /* the call before or after which something is planted */
 static void (*plant)(void);
 
+/* NOLINTNEXTLINE(readability-non-const-parameter): struct sys_hook says so */
 static int before(const char *call, int fd, const char *name, size_t *len)
 {
 	(void)fd, (void)name, (void)len;
@@ -22,9 +23,9 @@ static int before(const char *call, int fd, const char *name, size_t *len)
 	return 0;
 }
 
-static void after(const char *call, int fd, const char *name)
+static void after(const char *call, int fd, const char *name, int error)
 {
-	(void)fd, (void)name;
+	(void)fd, (void)name, (void)error;
 	if (plant && strcmp(call, "mkdir") == 0 && strcmp(planted_at, "mkdir") == 0)
 		plant();
 }
@@ -161,7 +162,9 @@ static void syncing_options_that_became_a_fifo_fails(void)
 	begin("", NULL);
 	CHECK(mkdir("name", 0700) == 0 && getcwd(path, sizeof path) != NULL);
 	spool = spool_open(path, false);
-	CHECK(spool && queue_open(&queue, spool, "name", true) == 0);
+	CHECK(spool != NULL);
+	if (!spool || queue_open(&queue, spool, "name", true) != 0)
+		abort();
 	CHECK(mkfifoat(queue.dir[DIR_META], id, 0660) == 0);
 	alarm(60);
 	CHECK_INT(meta_sync(&queue, id), -1);

@@ -13,7 +13,7 @@ static void check(const char *text, size_t len, const char *want)
 	free(encoded);
 }
 
-#define CHECK_VISIBLE(text, want) check(text, sizeof text - 1, want)
+#define CHECK_VISIBLE(text, want) check(text, sizeof(text) - 1, want)
 
 static void bytes(void)
 {
