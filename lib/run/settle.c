@@ -269,7 +269,7 @@ static void move_on(struct worker *w, struct running *r)
 	}
 	if (!r->settling)
 		report_held(w, &r->job, errno);
-	if (w->stop > 0) /* whoever recovers it will try */
+	if (w->stop > 0 || w->dead) /* whoever recovers it will try */
 		release(w, r);
 	else
 		hold(w, r);
@@ -431,7 +431,7 @@ void settle_return(struct worker *w, struct running *r, const char *cause, int e
 /* Released it would be recovered anew by the next scan, and logged each time. */
 static void hold_lost(struct worker *w, struct job *job, enum transition to, int64_t due_ms)
 {
-	struct running *r = w->stop > 0 ? NULL : start_free_slot(w);
+	struct running *r = w->stop > 0 || w->dead ? NULL : start_free_slot(w);
 
 	if (!r) { /* whoever recovers it will try */
 		worker_trouble(w, "a lost job could not be moved on", errno);

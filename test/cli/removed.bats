@@ -52,13 +52,22 @@ load helper
 	done
 }
 
-@test 'buried/ is removed under a running job that is to be buried: qwork ends, its history is short' {
-	start_running x -A 1
-	rm -r "$QSPOOL/default/buried"
-	open_gate
-	exit_status 30 "$qwork"
-	assert_equal "$status" 75
-	assert [ "$(wc -l <"$qwork_log")" -lt 10 ]
+@test 'the directory that a running job is to go to is removed: qwork ends, its history is short' {
+	for dir in delay buried; do
+		rm -f "$test_dir"/gate.*
+		make_gate
+		attempts=2
+		[[ $dir == delay ]] || attempts=1
+		id=$(send x -q "$dir" -A "$attempts")
+		start_qwork -q "$dir" -- "$gate" 1
+		wait_for 20 at_gate "$id"
+		rm -r "${QSPOOL:?}/$dir/$dir"
+		open_gate
+		exit_status 30 "$qwork"
+		assert_equal "$dir: $status" "$dir: 75"
+		assert [ "$(wc -l <"$qwork_log")" -lt 10 ]
+		assert_job "$id" cur "$dir"
+	done
 }
 
 @test 'the name in buried/ is taken: the job is buried beside it, and neither is lost' {
