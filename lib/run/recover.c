@@ -27,16 +27,17 @@ static void probe_failed(struct worker *w, int error)
 	worker_trouble(w, "a job in cur/ could not be looked at", error);
 }
 
-/* Recovers it unless somebody holds it. */
+/* Recovers it unless somebody holds it. While many wait for being moved on, it is left for a
+ * later scan: it would take the place of a job that can be run. */
 static enum hold probe(struct worker *w, const char *file)
 {
 	struct job job;
 	enum hold held = recover_hold(&job, &w->queue, file);
 
-	if (held == HOLD_DONE && job.ours)
-		settle_lost(w, &job);
-	else if (held == HOLD_DONE)
+	if (held == HOLD_DONE && !job.ours)
 		take_strange(w, file, "not the name of a job");
+	else if (held == HOLD_DONE && w->held < HELD_MAX)
+		settle_lost(w, &job);
 	else if (held == HOLD_ERROR && start_shortage(errno))
 		probe_failed(w, errno);
 	else if (held == HOLD_STRANGE || held == HOLD_ERROR)

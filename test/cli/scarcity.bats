@@ -145,6 +145,20 @@ need_descriptors() {
 	wait_for 60 job_is "$id" buried
 }
 
+@test 'lost jobs that cannot be moved on, however many, keep no other from running' {
+	for id in $(seq 40 | qsend --lines); do
+		mv "$QSPOOL/default/new/50.$id.0" "$QSPOOL/default/cur/50.$id.1"
+	done
+	deny delay
+	start_powerless_qwork --scan 100ms -b 1h..1h -- cat
+	wait_for 60 log_has 32 'could not be moved on'
+	send ready
+	wait_for 60 grep -q ready "$qwork_out"
+	assert [ "$(grep -c 'worker lost' "$qwork_log")" -le 32 ]
+	allow delay
+	wait_for 60 jobs_are 40 delay
+}
+
 @test "a file in cur/ that may not be read keeps neither --drain nor --drain=all waiting" {
 	id=$(send x)
 	mv "$(job_path "$id" new)" "$QSPOOL/default/cur/50.$id.1"
