@@ -262,16 +262,20 @@ static bool has_open(pid_t pid, const struct stat *file)
 	return found;
 }
 
+/* Of a qwork that took the lock there is its number, also when it is dead; unless it is not known
+ * (in another PID namespace, or where stat(2) and /proc/locks name devices differently, as on
+ * btrfs). Then the parent of the handler is or is not one, if the handler itself still lives. */
 bool proc_orphaned(const struct stat *file, const char *id)
 {
 	struct wanted w = wanted(file, id);
-	pid_t handler = 0, parent;
+	pid_t handler = 0, worker = w.locker;
 
 	each_handler(&w, first_handler, &handler);
 	if (handler == 0)
 		return false;
-	parent = parent_of(getpgid(handler));
-	return parent > 0 && !has_open(parent, file);
+	if (worker == 0)
+		worker = parent_of(getpgid(handler));
+	return worker > 0 && !has_open(worker, file);
 }
 
 int proc_oom_score_adj(void)

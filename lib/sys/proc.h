@@ -30,8 +30,8 @@ bool proc_locker_is_ours(const struct stat *file);
  * sees it. PROCESS is PID itself, whose owner is. -1 if that cannot be. */
 int proc_open_named(pid_t pid, const char *variable, int flags, struct stat *process);
 
-/* Whether a handler has FILE whose parent, the qwork that started it, has it no more:
- * that qwork is dead. False if it cannot be known. */
+/* Whether a handler has FILE, and the qwork that started it has it no more: that qwork is
+ * dead. False if it cannot be known. */
 bool proc_orphaned(const struct stat *file, const char *id);
 
 /* How willingly the OOM killer takes this process; 0 if that cannot be known. */

@@ -170,6 +170,25 @@ assert_recovered_within_a_second() {
 	assert_equal "$(cat "$test_dir/out")" stubborn
 }
 
+# A shell that waits for a command ends at the TERM for its qwork's death, and leaves that behind.
+@test 'what the handler of a killed qwork left behind is ended when its time is up' {
+	[[ $(readlink /proc/self/ns/pid) == 'pid:[4026531836]' ]] || skip 'needs the first PID namespace'
+	[[ $(stat -f -c %T "$test_dir") != btrfs ]] || skip 'needs another file system than btrfs'
+	id=$(send x -t 1s)
+	script "$test_dir/child" <<-END
+		echo \$\$ >'$test_dir/part' && mv '$test_dir/part' '$test_dir/left'
+		exec sleep 300
+	END
+	start_qwork -- sh -c '"$0"; :' "$test_dir/child"
+	wait_for 20 test -e "$test_dir/left"
+	kill -KILL "$qwork"
+	drain_all --scan 200ms -b 1ms -- cat
+	assert_success
+	assert_output x
+	wait_for 20 gone "$(cat "$test_dir/left")"
+	assert_spool_empty
+}
+
 @test 'qstat tells who still holds the job of a killed qwork' {
 	make_lonely
 	id=$(send x)
