@@ -108,6 +108,19 @@ bool sys_within_reach(int dir, const struct stat *file)
 	return !(others & S_IWGRP) || !(top.st_mode & S_ISGID) || file->st_gid == top.st_gid;
 }
 
+/* A backup by hard links gives a file more names, too. Whoever else could have linked it here
+ * could write it anyway, where this holds and it is within reach. */
+static bool linked_in_good_faith(int dir, const struct stat *file)
+{
+	struct stat top;
+
+	if (fstat(dir, &top) != 0)
+		return false;
+	if (top.st_uid != geteuid() && top.st_uid != 0 && top.st_uid != file->st_uid)
+		return false;
+	return !(top.st_mode & (S_IWGRP | S_IWOTH)) || top.st_gid == file->st_gid;
+}
+
 /* Somebody who may write the directory could plant a fifo, a link to a file of ours, or
  * such a file itself, moved from where they may do that. */
 static int check_plain(int dir, int fd)
@@ -116,7 +129,8 @@ static int check_plain(int dir, int fd)
 
 	if (fstat(fd, &st) != 0)
 		goto fail;
-	if (S_ISREG(st.st_mode) && st.st_nlink <= 1 && sys_within_reach(dir, &st))
+	if (S_ISREG(st.st_mode) && sys_within_reach(dir, &st) &&
+	    (st.st_nlink <= 1 || linked_in_good_faith(dir, &st)))
 		return fd;
 	errno = !S_ISREG(st.st_mode) ? EINVAL : st.st_nlink > 1 ? EMLINK : EPERM;
 fail:

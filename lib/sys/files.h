@@ -35,8 +35,8 @@ extern const struct sys_hook *sys_hook;
 NODISCARD int sys_create(int dir, const char *name, mode_t mode);
 NODISCARD int sys_chmod(int fd, mode_t mode);
 /* Opens NAME for appending, creating it like sys_create(). EINVAL if it is no regular
- * file, EMLINK if it has other names, EPERM if it is not within reach. For one writer at a
- * time: EEXIST if somebody makes NAME meanwhile. */
+ * file, EMLINK if it has other names that somebody else may have given it, EPERM if it is not
+ * within reach. For one writer at a time: EEXIST if somebody makes NAME meanwhile. */
 NODISCARD int sys_append(int dir, const char *name, mode_t mode);
 /* Writes all of it: a short write is continued, EINTR is repeated. */
 NODISCARD int sys_write(int fd, const void *data, size_t len);

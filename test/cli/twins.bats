@@ -129,6 +129,20 @@ only_in() {
 	assert_equal "$(cat "$test_dir"/backup/default/new/*)" x
 }
 
+@test 'a job whose history a backup holds by hard links is kicked, retried, buried, each with a line of it' {
+	id=$(send x)
+	drain -A 1 -- false
+	cp -al "$QSPOOL" "$test_dir/backup"
+	run_tool qkick "$id"
+	assert_success
+	drain -A 1 -- false
+	qkick "$id"
+	qbury "$id"
+	assert_equal "$(grep -c 'kicked by=' "$QSPOOL/default/log/$id")" 2
+	assert_equal "$(grep -c 'attempt=1 of=1' "$QSPOOL/default/log/$id")" 2
+	assert_equal "$(grep -c 'buried by=' "$QSPOOL/default/log/$id")" 1
+}
+
 @test 'the sweep takes the name in tmp/ away, and the job stays' {
 	for state in new delay buried; do
 		plant "$state" "tmp-$state"

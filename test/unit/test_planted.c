@@ -100,6 +100,19 @@ static void appending_to_a_link_is_refused(void)
 	end();
 }
 
+static void appending_to_what_a_backup_has_linked_is_not(void)
+{
+	int fd;
+
+	begin("", NULL);
+	make("private", 0660);
+	CHECK(link("private", "log") == 0);
+	fd = sys_append(dir, "log", 0660);
+	CHECK(fd >= 0);
+	close(fd);
+	end();
+}
+
 static void appending_to_a_fifo_is_refused(void)
 {
 	int reader;
@@ -201,7 +214,9 @@ static void who_may_write_the_directory_must_reach_the_file(void)
 int main(void)
 {
 	return UNIT_RUN(TEST(a_link_planted_before_a_file_is_created_is_not_opened),
-	    TEST(appending_to_a_link_is_refused), TEST(appending_to_a_fifo_is_refused),
+	    TEST(appending_to_a_link_is_refused),
+	    TEST(appending_to_what_a_backup_has_linked_is_not),
+	    TEST(appending_to_a_fifo_is_refused),
 	    TEST(appending_to_what_the_group_could_not_write_is_refused),
 	    TEST(a_file_is_created_and_appended_to),
 	    TEST(a_directory_put_in_the_place_of_a_new_one_keeps_its_mode),
