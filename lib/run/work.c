@@ -212,10 +212,18 @@ static int worker_open(struct worker *w, struct spool *spool, const struct work_
 	if (!w->slot || !w->poll_set || w->timer < 0 || make_room_for_files(w) != 0 ||
 	    take_signals(w) != 0)
 		return -1;
-	if (control_dir_open(&w->controls) != 0)
-		note_controls(w, "handlers have no control file");
 	listen_first(w);
 	return 0;
+}
+
+/* Once a minute is enough for what is rare. */
+static void keep_controls(struct worker *w)
+{
+	int error = control_dir_renew(&w->controls) == 0 ? 0 : errno;
+
+	if (error != 0 && error != w->controls_error)
+		note_controls(w, "handlers have no control file");
+	w->controls_error = error;
 }
 
 /* What comes while we end asked for just that, and must not kill us once it is let in. */
@@ -302,6 +310,7 @@ static void scan_if_due(struct worker *w, int64_t now)
 	}
 	if (now >= w->scan_at || now >= rescan_at(w)) {
 		listen_again(w);
+		keep_controls(w);
 		take_scan(w);
 		w->scan_at = now + every;
 	}

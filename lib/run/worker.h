@@ -67,6 +67,7 @@ struct worker {
 	struct queue queue;
 	struct handler handler;
 	struct control_dir controls;
+	int controls_error; /* why there is none, which was said; or 0 */
 	struct meta settings;
 	struct watch watch;
 	struct backlog backlog;

@@ -3,6 +3,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <bsd/stdlib.h>
+#include <poll.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -14,6 +15,7 @@
 
 enum {
 	OPEN_TRIES = 10,
+	OPEN_PAUSE_MS = 10, /* whoever removes it does so in an instant */
 	READ_FLAGS = O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_NOCTTY | O_CLOEXEC,
 };
 
@@ -61,6 +63,8 @@ int control_dir_open(struct control_dir *dir)
 	}
 	for (int i = 0; opened == 0 && i < OPEN_TRIES; i++) {
 		sys_discard(&dir->fd);
+		if (i > 0)
+			poll(NULL, 0, OPEN_PAUSE_MS);
 		opened = open_once(dir);
 	}
 	if (opened == 1)
@@ -69,6 +73,16 @@ int control_dir_open(struct control_dir *dir)
 		errno = EAGAIN;
 	sys_discard(&dir->fd);
 	return -1;
+}
+
+int control_dir_renew(struct control_dir *dir)
+{
+	struct stat st;
+
+	if (dir->fd >= 0 && fstat(dir->fd, &st) == 0 && in_place(dir, &st))
+		return 0;
+	sys_discard(&dir->fd);
+	return control_dir_open(dir);
 }
 
 int control_dir_close(struct control_dir *dir)

@@ -27,6 +27,8 @@ struct control_dir {
 
 /* 0, or -1 with errno: EPERM if others can write it. Its lock keeps others from removing it. */
 NODISCARD int control_dir_open(struct control_dir *dir);
+/* Opens it anew if it could not be opened, or if somebody who cleans up has removed it. */
+NODISCARD int control_dir_renew(struct control_dir *dir);
 /* Removes it if nobody else uses it, and nothing is in it that a crash left. 0; -1 with
  * errno if that failed: it is closed all the same. */
 NODISCARD int control_dir_close(struct control_dir *dir);

@@ -297,3 +297,17 @@ delay_by_days() {
 	exit_status 20 "$qwork"
 	assert_not_exist "$controls"
 }
+
+@test 'a directory that somebody removed, or that could not be made, is there after the next scan' {
+	mv "$TMPDIR" "$TMPDIR.away"
+	qdel "$(send x)"
+	start_qwork --scan 100ms -- sh -c 'echo bury >>"$QJOB_CONTROL"'
+	wait_for 20 grep -q 'handlers have no control file' "$qwork_log"
+	for round in 1 2; do
+		[[ $round == 2 ]] || mv "$TMPDIR.away" "$TMPDIR"
+		wait_for 20 test -d "$controls"
+		id=$(send x)
+		wait_for 20 job_is "$id" buried
+		rmdir "$controls"
+	done
+}
