@@ -162,7 +162,7 @@ int control_take(const struct control_dir *dir, const char *name, struct control
 int control_peek(pid_t handler, struct control *control)
 {
 	struct stat process;
-	int fd = proc_open_named(handler, "QJOB_CONTROL=", READ_FLAGS, &process);
+	int fd = proc_open_named(handler, "QJOB_CONTROL=", O_RDONLY | O_CLOEXEC, &process);
 	int result = fd < 0 ? 0 : parse_file(fd, process.st_uid, control, NULL, NULL);
 
 	sys_discard(&fd);

@@ -116,6 +116,22 @@ static bool started_with(pid_t pid, const char *variable)
 	return same;
 }
 
+/* Opening some devices does something: what the path leads to is looked at first. */
+static int open_regular(const char *path, int flags)
+{
+	int named = open(path, O_PATH | O_NOFOLLOW | O_CLOEXEC), fd = -1;
+	char again[32];
+	struct stat st;
+
+	if (named < 0)
+		return -1;
+	snprintf(again, sizeof again, "/proc/self/fd/%d", named);
+	if (fstat(named, &st) == 0 && S_ISREG(st.st_mode))
+		fd = open(again, flags);
+	close(named);
+	return fd;
+}
+
 int proc_open_named(pid_t pid, const char *variable, int flags, struct stat *process)
 {
 	char path[PATH_MAX], *found = variable_of(pid, variable);
@@ -125,7 +141,7 @@ int proc_open_named(pid_t pid, const char *variable, int flags, struct stat *pro
 	if (found && stat(path, process) == 0 &&
 	    snprintf(path, sizeof path, "/proc/%d/root%s", (int)pid, found + strlen(variable)) <
 	        (int)sizeof path)
-		fd = open(path, flags);
+		fd = open_regular(path, flags);
 	free(found);
 	return fd;
 }

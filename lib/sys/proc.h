@@ -26,7 +26,7 @@ int proc_signal_handlers(const struct stat *file, const char *id, int signal);
 /* Whether the process that locked FILE lives and is one that we may signal. */
 bool proc_locker_is_ours(const struct stat *file);
 
-/* Opens the file whose absolute path PID was started with in VARIABLE ("NAME="), where PID
+/* Opens the regular file whose absolute path PID was started with in VARIABLE ("NAME="), where PID
  * sees it. PROCESS is PID itself, whose owner is. -1 if that cannot be. */
 int proc_open_named(pid_t pid, const char *variable, int flags, struct stat *process);
 

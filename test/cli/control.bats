@@ -189,6 +189,22 @@ delay_by_days() {
 	assert_equal "$(jq -r .progress <<<"$output")" null
 }
 
+# To open a device may be to start it; here, that a writer waits for a reader shows whether it is done.
+@test 'qstat opens nothing but a regular file in the place of the progress' {
+	make_gate
+	id=$(send x)
+	start_qwork -- sh -c 'mkfifo "$QJOB_CONTROL"; { : >"$QJOB_CONTROL"; echo opened >"$0.opened"; } & exec "$0"' "$gate"
+	wait_for 20 at_gate "$id"
+	run_tool qstat -j "$id"
+	assert_equal "$(jq -r .progress <<<"$output")" null
+	wait_for 10 after_ms $(($(now_ms) + 500))
+	assert_not_exist "$gate.opened"
+	: <>"$controls"/*
+	wait_for 20 test -e "$gate.opened"
+	open_gate
+	wait_for 20 spool_is_idle
+}
+
 @test 'what is not understood is named and changes nothing' {
 	id=$(send x)
 	says 'trip disk 300\nretry-after soon\nBURY\n\nnote\nretry-after 2h\n' 1
