@@ -399,3 +399,18 @@ finished_are() { [[ $(grep -c outcome=finished "$qwork_log") == "$1" ]]; }
 	assert_failure 78
 	assert_equal "$(job_count new)" 1
 }
+
+@test 'completing a word on the command line runs nothing, whatever a directory is named' {
+	qdel "$(send x -q mail)"
+	for name in '$(touch${IFS}evil)' '`touch evil`' '<(touch evil)' 'a$((evil[$(touch evil)]))' $'two\nlines'; do
+		mkdir -p "$QSPOOL/$name/new"
+	done
+	cd "$test_dir"
+	for words in 'qstat -q' 'qstat'; do
+		# shellcheck disable=SC2086
+		run bash -c '. "$0" && COMP_WORDS=("$@" "") && _qspool "$1" "" "${!#}" && printf "%s\n" "${COMPREPLY[@]}"' \
+			"$BATS_TEST_DIRNAME/../../share/completions/bash/qsend" $words
+		assert_output $'default\nmail'
+	done
+	assert_not_exists evil
+}
