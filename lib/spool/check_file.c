@@ -206,9 +206,10 @@ static int check_state(struct check *c, struct check_file *f)
 	unsigned mark = f->st.st_nlink > 1 ? SEEN_LINKED : 0;
 
 	check_mode(c, f);
-	c->totals->jobs++;
 	if (!f->ours) {
-		if (f->dir != DIR_NEW)
+		if (f->dir == DIR_NEW)
+			c->totals->jobs++;
+		else
 			check_mendable(
 			    c, CHECK_FAULT, "name", f, "not the name of a job", mend_set_aside);
 		return 0;

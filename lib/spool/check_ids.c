@@ -250,13 +250,14 @@ static int judge(
     struct check *c, const struct sighting *item, size_t count, bool whole, unsigned *suspect)
 {
 	size_t names = 0;
-	bool meta = false, alive = false;
+	bool meta = false, alive = false, job = false;
 	unsigned mark = 0;
 
 	for (size_t i = 0; i < count; i++) {
 		alive |= item[i].dir <= DIR_BURIED || item[i].dir == SEEN_MOVING;
 		meta |= item[i].dir == DIR_META;
 		names += item[i].dir <= DIR_BURIED;
+		job |= item[i].dir <= DIR_BURIED && item[i].dir != DIR_TMP;
 		mark |= item[i].mark;
 	}
 	for (size_t i = 0; whole && !alive && i < count; i++) {
@@ -265,6 +266,7 @@ static int judge(
 		memcpy(id, item[i].id, JOB_ID_LEN);
 		tell_orphan(c, id, (enum queue_dir)item[i].dir);
 	}
+	c->totals->jobs += job; /* once, also if it was seen in two places */
 	if (!meta)
 		mark &= ~(unsigned)SEEN_UNMARKED;
 	*suspect = names > 1 ? mark | SEEN_SEVERAL : mark;

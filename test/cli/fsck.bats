@@ -136,6 +136,19 @@ old() { touch -h -d '2 hours ago' "$@"; }
 	jobs_are 1 cur
 }
 
+@test 'a job counts once, whatever is done to it, and however many names it has' {
+	id=$(send one -A 3)
+	rm "$queue/meta/$id"
+	twin=$(send two)
+	ln "$queue/new/50.$twin.0" "$queue/cur/50.$twin.1"
+	echo three >"$queue/new/three"
+	echo draft >"$queue/tmp/$(forged_id 0)"
+	for option in -v --repair -v; do
+		run_tool qfsck -v "$option"
+		assert_line --partial '3 jobs, '
+	done
+}
+
 @test 'a job that was copied to another queue' {
 	id=$(send x)
 	send y -q other
