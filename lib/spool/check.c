@@ -8,6 +8,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "spool/claim.h"
 #include "spool/sweep.h"
 
 enum { PROGRESS_NAMES = 4096 };
@@ -252,10 +253,24 @@ static int list_names(int parent, const char *path, struct strings *names)
 	return result;
 }
 
+/* handler or settings: qwork obeys files only, and does not follow links to them. */
+static void check_obeyed(struct check *c, const char *name)
+{
+	struct stat st;
+
+	if (fstatat(c->queue.fd, name, &st, AT_SYMLINK_NOFOLLOW) == 0 && !S_ISREG(st.st_mode))
+		check_report(c,
+		    (struct check_finding){.class = CHECK_FAULT,
+		        .kind = "strange",
+		        .queue = c->queue.name,
+		        .file = name,
+		        .reason = strange_reason_of(st.st_mode)});
+}
+
 /* What is in the queue beside its directories. 0 if it has none of them: then it is no queue. */
 static int check_top(struct check *c)
 {
-	static const char *const known[] = {"handler", "settings", "paused"};
+	static const char *const obeyed[] = {"handler", "settings"};
 	struct strings names = {0};
 	bool is_queue = false;
 	int result = list_names(c->queue.fd, ".", &names);
@@ -268,11 +283,15 @@ static int check_top(struct check *c)
 	}
 	for (size_t i = 0; i < names.count; i++)
 		is_queue |= is_one_of(names.item[i], queue_dir_name, QUEUE_DIRS);
-	for (size_t i = 0; is_queue && i < names.count; i++)
-		if (names.item[i][0] != '.' &&
-		    !is_one_of(names.item[i], queue_dir_name, QUEUE_DIRS) &&
-		    !is_one_of(names.item[i], known, sizeof known / sizeof *known))
-			check_stray(c, c->queue.name, names.item[i]);
+	for (size_t i = 0; is_queue && i < names.count; i++) {
+		const char *name = names.item[i];
+
+		if (is_one_of(name, obeyed, sizeof obeyed / sizeof *obeyed))
+			check_obeyed(c, name);
+		else if (name[0] != '.' && strcmp(name, "paused") != 0 &&
+		    !is_one_of(name, queue_dir_name, QUEUE_DIRS))
+			check_stray(c, c->queue.name, name);
+	}
 	strings_release(&names);
 	return is_queue;
 }

@@ -313,6 +313,16 @@ fault misplaced default/50.$id.0: a job's name, where nobody looks for one"
 	assert_equal "$(grep -c '^note unknown' <<<"$output")" 3
 }
 
+@test 'a handler or settings that no qwork would obey, since they are no files' {
+	send x
+	mkdir "$queue/paused"
+	ln -s /bin/cat "$queue/handler"
+	mkdir "$queue/settings"
+	run_tool qfsck
+	assert_failure 1
+	assert_output $'fault strange default/handler: symbolic link\nfault strange default/settings: directory'
+}
+
 @test 'names with control bytes, quotes and bytes that are no UTF-8 reach nobody raw' {
 	send x
 	for name in $'\033]0;title\007' $'new\nfault name' $'\xff\xfe' 'quote"back\slash' $'tab\t'; do
