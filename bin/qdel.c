@@ -8,7 +8,7 @@ enum { OPT_STATE = 256, OPT_OLDER_THAN };
 static const char help[] =
     "usage: qdel [-q QUEUE] [-k] [--dry-run] JOB...\n"
     "       qdel [-q QUEUE] [-k] [--dry-run] [--state STATE] [--older-than DURATION]\n"
-    "            [-n N] [--all]\n"
+    "            [-n N | --all]\n"
     "Deletes jobs, their options and their history. JOBs are ids, unique beginnings of\n"
     "ids, or paths; without any and without a filter, they are read from standard\n"
     "input, one a line.\n"
