@@ -151,6 +151,27 @@ make_queue() { qdel "$(send x -q "${1:-default}")"; }
 	assert_job "$id" new
 }
 
+@test 'mv within new/ changes the priority, and mv to a name that ends in .0 gives all attempts anew' {
+	send first$'\n' >/dev/null
+	id=$(send second$'\n')
+	mv -n "$QSPOOL/default/new/50.$id.0" "$QSPOOL/default/new/10.$id.0"
+	drain -A 1 -b 1h -- sh -c 'cat; exit 1'
+	assert_output $'second\nfirst'
+	mv -n "$(job_path "$id" buried)" "$QSPOOL/default/new/10.$id.0,l"
+	drain -- sh -c 'echo "$QJOB_ATTEMPT $(cat)"'
+	assert_output '1 second'
+}
+
+@test 'a buried payload that is replaced is what the next attempt reads' {
+	id=$(send wrong)
+	qbury "$id"
+	echo right >"$QSPOOL/default/tmp/right"
+	mv "$QSPOOL/default/tmp/right" "$(job_path "$id" buried)"
+	qkick "$id"
+	drain -- cat
+	assert_output right
+}
+
 @test 'mv between queues takes a plain job along' {
 	id=$(send x)
 	make_queue other

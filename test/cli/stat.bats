@@ -232,6 +232,7 @@ object() { jq -ec --arg field "$1" --arg value "$2" 'select(.[$field] == $value)
 	qstat default
 	qstat "$ready" "$delayed" "$buried"
 	qstat --json
+	qcat "$ready" "$delayed" "$buried"
 	assert_equal "$(cd "$QSPOOL" && find . -printf '%p %T@ %C@\n' | sort)" "$before"
 }
 

@@ -167,7 +167,7 @@ plant() { echo content >"$new/$1"; }
 
 @test 'messages about options: a file may be named like one, and * stands for it' {
 	send x
-	for tool in qsend qwork qbury qkick qdel qcat qstat; do
+	for tool in qsend qwork qbury qkick qdel qcat qstat qfsck; do
 		shows "$tool" "--$evil"
 		shows "$tool" -q "$evil"
 	done
@@ -177,13 +177,23 @@ plant() { echo content >"$new/$1"; }
 }
 
 @test 'messages about a spool whose path is evil' {
-	for tool in 'qbury x' 'qkick x' 'qdel x' 'qcat x' qstat; do
+	for tool in 'qbury x' 'qkick x' 'qdel x' 'qcat x' qstat qfsck; do
 		# shellcheck disable=SC2086
 		shows $tool -s "$test_dir/$evil"
 	done
 	: >"$test_dir/$evil"
 	shows qsend -s "$test_dir/$evil" -f /dev/null
 	shows qwork -s "$test_dir/$evil" -- true
+}
+
+@test 'qfsck: names of all that it tells of' {
+	qdel "$(send x)"
+	echo content >"$QSPOOL/default/buried/$evil"
+	: >"$QSPOOL/default/$evil"
+	shows qfsck -v
+	shows qfsck --json
+	shows qfsck --repair
+	QSPOOL=$test_dir/none.$evil shows qfsck
 }
 
 @test 'qwork: names of files, and of what it runs, in its log' {
