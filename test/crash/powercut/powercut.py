@@ -18,6 +18,11 @@ How it works:
 The queue "work" has workers; in "still" nothing moves by itself, so that the checker can be
 strict about it: a job that nobody moves is in exactly one place.
 
+What may be wrong with a state, as it is counted and printed: a job is "lost" (acknowledged, and gone
+or never run), "half-visible" (published without its whole content or options), "double" (in two
+places, two files, or run twice); what was done to it is "undone"; "qfsck" names a fault; the file
+system or the spool is "unreadable".
+
 Exit status: 0 sound, 1 a promise was broken (or a planted fault was not noticed), 77 something
 that the test needs is missing, which is named.
 """
@@ -714,6 +719,7 @@ def plant(fault, fs, options, scratch):
     shutil.rmtree(recording.dir)
     right = bool(found) == (fs in fault.fs)
     verdict = "{1}: {2} (state {0.position} {0.keep})".format(*found[0]) if found else "no alarm"
+    verdict += "" if found or fs in fault.fs else ", as it should be"
     print(f"{fs}: planted: {fault.name}: {'' if right else 'WRONG, '}{verdict}", flush=True)
     return right
 
