@@ -84,7 +84,9 @@ int mend_options(struct check *c, const struct check_file *f, const char *reason
 }
 
 /* The options of a job under another id; of a foreign file, its name. Damaged ones
- * stay missing: it must not run without. */
+ * stay missing: it must not run without. The copy is ours, and what is ours may set the
+ * environment of our handlers, so of options that others could have written that part is left
+ * out. */
 static int copy_options(const struct job *job, const char *id)
 {
 	struct meta meta;
@@ -96,10 +98,13 @@ static int copy_options(const struct job *job, const char *id)
 		result = job_meta(job->queue, &job->name, &meta, &why);
 	else if (!(meta.name = strdup(job->file)))
 		result = -1;
-	if (result < 0 && errno == EBADMSG)
+	if (result < 0 && errno == EBADMSG) {
 		result = 0;
-	else if (result == 1 || (result == 0 && !job->ours))
+	} else if (result == 1 || (result == 0 && !job->ours)) {
+		if (!meta.trusted)
+			strings_release(&meta.env);
 		result = meta_write(job->queue, id, &meta, true);
+	}
 	meta_release(&meta);
 	return result;
 }

@@ -170,6 +170,24 @@ assert_secret_kept() {
 	assert_output 'bert bert'
 }
 
+@test "options that qfsck --repair writes anew for another's job bring no environment" {
+	local copy of_bert
+	copy=$(as_anna qsend -e OWN=anna -H 'A: kept' <<<anna)
+	as_anna cp -p "$queue/new/50.$copy.0,m" "$queue/buried/50.$copy.1,m"
+	run_tool as_bert qfsck --repair
+	assert_success
+	assert_output --partial 'repaired double'
+	# The options of the copy are Bert's now; Anna puts a payload of Bert's under them.
+	copy=$(sole_job buried)
+	of_bert=$(as_bert qsend <<<bert)
+	as_anna rm "$queue"/new/*,m
+	as_anna mv -f "$queue/new/50.$of_bert.0" "$copy"
+	as_anna qkick -q default --all
+	work_as "$BERT" 022 -- sh -c 'echo "$(cat) $QJOB_HEADER_A ${OWN-none}"'
+	assert_success
+	assert_output 'bert kept none'
+}
+
 # plant_log COMMAND...: a failing job whose log/ID is made by COMMAND, which gets its path.
 plant_log() {
 	local id

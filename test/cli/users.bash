@@ -26,7 +26,7 @@ teardown_file() {
 publish_tools() {
 	local tool
 	mkdir "$PUBLIC/bin"
-	for tool in qsend qwork qbury qkick qdel qcat qstat; do
+	for tool in qsend qwork qbury qkick qdel qcat qstat qfsck; do
 		cp "$QSPOOL_BIN/$tool" "$PUBLIC/bin/"
 	done
 	script "$PUBLIC/bin/as_user" <<-'END'
