@@ -358,6 +358,15 @@ static int check_all(struct check *c)
 	return result;
 }
 
+/* A queue may be named twice. */
+static bool was_checked(const struct check *c, const char *name)
+{
+	for (size_t i = 0; i < c->queues.count; i++)
+		if (strcmp(c->queues.item[i], name) == 0)
+			return true;
+	return false;
+}
+
 int spool_check(struct spool *spool, const struct strings *queues,
     const struct check_options *options, struct check_totals *totals)
 {
@@ -368,8 +377,10 @@ int spool_check(struct spool *spool, const struct strings *queues,
 	if (queues->count == 0)
 		result = check_all(&c);
 	for (size_t i = 0; result == 0 && i < queues->count; i++) {
-		int checked = check_queue(&c, queues->item[i]);
+		int checked = 1;
 
+		if (!was_checked(&c, queues->item[i]))
+			checked = check_queue(&c, queues->item[i]);
 		if (checked == 0)
 			errno = ENOENT;
 		if (checked != 1)

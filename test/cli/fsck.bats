@@ -61,7 +61,7 @@ old() { touch -h -d '2 hours ago' "$@"; }
 	assert_output ''
 	run_tool qfsck -v
 	assert_output '4 jobs, 0 faults, 0 pending, 0 repaired'
-	run_tool qfsck -q other -q third --json
+	run_tool qfsck -q other -q third -q other --json
 	assert_output '{"class":"summary","jobs":2,"faults":0,"pending":0,"repaired":0}'
 }
 
