@@ -30,17 +30,31 @@ static const char why_repeated[] = "repeated option";
 static const char why_unknown[] = "unknown option";
 static const char why_nul[] = "NUL byte";
 
-int strings_add(struct strings *list, const char *text)
+/* Room for COUNT + 1 and the NULL: it doubles whenever COUNT + 1 is a power of two. */
+static int make_room(struct strings *list)
 {
-	char **item = reallocarray(list->item, list->count + 2, sizeof *item);
+	size_t next = list->count + 1;
+	char **item;
 
+	if ((next & list->count) != 0)
+		return 0;
+	item = reallocarray(list->item, next, 2 * sizeof *item);
 	if (!item)
 		return -1;
 	list->item = item;
-	item[list->count] = strdup(text);
-	if (!item[list->count])
+	return 0;
+}
+
+int strings_add(struct strings *list, const char *text)
+{
+	char *copy = strdup(text);
+
+	if (!copy || make_room(list) != 0) {
+		free(copy);
 		return -1;
-	item[++list->count] = NULL;
+	}
+	list->item[list->count] = copy;
+	list->item[++list->count] = NULL;
 	return 0;
 }
 

@@ -15,7 +15,8 @@ setup() {
 	local tool
 	common_setup
 	need_command cc
-	[[ -z ${QSPOOL_SANITIZED:-} ]] || skip 'sanitizers want to be loaded first'
+	# The sanitizers' library need not come before a clock.
+	export ASAN_OPTIONS=${ASAN_OPTIONS:-}:verify_asan_link_order=0
 	set_clock 0
 	mkdir "$test_dir/bin"
 	for tool in qsend qwork qstat; do
