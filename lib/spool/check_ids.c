@@ -89,7 +89,7 @@ static int visit(void *arg, const char *file, bool regular)
 	struct suspects *s = arg;
 	struct check_file f = {.dir = s->dir, .file = file, .ours = job_name_parse(file, &f.name)};
 	const struct sighting *known;
-	struct sighting key;
+	struct sighting key = {0};
 
 	(void)regular;
 	if (!f.ours && (s->dir != DIR_TMP || strlen(file) != JOB_ID_LEN))

@@ -86,11 +86,12 @@ static int delete (struct job *job, const char *reason)
 	int done = settled < 1 ? settled : job_move(job, T_DELETE, JOB_DUE_NONE);
 
 	(void)reason;
+	done = with_doubt(settled, error, done);
 	if (done == 1 && job->left != 0) {
 		errno = job->left;
 		return SPOOL_LEFT;
 	}
-	return with_doubt(settled, error, done);
+	return done;
 }
 
 static int operate(struct spool *spool, const struct job_place *place,
