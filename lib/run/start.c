@@ -159,7 +159,7 @@ static bool claim(struct worker *w, struct running *r)
 		run(w, r);
 		return true;
 	}
-	if (adopted)
+	if (adopted && !r->job.both)
 		meta_remove(&w->queue, r->job.name.id);
 	if (claimed < 0 && errno == EEXIST)
 		worker_trouble(w, "a job waits for another one of its name to leave cur/", errno);

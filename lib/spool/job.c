@@ -187,14 +187,14 @@ static int name_is_gone(const struct job *job, enum queue_dir to)
 
 /* All or nothing: with both names, as one who holds the lock may, the new one is taken
  * back. A foreign file would otherwise be taken in again by its old one. */
-static int rename_job(const struct job *job, enum queue_dir to, const char *file)
+static int rename_job(struct job *job, enum queue_dir to, const char *file)
 {
 	int to_dir = job->queue->dir[to];
 	int renamed = sys_rename(job->queue->dir[job->state], job->file, to_dir, file);
 	int saved = errno;
 
 	if (renamed == SYS_BOTH_NAMES) {
-		(void)!sys_unlink(to_dir, file);
+		job->both = sys_unlink(to_dir, file) != 0;
 		errno = saved;
 	}
 	return renamed == 0 ? 0 : -1;

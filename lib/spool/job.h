@@ -20,6 +20,7 @@ struct job {
 	struct job_name name;
 	int fd;         /* open and locked; -1 if not held */
 	struct stat st; /* from when it was held */
+	bool both;      /* a move failed, but left it under the new name, too */
 	int left; /* errno if its options or its history outlive it, which was to be removed */
 };
 

@@ -56,6 +56,8 @@ class Prepared:
     def faults(self):
         """One fault for each of the calls and each way in which it can go wrong."""
         for k, call in enumerate(self.calls, 1):
+            if self.scenario.calls and call.call not in self.scenario.calls:
+                continue
             for action in KILLS + ERRORS + (("short",) if call.call == "write" else ()):
                 yield [f"{action}:any:{k}"]
 

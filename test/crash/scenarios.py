@@ -19,6 +19,7 @@ echo "$what $QJOB_ID $QJOB_ATTEMPT" >>"$1"
 case $what in
 fail*) echo failed >&2; exit 1 ;;
 bad*) exit 65 ;;
+note*) [ ! "$QJOB_CONTROL" ] || echo "note heard" >>"$QJOB_CONTROL" || : ;;
 stop*) if [ "$2" = disturbed ]; then kill -TERM $PPID; exec sleep 20; fi ;;
 esac"""
 # How jobs of a payload end: buried, or gone; and whether they may be started.
@@ -38,6 +39,7 @@ class Scenario:
         self.standing = []  # faults in force all the while
         self.sound = True  # before it, says qfsck
         self.wait = 0  # seconds that a file must have been there
+        self.calls = None  # which calls are disturbed: all
         self.short = False  # part of the short sweep
         self.expect = 0  # exit status of the undisturbed run
         self.__dict__.update(more)
@@ -189,6 +191,10 @@ def under_two_names(template, path, name):
 
 def without_its_mark(template, path, name):
     os.rename(path, path.replace(",m", ""))
+
+
+def in_a_closed_directory(template, path, name):
+    os.chmod(os.path.dirname(path), 0o500)
 
 
 def beside_a_foreign_file(template, path, name):
@@ -450,6 +456,7 @@ def read_only(tool, *arguments):
 
 
 LONG = bytes(range(256)) * 1200  # more than one read and write
+TOO_LONG_TO_CHECK = bytes(64 * 1024 * 1024 + 1)  # is synced also without sync
 
 SCENARIOS = [
     send("of a payload", short=True),
@@ -464,6 +471,12 @@ SCENARIOS = [
     send("of a large batch with options", "--lines", "-A", "3", payloads=lines(10).splitlines(True)),
     send("without sync", "--no-sync", short=True),
     send("of a batch without sync", "--no-sync", "--lines", payloads=lines(3).splitlines(True)),
+    send(
+        "of what is too long to go without sync",
+        "--no-sync",
+        payloads=[TOO_LONG_TO_CHECK],
+        calls=("fsync-file", "rename"),
+    ),
     send("into a spool that is not there", prepare=()),
     send("into a queue that lacks directories", prepare=[no_meta_dir]),
     work("finishes", sent("ok"), sent("ok2", "-A", "2"), short=True),
@@ -478,6 +491,7 @@ SCENARIOS = [
     work("recovers", lost("ok lost"), lost("spent", ATTEMPTS), short=True),
     work("brings a retry nearer", too_late("ok late")),
     work("sweeps", old_leftovers),
+    work("hears what a handler says", sent("note")),
     work("cannot run the handler", sent("ok"), handler=["/nonexistent"], expect=69),
     work(
         "buries what is too long",
@@ -491,7 +505,7 @@ SCENARIOS = [
     operate("qkick", "of a buried job", ["--all"], buried("ok"), short=True),
     operate("qkick", "of a delayed job", ["--delayed", "--all"], sent("ok", "-d", "1h")),
     operate("qkick", "of a lost job", ["ok lost"], lost("ok lost")),
-    operate("qkick", "of a job sent without sync", ["--all"], buried("ok", "--no-sync")),
+    operate("qkick", "of a job sent without sync", ["--all"], buried("ok", "--no-sync", "-A", "3")),
     operate("qdel", "of a ready job", ["-q", "default", "--all"], sent("ok", "-A", "3"), short=True),
     operate("qdel", "of a delayed job", ["--state", "delayed"], sent("ok", "-d", "1h")),
     operate("qdel", "of a buried job", ["--state", "buried"], buried("ok", "-A", "3")),
@@ -503,6 +517,7 @@ SCENARIOS = [
     read_only("qfsck"),
     repair("of lost options", lost_meta("ok")),
     repair("of a mode", one_that_is(only_readable)),
+    repair("of a directory's mode", one_that_is(in_a_closed_directory)),
     repair("of a name", one_that_is(beside_a_foreign_file)),
     repair("of a delay without time", one_that_is(in_delay_without_time)),
     repair("of a copy", one_that_is(copied)),
