@@ -223,6 +223,7 @@ static void hear(struct worker *w, const struct running *r, struct control *said
 	if (control_take(&w->controls, r->control, said, tell_unheard, &unheard) >= 0)
 		return;
 	event.cause = "what the handler said in its control file is not heard";
+	event.name = r->control;
 	event.reason = strerror(errno);
 	worker_report(w, &event);
 }
