@@ -29,7 +29,7 @@ extern "C" {
 
 #define QSPOOL_NODISCARD __attribute__((warn_unused_result))
 
-enum { QUEUE_NAME_SIZE = 65, FILE_NAME_SIZE = 256 };
+enum { FILE_NAME_SIZE = 256 };
 
 /* The directory a job is in is its state. */
 enum job_state { JOB_SENDING, JOB_READY, JOB_RUNNING, JOB_DELAYED, JOB_BURIED };

@@ -8,7 +8,6 @@
 
 enum {
 	JOB_ID_CHANCE_LEN = JOB_ID_LEN - JOB_ID_TIME_LEN,
-	QUEUE_NAME_LEN_MAX = 64,
 	CRC_LEN = 8,
 };
 
@@ -145,6 +144,29 @@ void job_name_format(const struct job_name *name, char text[static JOB_NAME_SIZE
 	    unsynced, name->asked ? ",w" : "");
 }
 
+bool waiting_name_parse(const char *text, struct job_name *name, char queue[static QUEUE_NAME_SIZE])
+{
+	char job[JOB_NAME_SIZE];
+	size_t len = strcspn(text, "@");
+
+	if (text[len] == '\0' || len >= sizeof job || !queue_name_ok(text + len + 1))
+		return false;
+	memcpy(job, text, len);
+	job[len] = '\0';
+	strcpy(queue, text + len + 1);
+	return job_name_parse(job, name);
+}
+
+void waiting_name_format(
+    const struct job_name *name, const char *queue, char text[static WAITING_NAME_SIZE])
+{
+	size_t len;
+
+	job_name_format(name, text);
+	len = strlen(text);
+	snprintf(text + len, WAITING_NAME_SIZE - len, "@%s", queue);
+}
+
 static void put_base32(uint64_t number, char *text, size_t len)
 {
 	while (len-- > 0) {
@@ -171,6 +193,11 @@ bool job_id_prefix_ok(const char *text, size_t len)
 	return true;
 }
 
+bool job_id_ok(const char *text)
+{
+	return strlen(text) == JOB_ID_LEN && job_id_prefix_ok(text, JOB_ID_LEN);
+}
+
 uint64_t job_id_sent_ns(const char *id)
 {
 	uint64_t ns = 0;
@@ -187,5 +214,5 @@ bool queue_name_ok(const char *name)
 	                              "0123456789._-";
 	size_t len = strspn(name, allowed);
 
-	return len >= 1 && len <= QUEUE_NAME_LEN_MAX && name[len] == '\0' && name[0] != '.';
+	return len >= 1 && len < QUEUE_NAME_SIZE && name[len] == '\0' && name[0] != '.';
 }

@@ -35,6 +35,8 @@ enum {
 	JOB_ATTEMPTS_MAX = 999999,
 	JOB_UNSYNCED_MAX = 64 << 20, /* length that mark s may have, bytes */
 	JOB_NAME_SIZE = 128,         /* room for the longest name of ours and its NUL */
+	QUEUE_NAME_SIZE = 64 + 1,
+	WAITING_NAME_SIZE = JOB_NAME_SIZE + QUEUE_NAME_SIZE, /* the '@' for the first NUL */
 };
 
 #define JOB_DUE_NONE INT64_MIN
@@ -58,6 +60,15 @@ bool job_name_parse(const char *text, struct job_name *name);
 /* Writes NAME into TEXT. NAME must be valid. */
 void job_name_format(const struct job_name *name, char text[JOB_NAME_SIZE]);
 
+/* The name of a job that waits outside its queue, NAME@QUEUE, as strictly: NAME is one of
+ * ours, and QUEUE passes queue_name_ok(). True and *name and queue filled, or both are
+ * unspecified. */
+bool waiting_name_parse(const char *text, struct job_name *name, char queue[QUEUE_NAME_SIZE]);
+
+/* Writes NAME and QUEUE, which must be valid, into TEXT. */
+void waiting_name_format(
+    const struct job_name *name, const char *queue, char text[WAITING_NAME_SIZE]);
+
 /* An id from a time (ns since the epoch) and 35 bits of chance; ids sort as text
  * by time, then chance. Base 32 with the digits 0-9 a-z without i, l, o and u
  * (Crockford's alphabet in lower case, whose order is that of ASCII). */
@@ -66,6 +77,9 @@ void job_id_format(uint64_t sent_ns, uint64_t chance, char id[JOB_ID_LEN + 1]);
 /* True if TEXT is LEN (1..JOB_ID_LEN) characters of the alphabet of ids and could
  * start an id: the first is one of 0-9 a-f, since a time has 64 bits. */
 bool job_id_prefix_ok(const char *text, size_t len);
+
+/* True if TEXT is an id, all of it. */
+bool job_id_ok(const char *text);
 
 /* Time of sending in ns since the epoch, of a valid ID. */
 uint64_t job_id_sent_ns(const char *id);
