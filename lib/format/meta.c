@@ -6,17 +6,16 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define LIBBSD_NETBSD_VIS /* unused here, but libbsd wants to be told which strnvis() */
 #include <bsd/stdlib.h>
-#include <bsd/vis.h>
 
 #include "format/crc32c.h"
+#include "format/lines.h"
 #include "format/name.h"
+#include "format/value.h"
 #include "format/when.h"
 
 #define LETTERS "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ"
 #define DIGITS "0123456789"
-#define BLANKS " \t\r"
 
 enum { HEADER_NAME_MAX = 64, SETTING_LEN_MAX = 255 };
 
@@ -30,29 +29,25 @@ static const char why_repeated[] = "repeated option";
 static const char why_unknown[] = "unknown option";
 static const char why_nul[] = "NUL byte";
 
-/* Room for COUNT + 1 and the NULL: it doubles whenever COUNT + 1 is a power of two. */
-static int make_room(struct strings *list)
+/* ITEMS with room for COUNT + 2, a NULL among them, each of SIZE bytes: it doubles whenever
+ * COUNT + 1 is a power of two. NULL if there is none; ITEMS is then as it was. */
+static void *with_room(void *items, size_t count, size_t size)
 {
-	size_t next = list->count + 1;
-	char **item;
+	size_t next = count + 1;
 
-	if ((next & list->count) != 0)
-		return 0;
-	item = reallocarray(list->item, next, 2 * sizeof *item);
-	if (!item)
-		return -1;
-	list->item = item;
-	return 0;
+	return (next & count) == 0 ? reallocarray(items, next, 2 * size) : items;
 }
 
 int strings_add(struct strings *list, const char *text)
 {
 	char *copy = strdup(text);
+	char **item = copy ? with_room(list->item, list->count, sizeof *item) : NULL;
 
-	if (!copy || make_room(list) != 0) {
+	if (!item) {
 		free(copy);
 		return -1;
 	}
+	list->item = item;
 	list->item[list->count] = copy;
 	list->item[++list->count] = NULL;
 	return 0;
@@ -74,6 +69,12 @@ void meta_init(struct meta *meta)
 void meta_release(struct meta *meta)
 {
 	free(meta->name);
+	free(meta->key);
+	free(meta->batch);
+	strings_release(&meta->after);
+	for (size_t i = 0; i < meta->resources; i++)
+		free(meta->resource[i].name);
+	free(meta->resource);
 	strings_release(&meta->args);
 	strings_release(&meta->env);
 	strings_release(&meta->headers);
@@ -83,45 +84,63 @@ void meta_release(struct meta *meta)
 bool meta_empty(const struct meta *meta)
 {
 	return !meta->has_attempts && !meta->has_backoff && !meta->has_timeout &&
-	    !meta->has_expires && !meta->name && meta->args.count == 0 && meta->env.count == 0 &&
-	    meta->headers.count == 0;
+	    !meta->has_expires && !meta->has_keep && !meta->name && !meta->key && !meta->batch &&
+	    meta->after.count == 0 && meta->resources == 0 && meta->args.count == 0 &&
+	    meta->env.count == 0 && meta->headers.count == 0;
 }
 
-/* A malloc'd string, or NULL. */
-static char *encode(const char *value)
+/* Where NAME stands among the resources or, if *THERE is false, belongs. */
+static size_t resource_place(const struct meta *meta, const char *name, bool *there)
 {
-	size_t len = strlen(value);
-	char *text = reallocarray(NULL, len + 1, 4);
+	size_t first = 0, end = meta->resources;
 
-	if (!text)
-		return NULL;
-	if (strvisx(text, value, len, VIS_CSTYLE | VIS_NL | VIS_TAB | VIS_NOLOCALE) == -1) {
-		free(text);
-		return NULL;
+	*there = false;
+	while (first < end) {
+		size_t middle = first + (end - first) / 2;
+		int order = strcmp(meta->resource[middle].name, name);
+
+		if (order == 0)
+			*there = true;
+		if (order < 0)
+			first = middle + 1;
+		else
+			end = middle;
 	}
-	return text;
+	return first;
 }
 
-/* NULL and *VALUE malloc'd, or why not. */
-static const char *decode(const char *text, char **value)
+static int insert_resource(struct meta *meta, size_t at, const char *name, unsigned jobs)
 {
-	char *decoded = malloc(strlen(text) + 1);
-	int len;
+	struct meta_resource *item =
+	    with_room(meta->resource, meta->resources, sizeof *meta->resource);
+	char *copy = strdup(name);
 
-	if (!decoded)
-		return why_memory;
-	len = strunvis(decoded, text);
-	if (len < 0 || strlen(decoded) != (size_t)len) {
-		free(decoded);
-		return why_value;
+	if (item)
+		meta->resource = item;
+	if (!item || !copy) {
+		free(copy);
+		return -1;
 	}
-	*value = decoded;
-	return NULL;
+	memmove(&item[at + 1], &item[at], (meta->resources++ - at) * sizeof *item);
+	item[at] = (struct meta_resource){copy, jobs};
+	return 0;
+}
+
+int meta_add_resource(struct meta *meta, const char *name, unsigned jobs)
+{
+	bool there;
+	size_t at = resource_place(meta, name, &there);
+
+	if (!*name || jobs > RESOURCE_JOBS_MAX || there) {
+		errno = there ? EEXIST : EINVAL;
+		return -1;
+	}
+	return insert_resource(meta, at, name, jobs);
 }
 
 static int put_encoded(FILE *out, const char *key, const char *value)
 {
-	char *text = encode(value);
+	char *text = value_encode(value);
 
 	if (!text)
 		return -1;
@@ -138,7 +157,15 @@ static int put_list(FILE *out, const char *key, const struct strings *list)
 	return 0;
 }
 
-static int put_options(FILE *out, const struct meta *meta)
+static void put_duration(FILE *out, const char *key, int64_t ms)
+{
+	char text[WHEN_SIZE];
+
+	duration_format(ms, text);
+	fprintf(out, "%s %s\n", key, text);
+}
+
+static void put_times(FILE *out, const struct meta *meta)
 {
 	char text[BACKOFF_SIZE];
 
@@ -148,15 +175,49 @@ static int put_options(FILE *out, const struct meta *meta)
 		backoff_format(&meta->backoff, text);
 		fprintf(out, "backoff %s\n", text);
 	}
-	if (meta->has_timeout) {
-		duration_format(meta->timeout_ms, text);
-		fprintf(out, "timeout %s\n", text);
-	}
+	if (meta->has_timeout)
+		put_duration(out, "timeout", meta->timeout_ms);
 	if (meta->has_expires) {
 		when_rfc3339(meta->expires_ms, text);
 		fprintf(out, "expires %s\n", text);
 	}
+	if (meta->has_keep)
+		put_duration(out, "keep", meta->keep_ms);
+}
+
+/* LIMIT and VALUE stand behind the key. */
+static int put_resources(FILE *out, const struct meta *meta)
+{
+	for (size_t i = 0; i < meta->resources; i++) {
+		unsigned jobs = meta->resource[i].jobs;
+		char key[32] = "resource -";
+
+		if (jobs > 0)
+			snprintf(key, sizeof key, "resource %u", jobs);
+		if (put_encoded(out, key, meta->resource[i].name) == -1)
+			return -1;
+	}
+	return 0;
+}
+
+/* What ties the job to others. */
+static int put_ties(FILE *out, const struct meta *meta)
+{
+	if (meta->key && put_encoded(out, "key", meta->key) == -1)
+		return -1;
+	if (meta->key && meta->key_until_start)
+		fputs("key-until start\n", out);
+	if (meta->batch && put_encoded(out, "batch", meta->batch) == -1)
+		return -1;
+	return put_list(out, "after", &meta->after) == -1 ? -1 : put_resources(out, meta);
+}
+
+static int put_options(FILE *out, const struct meta *meta)
+{
+	put_times(out, meta);
 	if (meta->name && put_encoded(out, "name", meta->name) == -1)
+		return -1;
+	if (put_ties(out, meta) == -1)
 		return -1;
 	if (put_list(out, "arg", &meta->args) == -1 || put_list(out, "env", &meta->env) == -1 ||
 	    put_list(out, "header", &meta->headers) == -1)
@@ -186,15 +247,21 @@ char *meta_format(const struct meta *meta, size_t *len)
 	return text;
 }
 
-/* The setters return NULL, or why not. */
-static const char *set_attempts(struct meta *meta, const char *value)
+/* 1..MAX, all of it digits. */
+static bool number_parse(const char *text, unsigned max, unsigned *number)
 {
 	const char *error;
 
+	*number = (unsigned)strtonum(text, 1, max, &error);
+	return strspn(text, DIGITS) == strlen(text) && !error;
+}
+
+/* The setters return NULL, or why not. */
+static const char *set_attempts(struct meta *meta, const char *value)
+{
 	if (meta->has_attempts)
 		return why_repeated;
-	meta->attempts = (unsigned)strtonum(value, 1, JOB_ATTEMPTS_MAX, &error);
-	meta->has_attempts = strspn(value, DIGITS) == strlen(value) && !error;
+	meta->has_attempts = number_parse(value, JOB_ATTEMPTS_MAX, &meta->attempts);
 	return meta->has_attempts ? NULL : why_value;
 }
 
@@ -206,12 +273,22 @@ static const char *set_backoff(struct meta *meta, const char *value)
 	return meta->has_backoff ? NULL : why_value;
 }
 
+static const char *set_duration(bool *has, int64_t *ms, const char *value)
+{
+	if (*has)
+		return why_repeated;
+	*has = duration_parse(value, ms) == 0 && *ms > 0;
+	return *has ? NULL : why_value;
+}
+
 static const char *set_timeout(struct meta *meta, const char *value)
 {
-	if (meta->has_timeout)
-		return why_repeated;
-	meta->has_timeout = duration_parse(value, &meta->timeout_ms) == 0 && meta->timeout_ms > 0;
-	return meta->has_timeout ? NULL : why_value;
+	return set_duration(&meta->has_timeout, &meta->timeout_ms, value);
+}
+
+static const char *set_keep(struct meta *meta, const char *value)
+{
+	return set_duration(&meta->has_keep, &meta->keep_ms, value);
 }
 
 static const char *set_expires(struct meta *meta, const char *value)
@@ -228,11 +305,91 @@ static const char *set_expires(struct meta *meta, const char *value)
 	return meta->has_expires ? NULL : why_value;
 }
 
+/* *TEXT is then malloc'd. */
+static const char *decode(const char *value, char **text)
+{
+	if (value_decode(value, text) == 0)
+		return NULL;
+	return errno == ENOMEM ? why_memory : why_value;
+}
+
+static const char *decode_filled(const char *value, char **text)
+{
+	const char *why = decode(value, text);
+
+	if (why || **text)
+		return why;
+	free(*text);
+	*text = NULL;
+	return why_value;
+}
+
+static const char *set_text(char **text, const char *value)
+{
+	return *text ? why_repeated : decode_filled(value, text);
+}
+
 static const char *set_name(struct meta *meta, const char *value)
 {
-	if (meta->name)
+	return set_text(&meta->name, value);
+}
+
+static const char *set_key(struct meta *meta, const char *value)
+{
+	return set_text(&meta->key, value);
+}
+
+/* Whether there is a key turns out at the end: the lines may stand in any order. */
+static const char *set_key_until(struct meta *meta, const char *value)
+{
+	if (meta->key_until_start)
 		return why_repeated;
-	return *value ? decode(value, &meta->name) : why_value;
+	meta->key_until_start = strcmp(value, "start") == 0;
+	return meta->key_until_start ? NULL : why_value;
+}
+
+static const char *set_batch(struct meta *meta, const char *value)
+{
+	return set_text(&meta->batch, value);
+}
+
+/* Only the one order in which they are written. */
+static const char *append_resource(struct meta *meta, const char *name, unsigned jobs)
+{
+	bool there;
+	size_t at = resource_place(meta, name, &there);
+
+	if (there)
+		return why_repeated;
+	if (at < meta->resources)
+		return "resources out of order";
+	return insert_resource(meta, at, name, jobs) == 0 ? NULL : why_memory;
+}
+
+static const char *add_resource(struct meta *meta, const char *value)
+{
+	char limit[sizeof "1000000"], *name;
+	size_t len = strcspn(value, " ");
+	unsigned jobs = 0;
+	const char *why;
+
+	if (len >= sizeof limit || value[len] == '\0')
+		return why_value;
+	memcpy(limit, value, len);
+	limit[len] = '\0';
+	if (strcmp(limit, "-") != 0 && !number_parse(limit, RESOURCE_JOBS_MAX, &jobs))
+		return why_value;
+	why = decode_filled(value + len + 1, &name);
+	if (why)
+		return why;
+	why = append_resource(meta, name, jobs);
+	free(name);
+	return why;
+}
+
+static bool is_filled(const char *text)
+{
+	return *text != '\0';
 }
 
 /* OK may be NULL. */
@@ -250,6 +407,11 @@ static const char *add_decoded(
 		why = why_memory;
 	free(text);
 	return why;
+}
+
+static const char *add_after(struct meta *meta, const char *value)
+{
+	return add_decoded(&meta->after, value, is_filled);
 }
 
 static const char *add_arg(struct meta *meta, const char *value)
@@ -276,7 +438,13 @@ static const struct option {
     {"backoff", set_backoff, true},
     {"timeout", set_timeout, true},
     {"expires", set_expires, false},
+    {"keep", set_keep, false},
     {"name", set_name, false},
+    {"key", set_key, false},
+    {"key-until", set_key_until, false},
+    {"batch", set_batch, false},
+    {"after", add_after, false},
+    {"resource", add_resource, false},
     {"arg", add_arg, false},
     {"env", add_env, false},
     {"header", add_header, false},
@@ -329,6 +497,8 @@ static const char *parse_lines(char *text, struct meta *meta)
 			return "line without end";
 		why = parse_line(line, meta);
 	}
+	if (!why && meta->key_until_start && !meta->key)
+		why = "key-until without key";
 	return why;
 }
 
@@ -356,7 +526,7 @@ static const char *parse_setting(const char *line, size_t len, struct meta *meta
 	char key[SETTING_LEN_MAX + 1], *value;
 	const struct option *option;
 
-	if (len == 0 || line[0] == '#')
+	if (line[0] == '#')
 		return NULL;
 	if (len >= sizeof key)
 		return "line too long";
@@ -374,30 +544,16 @@ static const char *parse_setting(const char *line, size_t len, struct meta *meta
 	return option->setting ? option->set(meta, value) : "not an option of a queue";
 }
 
-static bool is_blank(char c)
-{
-	return memchr(BLANKS, c, sizeof BLANKS - 1) != NULL;
-}
-
 void settings_parse(const char *text, size_t len, struct meta *meta,
     void (*wrong)(void *arg, unsigned line, const char *why), void *arg)
 {
-	const char *end = text + len;
+	struct lines lines = {.rest = text, .end = text + len};
 
-	for (unsigned number = 1; text < end; number++) {
-		const char *newline = memchr(text, '\n', (size_t)(end - text));
-		const char *last = newline ? newline : end;
-		const char *next = newline ? newline + 1 : end;
-		const char *why;
+	while (lines_next(&lines)) {
+		const char *why = parse_setting(lines.line, lines.len, meta);
 
-		while (text < last && is_blank(text[0]))
-			text++;
-		while (last > text && is_blank(last[-1]))
-			last--;
-		why = parse_setting(text, (size_t)(last - text), meta);
 		if (why)
-			wrong(arg, number, why);
-		text = next;
+			wrong(arg, lines.number, why);
 	}
 }
 

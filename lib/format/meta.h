@@ -3,16 +3,23 @@
  * `settings` file is the same text without its first and last line.
  *
  * One option a line, "KEY VALUE", in any order of keys; the order of repeated
- * keys is kept. Values of arg, env, header and name are encoded with vis(3)
- * (VIS_CSTYLE | VIS_NL | VIS_TAB, and VIS_NOLOCALE: the same text whatever the
- * locale), so that any bytes but NUL may stand there and `cat` stays readable.
+ * keys is kept. A VALUE is encoded as format/value.h says, so that any bytes but
+ * NUL may stand there and `cat` stays readable. Only that of arg may be empty.
  *
  *   qspool 1                 first line: the version of the format
  *   attempts 5
  *   backoff 1s..1h
  *   timeout 30s
  *   expires 2026-11-22T04:15:51.123Z
- *   name old-name            the foreign name under which a job was dropped
+ *   keep 7d                  finished, it is kept so long; more than 0
+ *   name VALUE               the foreign name under which a job was dropped
+ *   key VALUE                no other job of this key is sent while this one holds it
+ *   key-until start          held until it starts, not until it is finished; only with key
+ *   batch VALUE              the batch of which it is a member
+ *   after VALUE              the job or batch for which it waits; repeatable
+ *   resource LIMIT VALUE     what it needs to run, and how many jobs may have it at once,
+ *                            1 to 1000000, or "-" for "not said here"; repeatable, the
+ *                            names in the order of strcmp(), each once
  *   arg VALUE                repeatable
  *   env NAME=VALUE           repeatable
  *   header Name: value       repeatable
@@ -30,7 +37,10 @@
 
 #include "format/backoff.h"
 
-enum { META_SIZE_MAX = 4 << 20 }; /* the longest text that is read, bytes */
+enum {
+	META_SIZE_MAX = 4 << 20, /* the longest text that is read, bytes */
+	RESOURCE_JOBS_MAX = 1000000,
+};
 
 /* A list of strings that owns its strings. All zero is the empty list. */
 struct strings {
@@ -42,13 +52,25 @@ struct strings {
 int strings_add(struct strings *list, const char *text);
 void strings_release(struct strings *list);
 
+struct meta_resource {
+	char *name;    /* not empty */
+	unsigned jobs; /* how many may have it at once, 1..RESOURCE_JOBS_MAX; 0: not said */
+};
+
 struct meta {
-	bool has_attempts, has_backoff, has_timeout, has_expires;
+	bool has_attempts, has_backoff, has_timeout, has_expires, has_keep;
 	unsigned attempts; /* 1..JOB_ATTEMPTS_MAX */
 	struct backoff backoff;
 	int64_t timeout_ms; /* > 0 */
 	int64_t expires_ms; /* ms since the epoch */
-	char *name;         /* NULL if none */
+	int64_t keep_ms;    /* > 0 */
+	char *name;         /* NULL if none, and never empty; so are key and batch */
+	char *key;
+	bool key_until_start; /* counts only with a key */
+	char *batch;
+	struct strings after; /* none of them empty */
+	struct meta_resource *resource;
+	size_t resources; /* sorted by name, which meta_add_resource() sees to */
 	struct strings args, env, headers;
 	bool trusted; /* for who reads it from a file: nobody else can have written it */
 };
@@ -56,6 +78,10 @@ struct meta {
 void meta_init(struct meta *meta);
 void meta_release(struct meta *meta); /* ends as after meta_init() */
 bool meta_empty(const struct meta *meta);
+
+/* Copies NAME; JOBS 0: not said. 0, or -1 with EINVAL (an empty name, more jobs than
+ * RESOURCE_JOBS_MAX), EEXIST (META has it already) or ENOMEM. */
+int meta_add_resource(struct meta *meta, const char *name, unsigned jobs);
 
 /* A malloc'd text of *LEN bytes (and a NUL); NULL with ENOMEM. One longer than
  * META_SIZE_MAX is written, but meta_parse() will not have it: the sender checks. */

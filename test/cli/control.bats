@@ -207,7 +207,7 @@ delay_by_days() {
 
 @test 'what is not understood is named and changes nothing' {
 	id=$(send x)
-	says 'trip disk 300\nretry-after soon\nBURY\n\nnote\nretry-after 2h\n' 1
+	says 'trip disk soon\nretry-after soon\nBURY\n\nnote\nretry-after 2h\n' 1
 	assert_range "$(waits)" 7100000 7200000
 	for line in 1 2 3 5; do
 		assert_regex "$stderr" "job=$id outcome=note cause=\"a line of the control file is ignored\" reason=\"line $line: "

@@ -76,7 +76,7 @@ static void check_last(const char *text, size_t size, struct control *control)
 	control->verdict = CONTROL_BURY;
 	control->wait_ms = 0;
 	control->reason[0] = '\0';
-	check_with(text, size, "\n trip disk 300\n\n\tbury", control);
+	check_with(text, size, "\n trips disk 300\n\n\tbury", control);
 	control->verdict = CONTROL_DEFER;
 	control->wait_ms = 60000;
 	check_with(text, size, "\nbury\ndefer 1m\ndefer -1\nretry-after soon\n", control);

@@ -357,7 +357,7 @@ static void right_lines(void)
 static void wrong_lines(void)
 {
 	static const char *const unknown[] = {"\n", "args a\n", "Attempts 1\n", " attempts 1\n",
-	    "end 01234567\n", "# x\n", "key k\n", "qspool 1\n"};
+	    "end 01234567\n", "# x\n", "keys k\n", "qspool 1\n"};
 	static const char *const wrong[] = {"attempts\n", "attempts \n", "attempts 0\n",
 	    "attempts 1000000\n", "attempts -1\n", "attempts +1\n", "attempts  1\n",
 	    "attempts 1 \n", "attempts 1x\n", "attempts 99999999999999999999\n", "backoff\n",
