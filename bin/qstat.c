@@ -370,8 +370,8 @@ static void show_details(const struct stat_tool *t, const struct details *d)
 {
 	const struct job_place *place = d->place;
 	char sent[WHEN_SIZE], due[WHEN_SIZE];
-	char *file = cli_visible(place->file), *spool;
-	static const char *const dirs[] = {"tmp", "new", "cur", "delay", "buried"};
+	char *file, *spool;
+	char path[PLACE_PATH_SIZE];
 
 	time_text(sent_ms(place), sent);
 	time_text(due_of(place), due);
@@ -382,7 +382,9 @@ static void show_details(const struct stat_tool *t, const struct details *d)
 		printf("due: %s\n", due);
 	printf("size: %lld\nsender: %u\n", (long long)d->st.st_size, (unsigned)d->st.st_uid);
 	spool = cli_visible(spool_path(t->spool));
-	printf("file: %s/%s/%s/%s\n", spool, place->queue, dirs[place->state], file);
+	place_path(place, path);
+	file = cli_visible(path);
+	printf("file: %s/%s\n", spool, file);
 	free(spool);
 	free(file);
 	if (d->meta.name) {

@@ -23,16 +23,26 @@ extern "C" {
 #endif
 
 #include "format/backoff.h"
+#include "format/label.h"
 #include "format/meta.h"
 #include "format/name.h"
 #include "format/when.h"
 
 #define QSPOOL_NODISCARD __attribute__((warn_unused_result))
 
-enum { FILE_NAME_SIZE = 256 };
+enum { FILE_NAME_SIZE = 256, WAIT_NAME_SIZE = LABEL_SIZE + 1 };
 
 /* The directory a job is in is its state. */
-enum job_state { JOB_SENDING, JOB_READY, JOB_RUNNING, JOB_DELAYED, JOB_BURIED };
+enum job_state {
+	JOB_SENDING,
+	JOB_READY,
+	JOB_RUNNING,
+	JOB_DELAYED,
+	JOB_BURIED,
+	JOB_DONE,    /* finished, and kept */
+	JOB_WAITING, /* for other jobs, or for a resource */
+	JOB_STATES
+};
 /* "ready", "running", ...: the words that people see. */
 const char *job_state_name(enum job_state state);
 
@@ -101,12 +111,16 @@ void send_close(struct sender *sender);
 struct job_place {
 	char queue[QUEUE_NAME_SIZE];
 	enum job_state state;
+	char wait[WAIT_NAME_SIZE]; /* of JOB_WAITING: the directory below .wait/ */
 	char file[FILE_NAME_SIZE]; /* as in the directory */
 	bool ours;                 /* a regular file of a name of ours; `name` is filled */
 	struct job_name name;
 };
 /* Anything but 0 ends the walk and is its result. */
 typedef int job_visit(void *arg, const struct job_place *place);
+/* Where it is below the spool, as ls prints it. */
+enum { PLACE_PATH_SIZE = QUEUE_NAME_SIZE + WAIT_NAME_SIZE + FILE_NAME_SIZE };
+void place_path(const struct job_place *place, char path[PLACE_PATH_SIZE]);
 
 /* Visits each file in STATE of the queue NAME, in no order. 0, -1, or the visit's result. */
 int spool_each(
@@ -146,7 +160,7 @@ char *spool_log(struct spool *spool, const struct job_place *place);
 const char *spool_strange(struct spool *spool, const struct job_place *place);
 
 struct queue_count {
-	size_t ready, running, delayed, buried, strange;
+	size_t ready, running, delayed, waiting, buried, finished, strange;
 	bool paused;
 	int64_t oldest_ms; /* sending of the oldest ready job, or JOB_DUE_NONE */
 	int64_t next_ms;   /* earliest DUE, or JOB_DUE_NONE */

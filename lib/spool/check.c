@@ -9,6 +9,7 @@
 #include <unistd.h>
 
 #include "spool/claim.h"
+#include "spool/motion.h"
 #include "spool/sweep.h"
 
 enum { PROGRESS_NAMES = 4096 };
@@ -137,7 +138,11 @@ static void open_dirs(struct check *c)
 	if (statx(c->spool->fd, "", AT_EMPTY_PATH, STATX_BASIC_STATS | STATX_MNT_ID, &top) != 0)
 		check_failed(c);
 	for (enum queue_dir dir = 0; dir < QUEUE_DIRS; dir++) {
+		if (dir == DIR_WAIT)
+			continue;
 		c->queue.dir[dir] = sys_opendir(c->queue.fd, queue_dir_name[dir]);
+		if (c->queue.dir[dir] < 0 && !queue_dir_always(dir) && errno == ENOENT)
+			continue;
 		if (c->queue.dir[dir] < 0)
 			lacks_dir(c, dir);
 		else
@@ -163,12 +168,12 @@ static int visit(void *arg, const char *name, bool regular)
 	return check_one(c, walk->dir, name);
 }
 
-static int saw_moving(void *check, const char *name, bool regular)
+static int saw_moving(void *check, const char *name)
 {
+	char queue[QUEUE_NAME_SIZE];
 	struct job_name parsed;
 
-	(void)regular;
-	if (job_name_parse(name, &parsed))
+	if (job_name_parse(name, &parsed) || waiting_name_parse(name, &parsed, queue))
 		return check_saw(check, parsed.id, SEEN_MOVING, 0);
 	if (strlen(name) == JOB_ID_LEN)
 		return check_saw(check, name, SEEN_MOVING, 0);
@@ -180,9 +185,10 @@ static int saw_moving(void *check, const char *name, bool regular)
 static int check_files(struct check *c)
 {
 	static const enum queue_dir order[QUEUE_DIRS] = {
-	    DIR_META, DIR_LOG, DIR_TMP, DIR_NEW, DIR_CUR, DIR_DELAY, DIR_BURIED};
-	int watch = sweep_watch(&c->queue), result = 0;
-	bool whole = watch >= 0;
+	    DIR_META, DIR_LOG, DIR_OUT, DIR_TMP, DIR_NEW, DIR_CUR, DIR_DELAY, DIR_BURIED, DIR_DONE};
+	struct motion motion;
+	bool whole = motion_watch(&motion, c->spool, c->queue.name) == 0;
+	int result = 0;
 
 	for (size_t i = 0; result == 0 && i < QUEUE_DIRS; i++) {
 		struct walk walk = {c, order[i]};
@@ -197,10 +203,10 @@ static int check_files(struct check *c)
 		}
 	}
 	if (result == 0) {
-		whole = whole && sweep_moved(watch, saw_moving, c);
+		whole = whole && motion_read(&motion, saw_moving, c);
 		result = check_ids(c, whole);
 	}
-	sys_discard(&watch);
+	motion_close(&motion);
 	return result;
 }
 

@@ -12,6 +12,8 @@
 #include <string.h>
 #include <sys/stat.h>
 
+#include "spool/wait.h"
+
 /* A job that was renamed while the directories were read may be in none of them. */
 enum { PASSES = 3 };
 
@@ -72,14 +74,11 @@ static int build_index(struct index *index, struct job_word *words, size_t count
 
 static bool is_there(struct spool *spool, const struct job_place *place)
 {
-	struct queue queue;
 	struct stat st;
-	bool there;
+	int fd = place_opendir(spool, place);
+	bool there = fd >= 0 && fstatat(fd, place->file, &st, AT_SYMLINK_NOFOLLOW) == 0;
 
-	if (queue_open(&queue, spool, place->queue, false) != 0)
-		return false;
-	there = fstatat(queue.dir[place->state], place->file, &st, AT_SYMLINK_NOFOLLOW) == 0;
-	queue_close(&queue);
+	sys_discard(&fd);
 	return there;
 }
 
@@ -139,7 +138,7 @@ static int pass(struct spool *spool, const char *queue, struct index *index)
 {
 	int result = 0;
 
-	for (enum job_state s = JOB_READY; result == 0 && s <= JOB_BURIED; s++)
+	for (enum job_state s = JOB_READY; result == 0 && s <= JOB_DONE; s++)
 		result = spool_each(spool, queue, s, match_place, index);
 	return result;
 }
@@ -148,7 +147,8 @@ static int pass(struct spool *spool, const char *queue, struct index *index)
  * The errno of the last such, or 0. */
 static int search(struct spool *spool, const struct strings *queues, struct index *index)
 {
-	int error = 0;
+	const char *only = queues->count == 1 ? queues->item[0] : NULL;
+	int error = wait_each_job(spool, only, match_place, index) == 0 ? 0 : errno;
 
 	for (size_t i = 0; i < queues->count; i++)
 		if (pass(spool, queues->item[i], index) != 0 && errno != ENOENT)

@@ -12,16 +12,25 @@
 
 #include "spool/spool.h"
 
+/* What ended with a job, so that what waits for it may go on: names below .wait/. */
+struct over {
+	bool id, batch;
+	char batch_name[WAIT_NAME_SIZE];
+};
+
 struct job {
 	const struct queue *queue; /* must outlive the job */
 	enum job_state state;
-	char file[FILE_NAME_SIZE]; /* its name in that directory */
-	bool ours;                 /* file parses, and `name` is what it says */
+	int wait;                       /* of JOB_WAITING: the directory, open; otherwise -1 */
+	char wait_name[WAIT_NAME_SIZE]; /* its name below .wait/ */
+	char file[FILE_NAME_SIZE];      /* its name in that directory */
+	bool ours;                      /* file parses, and `name` is what it says */
 	struct job_name name;
-	int fd;         /* open and locked; -1 if not held */
-	struct stat st; /* from when it was held */
-	bool both;      /* a move failed, but left it under the new name, too */
-	int left; /* errno if its options or its history outlive it, which was to be removed */
+	int fd;           /* open and locked; -1 if not held */
+	struct stat st;   /* from when it was held */
+	bool both;        /* a move failed, but left it under the new name, too */
+	int left;         /* errno if what belongs to it outlives it, which was to be removed */
+	struct over over; /* since it was finished, deleted or kept; its caller lets them go on */
 };
 
 enum hold {
@@ -38,10 +47,17 @@ enum hold {
  * nobody who waits for IN_CLOSE_WRITE. */
 NODISCARD enum hold job_hold(
     struct job *job, const struct queue *queue, enum job_state state, const char *file, int access);
-/* The same for reading and writing, with patience: one at rest is locked for an instant only. 1 held,
- * 0 it is gone, -1 with errno: EBUSY if it stays locked. */
+/* The same of a job that waits in .wait/NAME; FILE has the queue's name in it. */
+NODISCARD enum hold job_hold_waiting(
+    struct job *job, const struct queue *queue, const char *name, const char *file, int access);
+/* The same wherever it is, for reading and writing, with patience: one at rest is locked for an instant
+ * only. 1 held, 0 it is gone, -1 with errno: EBUSY if it stays locked. */
 NODISCARD int job_hold_resting(
-    struct job *job, const struct queue *queue, enum job_state state, const char *file);
+    struct job *job, const struct queue *queue, const struct job_place *place);
+/* The descriptor of the directory it is in. */
+int job_dir(const struct job *job);
+/* Notes that an error was about FILE in that directory; -1. */
+int job_fail(const struct job *job, const char *file);
 /* Of a held job whose file has several names in the state directories (rule TWINS), keeps the
  * safest and removes the others, durably. HOLD_DONE: job->file is the one. HOLD_GONE: it is not.
  * A crash leaves the safest in any case. Costs a scan: st_nlink says whether it can be needed. */
@@ -54,29 +70,39 @@ void job_release(struct job *job);
 
 /* The transitions of spool-layout.md, by their names there. */
 enum transition {
-	T_CLAIM,     /* new, delay -> cur */
+	T_CLAIM,     /* new, delay, waiting -> cur */
 	T_RETRY,     /* cur -> delay */
 	T_GIVEUP,    /* cur -> buried */
 	T_REDATE,    /* delay -> delay, with another DUE */
 	T_RETURN,    /* cur -> new, the attempt given back */
 	T_DEFER,     /* cur -> delay, the attempt given back */
-	T_BURY,      /* new, delay -> buried */
-	T_KICK,      /* buried, delay -> new */
+	T_BURY,      /* new, delay, waiting -> buried */
+	T_KICK,      /* buried, delay, waiting -> new */
 	T_FINISH,    /* cur -> nothing */
-	T_DELETE,    /* new, delay, buried -> nothing */
+	T_DELETE,    /* new, delay, buried, done, waiting -> nothing */
 	T_SET_ASIDE, /* new, delay, cur, buried -> buried, with job->name as the caller set it */
+	T_RELEASE,   /* waiting -> new */
+	T_RELEASE_DELAYED, /* waiting -> delay */
+	T_PASS_ON,         /* waiting -> waiting for the next */
+	T_BLOCK,           /* new, delay, waiting -> waiting for a resource */
+	T_HOLD_BACK,       /* cur -> waiting for a resource, the attempt given back */
+	T_KEEP,            /* cur -> done */
+	T_EXPIRE,          /* done -> nothing */
 	TRANSITIONS
 };
 
 /* Carries out a transition of a held job: one rename without replacing, or one
  * unlink, then the directories' syncs where the table says so. Marks set in
  * job->name before the call appear in the new name. DUE_MS only for T_RETRY,
- * T_DEFER and T_REDATE; the mark w goes where there is no DUE.
+ * T_DEFER, T_REDATE, T_RELEASE_DELAYED, T_PASS_ON and T_KEEP; the mark w goes where there is no DUE.
  * 1: done, and job says where it is now. MOVED_UNSURE: done, but a sync failed (errno), and
  * a power cut may undo it. 0: somebody moved the name meanwhile. -1: errno (EINVAL: not
  * from this state). A crash leaves the job in the one or in the other state, whole. */
 enum { MOVED_UNSURE = SPOOL_UNSURE };
 NODISCARD int job_move(struct job *job, enum transition transition, int64_t due_ms);
+/* The same to .wait/NAME, which is made if it is missing: T_PASS_ON, T_BLOCK, T_HOLD_BACK. */
+NODISCARD int job_move_to_wait(
+    struct job *job, enum transition transition, const char *name, int64_t due_ms);
 /* Makes durable that a held job is where it is, whoever moved it there: 1, or MOVED_UNSURE. */
 NODISCARD int job_sync(const struct job *job);
 

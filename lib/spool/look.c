@@ -11,6 +11,7 @@
 
 #include "spool/claim.h"
 #include "spool/controls.h"
+#include "spool/wait.h"
 #include "sys/proc.h"
 
 /* More than a log ever grows to by itself: events have no limit of their own. */
@@ -48,6 +49,8 @@ int spool_each(
 	struct queue queue;
 	int result;
 
+	if (state == JOB_WAITING)
+		return wait_each_job(spool, name, visit, arg);
 	if (queue_open(&queue, spool, name, false) != 0)
 		return -1;
 	result = each_in(&queue, state, visit, arg);
@@ -95,7 +98,9 @@ static int count_one(void *arg, const struct job_place *place)
 	size_t *const counters[] = {[JOB_READY] = &count->ready,
 	    [JOB_RUNNING] = &count->running,
 	    [JOB_DELAYED] = &count->delayed,
-	    [JOB_BURIED] = &count->buried};
+	    [JOB_BURIED] = &count->buried,
+	    [JOB_DONE] = &count->finished,
+	    [JOB_WAITING] = &count->waiting};
 
 	if (is_strange(counting->queue, place)) {
 		count->strange++;
@@ -118,8 +123,10 @@ int spool_count(struct spool *spool, const char *name, struct queue_count *count
 	*count = (struct queue_count){.oldest_ms = JOB_DUE_NONE, .next_ms = JOB_DUE_NONE};
 	if (queue_open(&queue, spool, name, false) != 0)
 		return -1;
-	for (enum job_state s = JOB_READY; result == 0 && s <= JOB_BURIED; s++)
+	for (enum job_state s = JOB_READY; result == 0 && s <= JOB_DONE; s++)
 		result = each_in(&queue, s, count_one, &counting);
+	if (result == 0)
+		result = wait_each_job(spool, name, count_one, &counting);
 	count->paused = queue_paused(&queue);
 	queue_close(&queue);
 	return result;
@@ -127,21 +134,20 @@ int spool_count(struct spool *spool, const char *name, struct queue_count *count
 
 int spool_payload(struct spool *spool, const struct job_place *place)
 {
-	struct queue queue;
+	int dir = place_opendir(spool, place);
 	struct stat st;
 	int fd;
 
-	if (queue_open(&queue, spool, place->queue, false) != 0)
+	if (dir < 0)
 		return -1;
-	fd = openat(queue.dir[place->state], place->file,
-	    O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_NOCTTY | O_CLOEXEC);
+	fd = openat(dir, place->file, O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_NOCTTY | O_CLOEXEC);
 	if (fd >= 0 && fstat(fd, &st) == 0 && !S_ISREG(st.st_mode)) {
 		sys_discard(&fd);
 		errno = EINVAL;
 	}
 	if (fd < 0)
-		queue_fail(&queue, (enum queue_dir)place->state, place->file);
-	queue_close(&queue);
+		place_fail(spool, place);
+	sys_discard(&dir);
 	return fd;
 }
 

@@ -107,7 +107,7 @@ static int operate(struct spool *spool, const struct job_place *place,
 	}
 	if (queue_open(&queue, spool, place->queue, false) != 0)
 		return -1;
-	result = job_hold_resting(&job, &queue, place->state, place->file);
+	result = job_hold_resting(&job, &queue, place);
 	if (result == 1) {
 		result = verb(&job, reason);
 		job_release(&job);

@@ -12,7 +12,12 @@
 #include <unistd.h>
 
 const char *const queue_dir_name[QUEUE_DIRS] = {
-    "tmp", "new", "cur", "delay", "buried", "meta", "log"};
+    "tmp", "new", "cur", "delay", "buried", "done", ".wait", "meta", "log", "out"};
+
+bool queue_dir_always(enum queue_dir dir)
+{
+	return dir != DIR_DONE && dir != DIR_WAIT && dir != DIR_OUT;
+}
 
 static const char draft_prefix[] = ".draft-";
 
@@ -29,6 +34,8 @@ static int same_device(const struct queue *queue)
 	if (fstat(queue->spool->fd, &top) != 0)
 		return -1;
 	for (size_t i = 0; i < QUEUE_DIRS; i++) {
+		if (queue->dir[i] < 0)
+			continue;
 		if (fstat(queue->dir[i], &st) != 0)
 			return queue_fail(queue, (enum queue_dir)i, NULL);
 		if (st.st_dev != top.st_dev) {
@@ -44,20 +51,36 @@ static int open_dirs(struct queue *queue)
 	queue->fd = sys_opendir(queue->spool->fd, queue->name);
 	if (queue->fd < 0)
 		return spool_fail(queue->spool, queue->name, NULL, NULL);
-	for (size_t i = 0; i < QUEUE_DIRS; i++) {
+	for (enum queue_dir i = 0; i < QUEUE_DIRS; i++) {
+		if (i == DIR_WAIT)
+			continue;
 		queue->dir[i] = sys_opendir(queue->fd, queue_dir_name[i]);
-		if (queue->dir[i] < 0)
-			return queue_fail(queue, (enum queue_dir)i, NULL);
+		if (queue->dir[i] < 0 && (queue_dir_always(i) || errno != ENOENT))
+			return queue_fail(queue, i, NULL);
 	}
 	return same_device(queue);
 }
 
 static int make_dirs(const struct spool *spool, int parent)
 {
-	for (size_t i = 0; i < QUEUE_DIRS; i++)
-		if (sys_mkdir(parent, queue_dir_name[i], spool->dir_mode) != 0 && errno != EEXIST)
+	for (enum queue_dir i = 0; i < QUEUE_DIRS; i++)
+		if (queue_dir_always(i) &&
+		    sys_mkdir(parent, queue_dir_name[i], spool->dir_mode) != 0 && errno != EEXIST)
 			return -1;
 	return sys_fsync(parent);
+}
+
+int queue_make_dir(struct queue *queue, enum queue_dir dir)
+{
+	if (queue->dir[dir] >= 0)
+		return 0;
+	if (sys_mkdir(queue->fd, queue_dir_name[dir], queue->spool->dir_mode) != 0 &&
+	    errno != EEXIST)
+		return queue_fail(queue, dir, NULL);
+	queue->dir[dir] = sys_opendir(queue->fd, queue_dir_name[dir]);
+	if (queue->dir[dir] < 0 || sys_fsync(queue->fd) != 0)
+		return queue_fail(queue, dir, NULL);
+	return same_device(queue);
 }
 
 bool queue_is_draft(const char *name)
@@ -71,8 +94,9 @@ void queue_remove_draft(const struct spool *spool, const char *draft)
 	int fd = sys_opendir(spool->fd, draft);
 	int left = 0;
 
-	for (size_t i = 0; fd >= 0 && i < QUEUE_DIRS; i++)
-		left |= sys_rmdir(fd, queue_dir_name[i]);
+	for (enum queue_dir i = 0; fd >= 0 && i < QUEUE_DIRS; i++)
+		if (queue_dir_always(i))
+			left |= sys_rmdir(fd, queue_dir_name[i]);
 	sys_discard(&fd);
 	left |= sys_rmdir(spool->fd, draft);
 	(void)left; /* what stays is empty and hidden */
@@ -139,11 +163,13 @@ void queue_close(struct queue *queue)
 
 int queue_each(const struct queue *queue, enum queue_dir which, name_visit *visit, void *arg)
 {
-	int fd = sys_opendir(queue->dir[which], ".");
+	int fd = queue->dir[which] < 0 ? -1 : sys_opendir(queue->dir[which], ".");
 	DIR *dir = fd < 0 ? NULL : fdopendir(fd);
 	struct dirent *entry;
 	int result = 0;
 
+	if (queue->dir[which] < 0 && !queue_dir_always(which))
+		return 0;
 	if (!dir) {
 		sys_discard(&fd);
 		return queue_fail(queue, which, NULL);
@@ -170,8 +196,8 @@ bool queue_in_place(const struct queue *queue)
 {
 	bool whole = leads_to(queue->spool->fd, queue->name, queue->fd);
 
-	for (size_t i = 0; whole && i < QUEUE_DIRS; i++)
-		whole = leads_to(queue->fd, queue_dir_name[i], queue->dir[i]);
+	for (enum queue_dir i = 0; whole && i < QUEUE_DIRS; i++)
+		whole = queue->dir[i] < 0 || leads_to(queue->fd, queue_dir_name[i], queue->dir[i]);
 	return whole;
 }
 

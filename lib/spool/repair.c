@@ -4,6 +4,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -11,7 +12,11 @@
 
 static int hold(struct job *job, const struct check *c, const struct check_file *f)
 {
-	return job_hold_resting(job, &c->queue, (enum job_state)f->dir, f->file);
+	struct job_place place = {
+	    .state = (enum job_state)f->dir, .ours = f->ours, .name = f->name};
+
+	snprintf(place.file, sizeof place.file, "%s", f->file);
+	return job_hold_resting(job, &c->queue, &place);
 }
 
 /* Holding it does it. */

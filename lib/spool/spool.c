@@ -11,6 +11,8 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+const char *const spool_dir_name[SPOOL_DIRS] = {".wait", ".key", ".batch", ".resource"};
+
 static const char system_spool[] = "/var/spool/qspool";
 
 int spool_fail(struct spool *spool, const char *queue, const char *dir, const char *name)
@@ -45,7 +47,8 @@ const char *spool_path(const struct spool *spool)
 
 const char *job_state_name(enum job_state state)
 {
-	static const char *const names[] = {"sending", "ready", "running", "delayed", "buried"};
+	static const char *const names[] = {
+	    "sending", "ready", "running", "delayed", "buried", "finished", "waiting"};
 
 	return names[state];
 }
@@ -164,6 +167,8 @@ struct spool *spool_open(const char *path, bool create)
 	if (!spool)
 		return NULL;
 	spool->fd = -1;
+	for (size_t i = 0; i < SPOOL_DIRS; i++)
+		spool->dir[i] = -1;
 	spool->path = *path ? absolute(path) : NULL;
 	if (!spool->path)
 		goto fail;
@@ -184,10 +189,48 @@ void spool_close(struct spool *spool)
 
 	if (!spool)
 		return;
+	for (size_t i = 0; i < SPOOL_DIRS; i++)
+		sys_discard(&spool->dir[i]);
 	sys_discard(&spool->fd);
 	free(spool->path);
 	free(spool);
 	errno = saved;
+}
+
+/* Somebody may have removed the one that was opened, if it was empty. */
+static bool is_removed(int fd)
+{
+	struct stat st;
+
+	return fstat(fd, &st) == 0 && st.st_nlink == 0;
+}
+
+static int on_our_file_system(const struct spool *spool, int fd)
+{
+	struct stat top, st;
+
+	if (fstat(spool->fd, &top) != 0 || fstat(fd, &st) != 0)
+		return -1;
+	errno = EXDEV;
+	return st.st_dev == top.st_dev ? 0 : -1;
+}
+
+int spool_dir(struct spool *spool, enum spool_dir which, bool create)
+{
+	const char *name = spool_dir_name[which];
+	int *fd = &spool->dir[which];
+
+	if (*fd >= 0 && !is_removed(*fd))
+		return *fd;
+	sys_discard(fd);
+	*fd = sys_opendir(spool->fd, name);
+	if (*fd < 0 && errno == ENOENT && create &&
+	    (sys_mkdir(spool->fd, name, spool->dir_mode) == 0 || errno == EEXIST) &&
+	    sys_fsync(spool->fd) == 0)
+		*fd = sys_opendir(spool->fd, name);
+	if (*fd >= 0 && on_our_file_system(spool, *fd) != 0)
+		sys_discard(fd);
+	return *fd >= 0 ? *fd : spool_fail(spool, name, NULL, NULL);
 }
 
 static int compare_strings(const void *a, const void *b)

@@ -9,26 +9,35 @@
 #include "qspool.h"
 #include "sys/files.h"
 
-/* The directories of a queue. The first five are the states of jobs, in the
- * order of enum job_state. */
+/* The directories of a queue. The first are the states of jobs, in the order of enum job_state. */
 enum queue_dir {
 	DIR_TMP = JOB_SENDING,
 	DIR_NEW = JOB_READY,
 	DIR_CUR = JOB_RUNNING,
 	DIR_DELAY = JOB_DELAYED,
 	DIR_BURIED = JOB_BURIED,
+	DIR_DONE = JOB_DONE,
+	DIR_WAIT = JOB_WAITING, /* none of the queue's: see wait.h */
 	DIR_META,
 	DIR_LOG,
+	DIR_OUT,
 	QUEUE_DIRS
 };
 extern const char *const queue_dir_name[QUEUE_DIRS];
+/* Whether every queue has it. done/ and out/ come into being when they are needed. */
+bool queue_dir_always(enum queue_dir dir);
+
+/* The directories of the spool for order among jobs; made when they are needed. */
+enum spool_dir { SPOOL_WAIT, SPOOL_KEY, SPOOL_BATCH, SPOOL_RESOURCE, SPOOL_DIRS };
+extern const char *const spool_dir_name[SPOOL_DIRS];
 
 struct spool {
 	int fd;
 	char *path;      /* absolute */
 	mode_t dir_mode; /* of new directories, taken from the spool itself */
 	mode_t file_mode;
-	char place[512]; /* of the last error */
+	int dir[SPOOL_DIRS]; /* -1 until spool_dir() opened it */
+	char place[512];     /* of the last error */
 };
 
 /* One open queue. Its name and descriptors live as long as it does. */
@@ -36,12 +45,20 @@ struct queue {
 	struct spool *spool;
 	char name[QUEUE_NAME_SIZE];
 	int fd;
-	int dir[QUEUE_DIRS];
+	int dir[QUEUE_DIRS]; /* -1: DIR_WAIT, and what the queue has not yet */
 };
 
 /* Notes where an error happened, errno untouched; returns -1. NAME may be NULL. */
 int spool_fail(struct spool *spool, const char *queue, const char *dir, const char *name);
 int queue_fail(const struct queue *queue, enum queue_dir dir, const char *name);
+
+/* The descriptor of such a directory, which stays the spool's; with CREATE it is made, durably. -1:
+ * ENOENT without CREATE, EXDEV if it is on another file system. */
+NODISCARD int spool_dir(struct spool *spool, enum spool_dir which, bool create);
+
+/* The directory that PLACE is in, for the caller to close. -1: ENOENT. */
+NODISCARD int place_opendir(struct spool *spool, const struct job_place *place);
+int place_fail(struct spool *spool, const struct job_place *place);
 
 /* Opens a queue, with CREATE making it durable if it is missing. A queue appears
  * with all of its directories or not at all; one that lacks some (made by hand) is
@@ -50,7 +67,9 @@ int queue_fail(const struct queue *queue, enum queue_dir dir, const char *name);
 NODISCARD int queue_open(struct queue *queue, struct spool *spool, const char *name, bool create);
 void queue_close(struct queue *queue);
 /* All closed: so that queue_close() is always allowed. */
-#define QUEUE_CLOSED ((struct queue){.fd = -1, .dir = {-1, -1, -1, -1, -1, -1, -1}})
+#define QUEUE_CLOSED ((struct queue){.fd = -1, .dir = {-1, -1, -1, -1, -1, -1, -1, -1, -1, -1}})
+/* Makes DIR_DONE or DIR_OUT if the queue has none yet, durably. 0 / -1. */
+NODISCARD int queue_make_dir(struct queue *queue, enum queue_dir dir);
 
 /* Whether NAME in the spool is that of a queue in the making. */
 bool queue_is_draft(const char *name);

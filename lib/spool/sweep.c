@@ -3,7 +3,6 @@
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
-#include <inotifytools/inotify.h>
 #include <limits.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -14,6 +13,7 @@
 #include <unistd.h>
 
 #include "spool/job.h"
+#include "spool/motion.h"
 #include "sys/clock.h"
 
 bool sweep_is_old(const struct stat *st)
@@ -139,50 +139,23 @@ static void mark_alive(struct orphan_sweep *sweep, const char *id)
 		sweep->item[low].alive = true;
 }
 
-/* NAME is a job's name, or in tmp/ its bare id. */
-static int mark_name(void *arg, const char *name, bool regular)
+/* NAME is a job's name, also that of one that waits, or in tmp/ its bare id. */
+static int mark_moved(void *arg, const char *name)
 {
+	char queue[QUEUE_NAME_SIZE];
 	struct job_name parsed;
 
-	(void)regular; /* whatever has the id keeps what belongs to it */
-	if (job_name_parse(name, &parsed))
+	if (job_name_parse(name, &parsed) || waiting_name_parse(name, &parsed, queue))
 		mark_alive(arg, parsed.id);
 	else if (strlen(name) == JOB_ID_LEN)
 		mark_alive(arg, name);
 	return 0;
 }
 
-int sweep_watch(const struct queue *queue)
+/* Whatever has the id keeps what belongs to it. */
+static int mark_place(void *arg, const struct job_place *place)
 {
-	int fd = inotify_init1(IN_NONBLOCK | IN_CLOEXEC);
-
-	for (size_t i = 0; fd >= 0 && i <= JOB_BURIED; i++) {
-		char path[32];
-
-		snprintf(path, sizeof path, "/proc/self/fd/%d", queue->dir[i]);
-		if (inotify_add_watch(fd, path, IN_MOVED_TO | IN_CREATE | IN_ONLYDIR) < 0)
-			sys_discard(&fd);
-	}
-	return fd;
-}
-
-bool sweep_moved(int watch, name_visit *visit, void *arg)
-{
-	_Alignas(struct inotify_event) char buffer[65536];
-	ssize_t len;
-
-	while ((len = read(watch, buffer, sizeof buffer)) > 0) {
-		for (char *p = buffer; p < buffer + len;) {
-			const struct inotify_event *event = (const void *)p;
-
-			if (event->mask & IN_Q_OVERFLOW)
-				return false;
-			if (event->len > 0 && visit(arg, event->name, true) != 0)
-				return false;
-			p += sizeof *event + event->len;
-		}
-	}
-	return len == 0 || errno == EAGAIN;
+	return mark_moved(arg, place->file);
 }
 
 static int remove_dead(const struct orphan_sweep *sweep)
@@ -201,21 +174,22 @@ static int remove_dead(const struct orphan_sweep *sweep)
 int sweep_orphans(const struct queue *queue)
 {
 	struct orphan_sweep sweep = {.queue = queue, .dir = DIR_META};
-	int watch = -1, result = queue_each(queue, DIR_META, add_candidate, &sweep);
+	struct motion motion = {-1};
+	int result = 0;
 
-	sweep.dir = DIR_LOG;
-	if (result == 0)
-		result = queue_each(queue, DIR_LOG, add_candidate, &sweep);
+	for (; result == 0 && sweep.dir <= DIR_OUT; sweep.dir++)
+		result = queue_each(queue, sweep.dir, add_candidate, &sweep);
 	if (result != 0 || sweep.count == 0)
 		goto out;
 	qsort(sweep.item, sweep.count, sizeof *sweep.item, by_id);
-	watch = sweep_watch(queue);
-	for (size_t i = 0; watch >= 0 && result == 0 && i <= JOB_BURIED; i++)
-		result = queue_each(queue, (enum queue_dir)i, mark_name, &sweep);
-	if (watch >= 0 && result == 0 && sweep_moved(watch, mark_name, &sweep))
+	if (motion_watch(&motion, queue->spool, queue->name) != 0)
+		goto out;
+	for (enum job_state s = JOB_SENDING; result == 0 && s < JOB_STATES; s++)
+		result = spool_each(queue->spool, queue->name, s, mark_place, &sweep);
+	if (result == 0 && motion_read(&motion, mark_moved, &sweep))
 		result = remove_dead(&sweep);
 out:
-	sys_discard(&watch);
+	motion_close(&motion);
 	free(sweep.item);
 	return result;
 }

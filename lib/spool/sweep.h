@@ -23,11 +23,4 @@ int sweep_queues(const struct spool *spool);
  * is not old. */
 bool sweep_is_old(const struct stat *st);
 
-/* To know of an id that it is in no state directory: watch, read the directories, then ask what
- * moved meanwhile. A descriptor for the caller to close; -1 if nothing can be watched. */
-NODISCARD int sweep_watch(const struct queue *queue);
-/* Calls VISIT for each name that came into a state directory since. False if that is not
- * known, or VISIT returned anything but 0. */
-NODISCARD bool sweep_moved(int watch, name_visit *visit, void *arg);
-
 #endif

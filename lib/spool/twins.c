@@ -1,5 +1,6 @@
 /* One file under several names of the same job: rule TWINS of spool-layout.md. */
-#include "spool/job.h"
+#include "spool/links.h"
+#include "spool/wait.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -8,11 +9,13 @@
 
 int twins_order(enum job_state a, const char *a_file, enum job_state b, const char *b_file)
 {
-	static const int rank[] = {[JOB_READY] = 0,
-	    [JOB_DELAYED] = 1,
-	    [JOB_BURIED] = 2,
-	    [JOB_RUNNING] = 3,
-	    [JOB_SENDING] = 4};
+	static const int rank[JOB_STATES] = {[JOB_WAITING] = 0,
+	    [JOB_READY] = 1,
+	    [JOB_DELAYED] = 2,
+	    [JOB_BURIED] = 3,
+	    [JOB_RUNNING] = 4,
+	    [JOB_DONE] = 5,
+	    [JOB_SENDING] = 6};
 	struct job_name a_name, b_name;
 
 	if (a != b)
@@ -32,51 +35,76 @@ static int by_order(const void *a, const void *b)
 
 struct search {
 	const struct job *job;
-	enum job_state state; /* being read */
 	struct places found;
 };
 
-static int visit(void *arg, const char *file, bool regular)
+static bool leads_to_job(const struct job *job, const struct job_place *place)
+{
+	int dir = place_opendir(job->queue->spool, place);
+	struct stat st;
+	bool leads = dir >= 0 && fstatat(dir, place->file, &st, AT_SYMLINK_NOFOLLOW) == 0 &&
+	    st.st_ino == job->st.st_ino && st.st_dev == job->st.st_dev;
+
+	sys_discard(&dir);
+	return leads;
+}
+
+static int visit(void *arg, const struct job_place *place)
 {
 	struct search *search = arg;
 	const struct job *job = search->job;
-	struct job_place place = {.state = search->state, .ours = true};
-	struct stat st;
 
-	if (!regular || !job_name_parse(file, &place.name) ||
-	    strcmp(place.name.id, job->name.id) != 0 ||
-	    fstatat(job->queue->dir[search->state], file, &st, AT_SYMLINK_NOFOLLOW) != 0 ||
-	    st.st_ino != job->st.st_ino || st.st_dev != job->st.st_dev)
+	if (!place->ours || strcmp(place->name.id, job->name.id) != 0 || !leads_to_job(job, place))
 		return 0;
-	memcpy(place.file, file, strlen(file) + 1);
-	return places_add(&search->found, &place);
+	return places_add(&search->found, place);
 }
 
 /* Durable, or a job that is deleted by its other name could come back. */
-static int remove_name(const struct queue *queue, const struct job_place *place)
+static int remove_name(struct spool *spool, const struct job_place *place)
 {
-	int dir = queue->dir[place->state];
+	int dir = place_opendir(spool, place);
+	int result = dir < 0 ? -1 : sys_unlink(dir, place->file);
 
-	if (sys_unlink(dir, place->file) != 0 && errno != ENOENT)
-		return queue_fail(queue, (enum queue_dir)place->state, place->file);
-	return sys_fsync(dir) == 0 ? 0 : queue_fail(queue, (enum queue_dir)place->state, NULL);
+	if (result != 0 && errno == ENOENT)
+		result = 0;
+	if (result == 0 && dir >= 0)
+		result = sys_fsync(dir);
+	sys_discard(&dir);
+	return result == 0 ? 0 : place_fail(spool, place);
+}
+
+static bool is_this(const struct job *job, const struct job_place *place)
+{
+	return place->state == job->state && strcmp(place->file, job->file) == 0 &&
+	    strcmp(place->wait, job->wait_name) == 0;
+}
+
+/* What links there are besides a name (rule OWN-LINKS) make no twins. */
+static bool has_own_links_only(const struct job *job)
+{
+	struct stat now;
+	int own = links_count(job->queue, &job->name, &job->st);
+
+	return own >= 0 && fstat(job->fd, &now) == 0 && now.st_nlink <= 1 + (nlink_t)own;
 }
 
 enum hold twins_settle(const struct job *job)
 {
+	struct spool *spool = job->queue->spool;
 	struct search search = {.job = job};
 	struct places *found = &search.found;
 	enum hold held = HOLD_GONE;
 	int result = 0;
 
-	for (search.state = JOB_READY; result == 0 && search.state <= JOB_BURIED; search.state++)
-		result = queue_each(job->queue, (enum queue_dir)search.state, visit, &search);
+	if (has_own_links_only(job))
+		return HOLD_DONE;
+	for (enum job_state s = JOB_READY; result == 0 && s < JOB_STATES; s++)
+		result = spool_each(spool, job->queue->name, s, visit, &search);
 	if (result == 0 && found->count > 1)
 		qsort(found->item, found->count, sizeof *found->item, by_order);
 	for (; result == 0 && found->count > 1; found->count--)
-		result = remove_name(job->queue, &found->item[found->count - 1]);
-	if (result == 0 && found->count == 1 && found->item[0].state == job->state &&
-	    strcmp(found->item[0].file, job->file) == 0)
+		result = remove_name(spool, &found->item[found->count - 1]);
+	if (result == 0 && found->count == 1 && is_this(job, &found->item[0]))
 		held = HOLD_DONE;
 	places_release(found);
 	return result == 0 ? held : HOLD_ERROR;

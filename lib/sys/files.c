@@ -223,13 +223,18 @@ int sys_close(int fd)
 	return result != 0 && errno != EINTR ? -1 : 0;
 }
 
-/* link fails with EEXIST by itself. */
-static int rename_by_link(int from_dir, const char *from, int to_dir, const char *to)
+int sys_link(int from_dir, const char *from, int to_dir, const char *to)
 {
 	int result;
 
 	HOOKED("link", to_dir, to, result, linkat(from_dir, from, to_dir, to, 0));
-	if (result != 0)
+	return result;
+}
+
+/* link fails with EEXIST by itself. */
+static int rename_by_link(int from_dir, const char *from, int to_dir, const char *to)
+{
+	if (sys_link(from_dir, from, to_dir, to) != 0)
 		return -1;
 	return sys_unlink(from_dir, from) == 0 ? 0 : SYS_BOTH_NAMES;
 }

@@ -46,6 +46,8 @@ NODISCARD int sys_fsync(int fd);
 NODISCARD int sys_syncfs(int fd);
 /* close(2) whose result counts (NFS and quota report here). fd is closed in any case. */
 NODISCARD int sys_close(int fd);
+/* Another name for a file; EEXIST if there is one already. */
+NODISCARD int sys_link(int from_dir, const char *from, int to_dir, const char *to);
 /* Renames without replacing: EEXIST if TO exists. Where the file system lacks
  * RENAME_NOREPLACE, by link and unlink: a crash between the two leaves both
  * names, which recovery resolves; SYS_BOTH_NAMES and errno if the unlink failed. */

@@ -1,0 +1,31 @@
+/*
+ * Batches: .batch/LABEL/ has the file name, and hard links ID@QUEUE to the members that are not
+ * over in open/ or, once nobody can join any more, in sealed/. With neither of the two it is
+ * complete; so it stays for a week.
+ */
+#ifndef QSPOOL_SPOOL_BATCH_H
+#define QSPOOL_SPOOL_BATCH_H
+
+#include "spool/links.h"
+
+enum batch_state { BATCH_UNKNOWN, BATCH_OPEN, BATCH_SEALED, BATCH_COMPLETE };
+
+/* What BATCH is, or -1 with errno. */
+NODISCARD int batch_state(struct spool *spool, const char *batch);
+/* Begins it, durably, if it is unknown. 0 / -1. */
+NODISCARD int batch_begin(struct spool *spool, const char *batch);
+/* Makes the job a member, and begins the batch if there is none. 1; 0 if it is sealed or complete;
+ * -1. Durable after batch_sync(). */
+NODISCARD int batch_join(const struct link_source *source, const char *batch);
+NODISCARD int batch_sync(struct spool *spool, const char *batch);
+/* The member is over, or was not sent. 1 if that completed the batch, 0, -1. */
+NODISCARD int batch_leave(const struct queue *queue, const char *id, const char *batch);
+/* Nobody can join any more, durably. 1: members are outstanding, 0: it is complete, -1: ENOENT if it
+ * was never begun. */
+NODISCARD int batch_seal(struct spool *spool, const char *batch);
+/* Completes it if it is sealed and has no members. 1 if that is what it is now or was already, 0, -1. */
+NODISCARD int batch_complete(struct spool *spool, const char *label);
+/* Opens sealed/ or open/ of a LABEL for reading; -1 with ENOENT if it has neither. */
+NODISCARD int batch_open_members(struct spool *spool, const char *label);
+
+#endif

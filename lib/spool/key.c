@@ -1,0 +1,308 @@
+#include "spool/key.h"
+
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <poll.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/file.h>
+#include <unistd.h>
+
+#include "spool/wait.h"
+
+enum {
+	KEY_PATH_SIZE = LABEL_SIZE + LINK_NAME_SIZE + 8,
+	PAUSE_MS = 10,
+	PAUSES_MAX =
+	    6000, /* a minute: a sender that holds a key is past its payload, and only syncs */
+};
+
+/* What may be the case with a key that another job has. */
+enum judgement { JUDGE_ERROR = -1, JUDGE_FREE, JUDGE_SOON, JUDGE_HELD };
+
+static int key_fail(struct spool *spool, const char *label, const char *name)
+{
+	return spool_fail(spool, spool_dir_name[SPOOL_KEY], label, name);
+}
+
+static int top_of(struct spool *spool, const char *key, bool create, char label[LABEL_SIZE])
+{
+	return label_encode(key, label) == 0 ? spool_dir(spool, SPOOL_KEY, create) : -1;
+}
+
+static void link_path(
+    char path[static KEY_PATH_SIZE], const char *dir, const char *id, const struct queue *queue)
+{
+	snprintf(path, KEY_PATH_SIZE, "%s/%s@%s", dir, id, queue->name);
+}
+
+/* --- taking --- */
+
+static int make_draft(
+    const struct link_source *source, int top, const char *draft, const char *link)
+{
+	int fd = -1, result;
+
+	if (sys_mkdir(top, draft, source->queue->spool->dir_mode) != 0 && errno != EEXIST)
+		return -1;
+	if (sys_link(source->dir, source->file, top, link) != 0 && errno != EEXIST)
+		return -1;
+	fd = sys_opendir(top, draft);
+	result = fd < 0 ? -1 : sys_fsync(fd);
+	sys_discard(&fd);
+	return result;
+}
+
+/* 1 taken, 0 it is held, -1. */
+static int try_to_take(const struct link_source *source, int top, const char *label)
+{
+	char draft[JOB_ID_LEN + 16], link[KEY_PATH_SIZE];
+	int taken = -1, saved;
+
+	snprintf(draft, sizeof draft, ".draft-%s", source->id);
+	link_path(link, draft, source->id, source->queue);
+	if (make_draft(source, top, draft, link) == 0) {
+		taken = sys_rename_dir(top, draft, top, label) == 0;
+		if (!taken && errno != EEXIST && errno != ENOTEMPTY)
+			taken = -1;
+	}
+	saved = errno;
+	if (taken != 1) {
+		(void)!sys_unlink(top, link);
+		(void)!sys_rmdir(top, draft);
+	}
+	errno = saved;
+	if (taken == 1 && sys_fsync(top) != 0)
+		taken = -1;
+	return taken < 0 ? key_fail(source->queue->spool, label, NULL) : taken;
+}
+
+/* --- who has it --- */
+
+/* 1 and the link's NAME, 0 if the key is free, -1: EBADMSG if something else is there. */
+static int find_link(int top, const char *label, struct link_name *name)
+{
+	int fd = sys_opendir(top, label), result = 0;
+	DIR *dir = fd < 0 ? NULL : fdopendir(fd);
+	struct dirent *entry;
+
+	if (!dir) {
+		sys_discard(&fd);
+		return errno == ENOENT ? 0 : -1;
+	}
+	while (result == 0 && (errno = 0, entry = readdir(dir)) != NULL) {
+		if (strcmp(entry->d_name, ".") == 0 || strcmp(entry->d_name, "..") == 0)
+			continue;
+		result = link_name_parse(entry->d_name, name) ? 1 : -1;
+		errno = EBADMSG;
+	}
+	if (result == 0 && errno != 0)
+		result = -1;
+	closedir(dir);
+	return result;
+}
+
+struct sought {
+	const char *id;
+	struct job_name name; /* of the one that was found */
+};
+
+static int is_sought(void *arg, const char *file, bool regular)
+{
+	struct sought *sought = arg;
+
+	(void)regular;
+	return job_name_parse(file, &sought->name) && strcmp(sought->name.id, sought->id) == 0;
+}
+
+/* 1 if ID is in DIR, 0, -1. */
+static int is_in(const struct queue *queue, enum queue_dir dir, const char *id)
+{
+	struct sought sought = {.id = id};
+
+	return queue_each(queue, dir, is_sought, &sought);
+}
+
+static bool is_draft(const struct queue *queue, const char *id, const struct stat *st)
+{
+	struct stat draft;
+
+	return fstatat(queue->dir[DIR_TMP], id, &draft, AT_SYMLINK_NOFOLLOW) == 0 &&
+	    draft.st_ino == st->st_ino && draft.st_dev == st->st_dev;
+}
+
+/* Its own sender may have died before it synced. */
+static int settle_holder(const struct queue *queue, const struct meta *meta)
+{
+	static const enum queue_dir order[] = {DIR_TMP, DIR_CUR, DIR_DELAY, DIR_NEW};
+
+	for (size_t i = 0; i < sizeof order / sizeof *order; i++)
+		if (sys_fsync(queue->dir[order[i]]) != 0)
+			return queue_fail(queue, order[i], NULL);
+	return links_sync_waits(queue->spool, meta);
+}
+
+/* Somebody has its lock: its sender, who is about to be done, or who runs it. */
+static enum judgement judge_locked(const struct queue *queue, const char *id, const struct stat *st)
+{
+	int runs;
+
+	if (st->st_nlink <= 1) /* just over: its links go next */
+		return JUDGE_SOON;
+	runs = is_in(queue, DIR_CUR, id);
+	return runs < 0 ? JUDGE_ERROR : runs ? JUDGE_HELD : JUDGE_SOON;
+}
+
+/* Under its lock. What has its links only is over; what is in tmp/ will never be sent; what is
+ * set aside or finished holds nothing, whatever a crash left. */
+static enum judgement judge_at_rest(
+    const struct queue *queue, const char *id, const struct stat *st)
+{
+	struct job_name name = {.meta = true};
+	struct meta meta;
+	const char *why;
+	enum judgement judged = JUDGE_ERROR;
+	int own, aside;
+
+	meta_init(&meta);
+	memcpy(name.id, id, sizeof name.id);
+	own = links_count(queue, &name, st);
+	if (own < 0 && errno == EBADMSG)
+		own = 1;
+	aside = is_in(queue, DIR_BURIED, id);
+	if (aside == 0)
+		aside = is_in(queue, DIR_DONE, id);
+	if (own < 0 || aside < 0)
+		goto out;
+	if (st->st_nlink <= (nlink_t)own || aside || is_draft(queue, id, st))
+		judged = JUDGE_FREE;
+	else if ((job_meta(queue, &name, &meta, &why) >= 0 || errno == EBADMSG) &&
+	    settle_holder(queue, &meta) == 0)
+		judged = JUDGE_HELD;
+out:
+	meta_release(&meta);
+	return judged;
+}
+
+static bool leads_to(int top, const char *link, const struct stat *st)
+{
+	struct stat found;
+
+	return fstatat(top, link, &found, AT_SYMLINK_NOFOLLOW) == 0 && found.st_ino == st->st_ino &&
+	    found.st_dev == st->st_dev;
+}
+
+/* The link goes under the lock of what it leads to. */
+static enum judgement judge_open(
+    const struct queue *queue, int top, const char *link, const char *id, int fd)
+{
+	enum judgement judged;
+	struct stat st;
+
+	if (fstat(fd, &st) != 0)
+		return JUDGE_ERROR;
+	if (flock(fd, LOCK_EX | LOCK_NB) != 0)
+		return errno == EWOULDBLOCK ? judge_locked(queue, id, &st) : JUDGE_ERROR;
+	if (fstat(fd, &st) != 0)
+		return JUDGE_ERROR;
+	judged = leads_to(top, link, &st) ? judge_at_rest(queue, id, &st) : JUDGE_SOON;
+	if (judged == JUDGE_FREE && sys_unlink(top, link) != 0 && errno != ENOENT)
+		judged = JUDGE_ERROR;
+	flock(fd, LOCK_UN);
+	return judged;
+}
+
+static enum judgement judge(
+    struct spool *spool, int top, const char *label, const struct link_name *holder)
+{
+	enum judgement judged = JUDGE_ERROR;
+	char link[KEY_PATH_SIZE];
+	struct queue queue;
+	int fd;
+
+	if (queue_open(&queue, spool, holder->queue, false) != 0)
+		return JUDGE_ERROR;
+	link_path(link, label, holder->id, &queue);
+	fd = openat(top, link, O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_NOCTTY | O_CLOEXEC);
+	if (fd >= 0)
+		judged = judge_open(&queue, top, link, holder->id, fd);
+	else if (errno == ENOENT)
+		judged = JUDGE_FREE;
+	if (judged == JUDGE_ERROR)
+		key_fail(spool, label, NULL);
+	sys_discard(&fd);
+	queue_close(&queue);
+	return judged;
+}
+
+/* 1 held by HOLDER, 0 it is free now, -1. */
+static int ask_holder(struct spool *spool, int top, const char *label, struct link_name *holder)
+{
+	for (int i = 0; i < PAUSES_MAX; i++) {
+		int found = find_link(top, label, holder);
+
+		if (found <= 0)
+			return found == 0 ? 0 : key_fail(spool, label, NULL);
+		switch (judge(spool, top, label, holder)) {
+		case JUDGE_ERROR:
+			return -1;
+		case JUDGE_FREE:
+			return 0;
+		case JUDGE_HELD:
+			return 1;
+		case JUDGE_SOON:
+			poll(NULL, 0, PAUSE_MS);
+			break;
+		}
+	}
+	errno = EBUSY;
+	return key_fail(spool, label, NULL);
+}
+
+int key_take(const struct link_source *source, const char *key, struct link_name *holder)
+{
+	struct spool *spool = source->queue->spool;
+	char label[LABEL_SIZE];
+	int top = top_of(spool, key, true, label);
+	int taken = 0, held = 0;
+
+	if (top < 0)
+		return -1;
+	while (taken == 0 && held == 0) {
+		taken = try_to_take(source, top, label);
+		if (taken == 0)
+			taken = key_has(source, key);
+		if (taken == 0)
+			held = ask_holder(spool, top, label, holder);
+	}
+	return taken != 0 ? taken : held < 0 ? -1 : 0;
+}
+
+int key_has(const struct link_source *source, const char *key)
+{
+	char label[LABEL_SIZE], link[KEY_PATH_SIZE];
+	int top = top_of(source->queue->spool, key, false, label);
+	struct stat st;
+
+	if (top < 0)
+		return errno == ENOENT ? 0 : -1;
+	if (fstatat(source->dir, source->file, &st, AT_SYMLINK_NOFOLLOW) != 0)
+		return errno == ENOENT ? 0 : -1;
+	link_path(link, label, source->id, source->queue);
+	return leads_to(top, link, &st);
+}
+
+int key_release(const struct queue *queue, const char *id, const char *key)
+{
+	char label[LABEL_SIZE], link[KEY_PATH_SIZE];
+	int top = top_of(queue->spool, key, false, label);
+
+	if (top < 0)
+		return errno == ENOENT ? 0 : -1;
+	link_path(link, label, id, queue);
+	if (sys_unlink(top, link) != 0 && errno != ENOENT)
+		return key_fail(queue->spool, label, NULL);
+	(void)!sys_rmdir(top, label); /* an empty one is as free */
+	return 0;
+}

@@ -1,0 +1,20 @@
+/*
+ * Keys: at most one job that is not over, buried or kept holds a key. .key/LABEL/ID@QUEUE is a hard
+ * link to that job. Taken by renaming a directory with the link in it to .key/LABEL, which fails
+ * unless that is missing or empty; released by unlinking the link under the job's lock.
+ */
+#ifndef QSPOOL_SPOOL_KEY_H
+#define QSPOOL_SPOOL_KEY_H
+
+#include "spool/links.h"
+
+/* 1: the job has it now, durably, or had it already. 0: another has it, *HOLDER, which is on disk. -1: errno; EBUSY if
+ * the other's sender does not come to an end. A crash leaves a draft, which the sweep removes, or
+ * the link of a job that is not sent, which is found out by who wants the key next. */
+NODISCARD int key_take(const struct link_source *source, const char *key, struct link_name *holder);
+/* 1 if the job has it, 0 if not, -1. */
+NODISCARD int key_has(const struct link_source *source, const char *key);
+/* Gives it back if the job ID of QUEUE has it. 0 / -1. */
+NODISCARD int key_release(const struct queue *queue, const char *id, const char *key);
+
+#endif

@@ -1,0 +1,141 @@
+#include "spool/links.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "spool/after.h"
+#include "spool/batch.h"
+#include "spool/key.h"
+#include "spool/wait.h"
+
+void link_name_format(const struct link_name *name, char text[LINK_NAME_SIZE])
+{
+	snprintf(text, LINK_NAME_SIZE, "%s@%s", name->id, name->queue);
+}
+
+bool link_name_parse(const char *text, struct link_name *name)
+{
+	if (strlen(text) <= JOB_ID_LEN || text[JOB_ID_LEN] != '@')
+		return false;
+	memcpy(name->id, text, JOB_ID_LEN);
+	name->id[JOB_ID_LEN] = '\0';
+	text += JOB_ID_LEN + 1;
+	if (!job_id_ok(name->id) || !queue_name_ok(text))
+		return false;
+	memcpy(name->queue, text, strlen(text) + 1);
+	return true;
+}
+
+struct link_source link_source_of(const struct job *job)
+{
+	return (struct link_source){
+	    .queue = job->queue, .id = job->name.id, .dir = job_dir(job), .file = job->file};
+}
+
+int resource_wait_name(const char *resource, char name[static WAIT_NAME_SIZE])
+{
+	name[0] = '@';
+	return label_encode(resource, name + 1);
+}
+
+/* Whether FILE in DIR below TOP is a link to ST. */
+static bool is_link(
+    struct spool *spool, enum spool_dir top, const char *path, const struct stat *st)
+{
+	int fd = spool_dir(spool, top, false);
+	struct stat found;
+
+	return fd >= 0 && fstatat(fd, path, &found, AT_SYMLINK_NOFOLLOW) == 0 &&
+	    found.st_ino == st->st_ino && found.st_dev == st->st_dev;
+}
+
+enum { LINK_PATH_SIZE = LABEL_SIZE + LINK_NAME_SIZE + 16 };
+
+static int count_label(const struct queue *queue, enum spool_dir top, const char *name,
+    const char *sub, const char *id, const struct stat *st)
+{
+	char label[LABEL_SIZE], path[LINK_PATH_SIZE];
+
+	if (!name || label_encode(name, label) != 0)
+		return 0;
+	snprintf(path, sizeof path, "%s/%s%s@%s", label, sub, id, queue->name);
+	return is_link(queue->spool, top, path, st);
+}
+
+static int count_with(const struct queue *queue, const struct job_name *name,
+    const struct meta *meta, const struct stat *st)
+{
+	char mark[LINK_PATH_SIZE];
+	int count = 0;
+
+	snprintf(mark, sizeof mark, "%s/%s", name->id, AFTER_MARK);
+	count += is_link(queue->spool, SPOOL_WAIT, mark, st);
+	count += count_label(queue, SPOOL_KEY, meta->key, "", name->id, st);
+	count += count_label(queue, SPOOL_BATCH, meta->batch, "open/", name->id, st);
+	count += count_label(queue, SPOOL_BATCH, meta->batch, "sealed/", name->id, st);
+	return count;
+}
+
+int links_count(const struct queue *queue, const struct job_name *name, const struct stat *st)
+{
+	struct meta meta;
+	const char *why;
+	int count = -1;
+
+	meta_init(&meta);
+	if (job_meta(queue, name, &meta, &why) >= 0)
+		count = count_with(queue, name, &meta, st);
+	meta_release(&meta);
+	return count;
+}
+
+/* Of the sticking points the last is told; each of the others is tried all the same. */
+int links_release(
+    const struct queue *queue, const char *id, const struct meta *meta, struct over *over)
+{
+	int left, error = 0;
+
+	*over = (struct over){0};
+	left = after_unmark(queue->spool, id);
+	over->id = left == 1;
+	if (left < 0)
+		error = errno;
+	if (meta->key && key_release(queue, id, meta->key) != 0)
+		error = errno;
+	if (meta->batch) {
+		left = batch_leave(queue, id, meta->batch);
+		over->batch = left == 1 && label_encode(meta->batch, over->batch_name) == 0;
+		if (left < 0)
+			error = errno;
+	}
+	errno = error;
+	return error ? -1 : 0;
+}
+
+static int sync_wait(struct spool *spool, const char *name)
+{
+	int fd = wait_open(spool, name, false);
+	int result = fd < 0 ? -1 : sys_fsync(fd);
+
+	sys_discard(&fd);
+	if (result != 0 && errno == ENOENT)
+		return 0;
+	return result == 0 ? 0 : wait_fail(spool, name, NULL);
+}
+
+int links_sync_waits(struct spool *spool, const struct meta *meta)
+{
+	char name[WAIT_NAME_SIZE];
+
+	for (size_t i = 0; i < meta->after.count; i++)
+		if (after_wait_name(meta->after.item[i], name) != 0 || sync_wait(spool, name) != 0)
+			return -1;
+	for (size_t i = 0; i < meta->resources; i++)
+		if (resource_wait_name(meta->resource[i].name, name) != 0 ||
+		    sync_wait(spool, name) != 0)
+			return -1;
+	return 0;
+}

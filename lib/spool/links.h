@@ -1,0 +1,44 @@
+/*
+ * Hard links that say what a job belongs to (spool-layout.md, "Order among jobs"): the key that it
+ * holds, the batch of which it is a member, and what waits for it.
+ */
+#ifndef QSPOOL_SPOOL_LINKS_H
+#define QSPOOL_SPOOL_LINKS_H
+
+#include "spool/job.h"
+
+/* A link's name, ID@QUEUE, says which job it is of. */
+enum { LINK_NAME_SIZE = JOB_ID_LEN + 1 + QUEUE_NAME_SIZE };
+struct link_name {
+	char id[JOB_ID_LEN + 1];
+	char queue[QUEUE_NAME_SIZE];
+};
+void link_name_format(const struct link_name *name, char text[LINK_NAME_SIZE]);
+bool link_name_parse(const char *text, struct link_name *name);
+
+/* A name of a job by which it is linked, and what the links shall say. The caller holds its lock. */
+struct link_source {
+	const struct queue *queue;
+	const char *id;
+	int dir;
+	const char *file;
+};
+struct link_source link_source_of(const struct job *job);
+
+/* How many own links (rule OWN-LINKS) the job NAME of QUEUE has, whose file is ST; -1 with errno: its
+ * options cannot be read. */
+int links_count(const struct queue *queue, const struct job_name *name, const struct stat *st);
+
+/* After the job's name is gone or in done/ (rule OVER-FIRST): removes its links, with META as what it
+ * belongs to. A crash leaves links whose count says that the job is over. -1 if some stay, with the
+ * errno of the last; the sweep removes them. */
+NODISCARD int links_release(
+    const struct queue *queue, const char *id, const struct meta *meta, struct over *over);
+
+/* fsync of the directories below .wait/ in which a job with these options may have waited. */
+NODISCARD int links_sync_waits(struct spool *spool, const struct meta *meta);
+
+/* '@' and the label of a resource: its directory below .wait/. -1 with EINVAL. */
+NODISCARD int resource_wait_name(const char *resource, char name[static WAIT_NAME_SIZE]);
+
+#endif
