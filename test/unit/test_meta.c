@@ -20,6 +20,16 @@ static void fill(struct meta *meta)
 	meta->has_expires = true;
 	meta->expires_ms = 1795320951123;
 	meta->name = strdup("old name\n.txt");
+	meta->has_keep = true;
+	meta->keep_ms = INT64_C(7) * 24 * 60 * 60 * 1000;
+	meta->key = strdup("order 4711\xc3\xa9");
+	meta->key_until_start = true;
+	meta->batch = strdup("2026-11-22");
+	CHECK(strings_add(&meta->after, "import\n") == 0);
+	CHECK(strings_add(&meta->after, "06d5kz3rwv8e0hj4mnpq") == 0);
+	CHECK(meta_add_resource(meta, "tape", 0) == 0);
+	CHECK(meta_add_resource(meta, " db\t", RESOURCE_JOBS_MAX) == 0);
+	CHECK(meta_add_resource(meta, "disk", 1) == 0);
 	CHECK(strings_add(&meta->args, "-v") == 0);
 	CHECK(strings_add(&meta->args, "") == 0);
 	CHECK(strings_add(&meta->args, " two words\t\\ ") == 0);
@@ -33,7 +43,16 @@ static const char filled[] = "qspool 1\n"
                              "backoff 1s..1h\n"
                              "timeout 30.5s\n"
                              "expires 2026-11-22T04:15:51.123Z\n"
+                             "keep 1w\n"
                              "name old name\\n.txt\n"
+                             "key order 4711\\M-C\\M-)\n"
+                             "key-until start\n"
+                             "batch 2026-11-22\n"
+                             "after import\\n\n"
+                             "after 06d5kz3rwv8e0hj4mnpq\n"
+                             "resource 1000000  db\\t\n"
+                             "resource 1 disk\n"
+                             "resource - tape\n"
                              "arg -v\n"
                              "arg \n"
                              "arg  two words\\t\\\\ \n"
@@ -52,15 +71,34 @@ static bool strings_equal(const struct strings *a, const struct strings *b)
 	return a->count == 0 || (!a->item[a->count] && !b->item[b->count]);
 }
 
+static bool text_equal(const char *a, const char *b)
+{
+	return !a == !b && (!a || strcmp(a, b) == 0);
+}
+
+static bool ties_equal(const struct meta *a, const struct meta *b)
+{
+	if (!text_equal(a->key, b->key) || a->key_until_start != b->key_until_start ||
+	    !text_equal(a->batch, b->batch) || !strings_equal(&a->after, &b->after) ||
+	    a->resources != b->resources)
+		return false;
+	for (size_t i = 0; i < a->resources; i++)
+		if (!text_equal(a->resource[i].name, b->resource[i].name) ||
+		    a->resource[i].jobs != b->resource[i].jobs)
+			return false;
+	return true;
+}
+
 static bool meta_equal(const struct meta *a, const struct meta *b)
 {
 	return a->has_attempts == b->has_attempts && a->attempts == b->attempts &&
 	    a->has_backoff == b->has_backoff && a->backoff.base_ms == b->backoff.base_ms &&
 	    a->backoff.cap_ms == b->backoff.cap_ms && a->has_timeout == b->has_timeout &&
 	    a->timeout_ms == b->timeout_ms && a->has_expires == b->has_expires &&
-	    a->expires_ms == b->expires_ms && !a->name == !b->name &&
-	    (!a->name || strcmp(a->name, b->name) == 0) && strings_equal(&a->args, &b->args) &&
-	    strings_equal(&a->env, &b->env) && strings_equal(&a->headers, &b->headers);
+	    a->expires_ms == b->expires_ms && a->has_keep == b->has_keep &&
+	    a->keep_ms == b->keep_ms && text_equal(a->name, b->name) && ties_equal(a, b) &&
+	    strings_equal(&a->args, &b->args) && strings_equal(&a->env, &b->env) &&
+	    strings_equal(&a->headers, &b->headers);
 }
 
 /* Written, read and written again; consumes META. */
@@ -146,7 +184,8 @@ static void empty(void)
 static void nothing_is_overlooked_as_empty(void)
 {
 	static const char *const bodies[] = {"attempts 1\n", "backoff 0s\n", "timeout 1ms\n",
-	    "expires 1970-01-01T00:00:00.000Z\n", "name x\n", "arg \n", "env A=\n", "header A:\n"};
+	    "expires 1970-01-01T00:00:00.000Z\n", "keep 1ms\n", "name x\n", "key x\n", "batch x\n",
+	    "after x\n", "resource - x\n", "arg \n", "env A=\n", "header A:\n"};
 
 	for (size_t i = 0; i < sizeof bodies / sizeof *bodies; i++) {
 		struct meta meta;
@@ -274,7 +313,7 @@ static void cut_and_grown(void)
 {
 	struct meta meta;
 	size_t len;
-	char *text, longer[1024];
+	char *text, longer[2048];
 
 	fill(&meta);
 	text = meta_format(&meta, &len);
@@ -351,6 +390,14 @@ static void right_lines(void)
 	check_body("header A:b\nenv A=b\narg a\nattempts 2\n", NULL);
 	check_body("timeout 36525d\n", NULL);
 	check_body("backoff 30s\n", NULL);
+	check_body("keep 1ms\n", NULL);
+	check_body("key k\nkey-until start\n", NULL);
+	check_body("key-until start\narg a\nkey k\n", NULL);
+	check_body("batch b\n", NULL);
+	check_body("after b\nafter a\nafter b\n", NULL);
+	check_body("resource 1 a\nresource - b\narg x\nresource 1000000 c\n", NULL);
+	check_body("resource 1  \nresource - -\n", NULL);
+	check_body("resource - a\nresource - a\\M-)\n", NULL);
 	check_body("arg \\s\\040\\^A\\M-a\\$\n", NULL);
 }
 
@@ -368,7 +415,15 @@ static void wrong_lines(void)
 	    "expires 1969-12-31T00:00:00.000Z\n", "name\n", "name \n", "arg\n", "env\n", "env A\n",
 	    "env =b\n", "env 1A=b\n", "env QSPOOL=/x\n", "env QJOB_ID=1\n", "header\n",
 	    "header a\n", "header : b\n", "header a b: c\n", "arg \\Mx\n", "arg \\000\n",
-	    "arg \\0\n", "arg a\\0b\n", "name \\000\n"};
+	    "arg \\0\n", "arg a\\0b\n", "name \\000\n", "name \\$\n", "key\n", "key \n",
+	    "key \\$\n", "key a\\0b\n", "key-until\n", "key k\nkey-until \n",
+	    "key k\nkey-until finish\n", "key k\nkey-until start \n", "batch\n", "batch \n",
+	    "batch \\$\n", "after\n", "after \n", "after \\$\n", "keep\n", "keep \n", "keep 0\n",
+	    "keep 0.0001s\n", "keep -1s\n", "keep x\n", "resource\n", "resource \n", "resource a\n",
+	    "resource -\n", "resource - \n", "resource  a\n", "resource 0 a\n",
+	    "resource 1000001 a\n", "resource 99999999999 a\n", "resource -1 a\n",
+	    "resource +1 a\n", "resource -- a\n", "resource 1x a\n", "resource 1\n",
+	    "resource 1 \\$\n", "resource 1 \\Mx\n"};
 
 	for (size_t i = 0; i < sizeof unknown / sizeof *unknown; i++)
 		check_body(unknown[i], "unknown option");
@@ -382,9 +437,70 @@ static void options_given_twice(void)
 	check_body("backoff 1s\nbackoff 2s\n", "repeated option");
 	check_body("timeout 1s\narg a\ntimeout 1s\n", "repeated option");
 	check_body("name a\nname a\n", "repeated option");
+	check_body("keep 1s\nkeep 1s\n", "repeated option");
+	check_body("key a\nkey b\n", "repeated option");
+	check_body("key a\nkey-until start\nkey-until start\n", "repeated option");
+	check_body("batch a\nbatch a\n", "repeated option");
+	check_body("resource - a\nresource 1 a\n", "repeated option");
+	check_body("resource - a\nresource - b\nresource - a\n", "repeated option");
 	check_body("expires 2026-11-22T04:15:51.123Z\nexpires 2026-11-22T04:15:51.123Z\n",
 	    "repeated option");
 	check_body("arg a\narg a\nenv A=1\nenv A=1\nheader A:\nheader A:\n", NULL);
+}
+
+static void a_key_is_needed_to_hold_it(void)
+{
+	struct meta meta;
+	size_t len;
+	char *text;
+
+	check_body("key-until start\n", "key-until without key");
+	check_body("arg a\nkey-until start\nbatch b\n", "key-until without key");
+
+	meta_init(&meta);
+	meta.key_until_start = true;
+	CHECK(meta_empty(&meta));
+	text = meta_format(&meta, &len);
+	CHECK(text && !strstr(text, "key"));
+	free(text);
+}
+
+static void resources_have_one_order(void)
+{
+	check_body("resource - b\nresource - a\n", "resources out of order");
+	check_body("resource - a\nresource - c\nresource - b\n", "resources out of order");
+	/* as bytes, whatever the sign of a char */
+	check_body("resource - \\M-)\nresource - a\n", "resources out of order");
+}
+
+static void resources_are_added_in_any_order(void)
+{
+	struct meta meta;
+	char name[16];
+
+	meta_init(&meta);
+	for (unsigned i = 0; i < 1000; i++) {
+		snprintf(name, sizeof name, "%03u", i * 7 % 1000);
+		CHECK_INT(meta_add_resource(&meta, name, i), 0);
+	}
+	CHECK_INT((int64_t)meta.resources, 1000);
+	for (unsigned i = 0; i < 1000; i++) {
+		snprintf(name, sizeof name, "%03u", i);
+		CHECK_STR(meta.resource[i].name, name);
+		CHECK_INT(meta.resource[i].jobs * 7 % 1000, i);
+		CHECK(meta_add_resource(&meta, name, 0) == -1 && errno == EEXIST);
+	}
+	check_round_trip(&meta);
+}
+
+static void wrong_resources(void)
+{
+	struct meta meta;
+
+	meta_init(&meta);
+	CHECK(meta_add_resource(&meta, "", 1) == -1 && errno == EINVAL);
+	CHECK(meta_add_resource(&meta, "a", RESOURCE_JOBS_MAX + 1) == -1 && errno == EINVAL);
+	CHECK(meta_empty(&meta) && !meta.resource);
 }
 
 static void a_line_without_end(void)
@@ -464,6 +580,9 @@ static void wrong_settings(void)
 	                           "\n"
 	                           "env A=b\n"
 	                           "name x\n"
+	                           "key k\n"
+	                           "keep 1d\n"
+	                           "resource 1 a\n"
 	                           "colour red\n"
 	                           "timeout\n"
 	                           "timeout 1s\0m\n"
@@ -480,12 +599,15 @@ static void wrong_settings(void)
 	    "3: repeated option\n"
 	    "5: not an option of a queue\n"
 	    "6: not an option of a queue\n"
-	    "7: unknown option\n"
-	    "8: wrong value\n"
-	    "9: NUL byte\n"
-	    "10: wrong value\n"
-	    "11: unknown option\n"
-	    "12: wrong value\n");
+	    "7: not an option of a queue\n"
+	    "8: not an option of a queue\n"
+	    "9: not an option of a queue\n"
+	    "10: unknown option\n"
+	    "11: wrong value\n"
+	    "12: NUL byte\n"
+	    "13: wrong value\n"
+	    "14: unknown option\n"
+	    "15: wrong value\n");
 	CHECK(meta.has_attempts && meta.attempts == 7);
 	CHECK(meta.has_timeout && meta.timeout_ms == 60000);
 	CHECK(!meta.has_backoff && meta.env.count == 0 && !meta.name);
@@ -581,6 +703,8 @@ int main(void)
 	    TEST(many_and_long_values), TEST(damage_in_any_byte), TEST(cut_and_grown),
 	    TEST(lines_swapped_or_left_out), TEST(other_versions), TEST(too_long),
 	    TEST(right_lines), TEST(wrong_lines), TEST(options_given_twice),
-	    TEST(a_line_without_end), TEST(a_nul), TEST(right_settings), TEST(wrong_settings),
-	    TEST(long_settings), TEST(env_names), TEST(header_names), TEST(headers_as_environment));
+	    TEST(a_key_is_needed_to_hold_it), TEST(resources_have_one_order),
+	    TEST(resources_are_added_in_any_order), TEST(wrong_resources), TEST(a_line_without_end),
+	    TEST(a_nul), TEST(right_settings), TEST(wrong_settings), TEST(long_settings),
+	    TEST(env_names), TEST(header_names), TEST(headers_as_environment));
 }

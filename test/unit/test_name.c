@@ -310,6 +310,82 @@ static void id_prefixes(void)
 	CHECK(!job_id_prefix_ok("g", 1));
 }
 
+static void whole_ids(void)
+{
+	char id[] = ID;
+
+	CHECK(job_id_ok(ID));
+	CHECK(!job_id_ok(""));
+	CHECK(!job_id_ok(ID "0"));
+	for (size_t i = 0; i < JOB_ID_LEN; i++) {
+		id[i] = '.';
+		CHECK(!job_id_ok(id));
+		id[i] = '\0';
+		CHECK(!job_id_ok(id));
+		id[i] = ID[i];
+	}
+	id[0] = 'g';
+	CHECK(!job_id_ok(id));
+}
+
+/* As strictly as other names: what parses is what is written. */
+static bool waits(const char *text)
+{
+	struct job_name name;
+	char *copy = strdup(text), queue[QUEUE_NAME_SIZE], again[WAITING_NAME_SIZE];
+	bool ours = waiting_name_parse(copy, &name, queue);
+
+	if (ours) {
+		waiting_name_format(&name, queue, again);
+		CHECK_STR(again, text);
+	}
+	free(copy);
+	return ours;
+}
+
+static void names_of_waiting_jobs(void)
+{
+	struct job_name name;
+	char queue[QUEUE_NAME_SIZE];
+
+	CHECK(waits("50." ID ".0@mail"));
+	CHECK(waits("20261122T041551.123Z.50." ID ".3,l,m,s12-deadbeef,w@a.b"));
+	CHECK(waiting_name_parse("07." ID ".2,m@low-1", &name, queue));
+	CHECK_STR(queue, "low-1");
+	CHECK_STR(name.id, ID);
+	CHECK(name.priority == 7 && name.attempts == 2 && name.meta);
+}
+
+static void names_of_nobody_who_waits(void)
+{
+	static const char *const wrong[] = {"", "@", "50." ID ".0", "50." ID ".0@", "@mail",
+	    "50." ID ".0@.mail", "50." ID ".0@a/b", "50." ID ".0@mail@mail", "50." ID ".0@@mail",
+	    "50." ID ".0 @mail", "50." ID ".0@mail\n", "5." ID ".0@mail", "x@mail",
+	    "50." ID ".00@mail"};
+	char text[400];
+
+	for (size_t i = 0; i < sizeof wrong / sizeof *wrong; i++)
+		if (!CHECK(!waits(wrong[i])))
+			printf("#   \"%s\"\n", wrong[i]);
+	for (int len = 120; len < 300; len++) {
+		snprintf(text, sizeof text, "%0*d@mail", len, 0);
+		CHECK(!waits(text));
+	}
+}
+
+static void the_longest_waiting_name_fits(void)
+{
+	char text[400];
+	static const char job[] =
+	    "99991231T235959.999Z.99." ID ".999999,l,m,s18446744073709551615-ffffffff,w";
+
+	snprintf(text, sizeof text, "%s@%064d", job, 0);
+	CHECK(strlen(text) < WAITING_NAME_SIZE);
+	CHECK(waits(text));
+	snprintf(text, sizeof text, "%s@%065d", job, 0);
+	CHECK(!waits(text));
+}
+
 static void queue_names(void)
 {
 	char name[66];
@@ -340,6 +416,7 @@ int main(void)
 	    TEST(wrong_priorities), TEST(wrong_ids), TEST(wrong_attempts), TEST(wrong_marks),
 	    TEST(wrong_checksums), TEST(wrong_dues), TEST(cut_short), TEST(names_of_255_bytes),
 	    TEST(any_other_byte), TEST(longest_name_fits), TEST(names_sort_as_they_run),
-	    TEST(ids_sort_by_time_then_chance), TEST(ids_known), TEST(id_prefixes),
-	    TEST(queue_names));
+	    TEST(ids_sort_by_time_then_chance), TEST(ids_known), TEST(id_prefixes), TEST(whole_ids),
+	    TEST(names_of_waiting_jobs), TEST(names_of_nobody_who_waits),
+	    TEST(the_longest_waiting_name_fits), TEST(queue_names));
 }
