@@ -19,15 +19,50 @@ static bool strings_equal(const struct strings *a, const struct strings *b)
 	return true;
 }
 
+static bool text_equal(const char *a, const char *b)
+{
+	return !a == !b && (!a || strcmp(a, b) == 0);
+}
+
+static bool ties_equal(const struct meta *a, const struct meta *b)
+{
+	if (!text_equal(a->key, b->key) || a->key_until_start != b->key_until_start ||
+	    !text_equal(a->batch, b->batch) || !strings_equal(&a->after, &b->after) ||
+	    a->resources != b->resources)
+		return false;
+	for (size_t i = 0; i < a->resources; i++)
+		if (!text_equal(a->resource[i].name, b->resource[i].name) ||
+		    a->resource[i].jobs != b->resource[i].jobs)
+			return false;
+	return true;
+}
+
 static bool meta_equal(const struct meta *a, const struct meta *b)
 {
 	return a->has_attempts == b->has_attempts && a->attempts == b->attempts &&
 	    a->has_backoff == b->has_backoff && a->backoff.base_ms == b->backoff.base_ms &&
 	    a->backoff.cap_ms == b->backoff.cap_ms && a->has_timeout == b->has_timeout &&
 	    a->timeout_ms == b->timeout_ms && a->has_expires == b->has_expires &&
-	    a->expires_ms == b->expires_ms && !a->name == !b->name &&
-	    (!a->name || strcmp(a->name, b->name) == 0) && strings_equal(&a->args, &b->args) &&
-	    strings_equal(&a->env, &b->env) && strings_equal(&a->headers, &b->headers);
+	    a->expires_ms == b->expires_ms && a->has_keep == b->has_keep &&
+	    a->keep_ms == b->keep_ms && text_equal(a->name, b->name) && ties_equal(a, b) &&
+	    strings_equal(&a->args, &b->args) && strings_equal(&a->env, &b->env) &&
+	    strings_equal(&a->headers, &b->headers);
+}
+
+static void check_ties(const struct meta *meta)
+{
+	MUST(!meta->name || *meta->name);
+	MUST(!meta->key || *meta->key);
+	MUST(!meta->batch || *meta->batch);
+	MUST(meta->key || !meta->key_until_start);
+	for (size_t i = 0; i < meta->after.count; i++)
+		MUST(*meta->after.item[i]);
+	for (size_t i = 0; i < meta->resources; i++) {
+		const struct meta_resource *resource = &meta->resource[i];
+
+		MUST(*resource->name && resource->jobs <= RESOURCE_JOBS_MAX);
+		MUST(i == 0 || strcmp(resource[-1].name, resource->name) < 0);
+	}
 }
 
 static void check_values(const struct meta *meta)
@@ -37,7 +72,9 @@ static void check_values(const struct meta *meta)
 	    (meta->backoff.base_ms >= 0 && meta->backoff.base_ms <= meta->backoff.cap_ms));
 	MUST(!meta->has_timeout || meta->timeout_ms > 0);
 	MUST(!meta->has_expires || (meta->expires_ms >= 0 && meta->expires_ms <= WHEN_MAX_MS));
+	MUST(!meta->has_keep || meta->keep_ms > 0);
 	MUST(!meta->trusted);
+	check_ties(meta);
 	for (size_t i = 0; i < meta->env.count; i++)
 		MUST(env_ok(meta->env.item[i]));
 	for (size_t i = 0; i < meta->headers.count; i++) {
@@ -126,7 +163,24 @@ static void check_text(const char *text, size_t size)
 	free(whole);
 }
 
-/* Any strings of a sender: each piece up to a NUL goes where its first byte says. */
+/* Where PIECE belongs by its LEN: any bytes but none at all tie a job to something. */
+static void fill_tie(struct meta *meta, const char *piece, size_t len)
+{
+	char **text = len % 2 ? &meta->key : &meta->batch;
+
+	if (len == 0)
+		MUST(meta_add_resource(meta, piece, 0) == -1 && errno == EINVAL);
+	else if (!*text)
+		*text = strdup(piece);
+	else if (len % 3 == 0)
+		MUST(strings_add(&meta->after, piece) == 0);
+	else if (len % 3 == 1)
+		MUST(meta_add_resource(meta, piece, (unsigned)len) == 0 || errno == EEXIST);
+	else
+		MUST(strings_add(&meta->args, piece) == 0);
+}
+
+/* Any strings of a sender: each piece up to a NUL goes where it fits. */
 static void fill(struct meta *meta, const uint8_t *data, size_t size)
 {
 	meta_init(meta);
@@ -142,7 +196,7 @@ static void fill(struct meta *meta, const uint8_t *data, size_t size)
 		else if (len > 0 && !meta->name)
 			meta->name = strdup(piece);
 		else
-			MUST(strings_add(&meta->args, piece) == 0);
+			fill_tie(meta, piece, len);
 		free(piece);
 	}
 }
@@ -155,6 +209,9 @@ static void fill_numbers(struct meta *meta, uint64_t a, uint64_t b)
 	meta->timeout_ms = meta->has_timeout ? (int64_t)(b >> 24) % 3155760000000 + 1 : 0;
 	meta->has_expires = a & 4;
 	meta->expires_ms = meta->has_expires ? (int64_t)(b >> 8) % WHEN_MAX_MS : 0;
+	meta->has_keep = a & 16;
+	meta->keep_ms = meta->has_keep ? (int64_t)(a >> 16) % 3155760000000 + 1 : 0;
+	meta->key_until_start = meta->key && (a & 32);
 	meta->has_backoff = a & 8;
 	if (meta->has_backoff) {
 		meta->backoff.cap_ms = (int64_t)(a >> 24) % 3155760000000;

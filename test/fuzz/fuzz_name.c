@@ -1,6 +1,7 @@
-/* Names of jobs and queues, ids. */
+/* Names of jobs and queues, ids, labels. */
 #include "fuzz.h"
 
+#include "format/label.h"
 #include "format/name.h"
 #include "format/when.h"
 
@@ -27,6 +28,48 @@ static void check_text(const char *text)
 	MUST(name.attempts <= JOB_ATTEMPTS_MAX);
 	MUST(job_id_prefix_ok(name.id, JOB_ID_LEN));
 	MUST(name.unsynced || (name.length == 0 && name.crc == 0));
+}
+
+/* So are names of waiting jobs; what stands around the last '@' is a name of each kind. */
+static void check_waiting(const char *text)
+{
+	struct job_name name;
+	char queue[QUEUE_NAME_SIZE], again[WAITING_NAME_SIZE];
+	const char *at = strrchr(text, '@');
+
+	if (!waiting_name_parse(text, &name, queue))
+		return;
+	waiting_name_format(&name, queue, again);
+	MUST(strcmp(text, again) == 0);
+	MUST(at && strcmp(at + 1, queue) == 0 && queue_name_ok(queue));
+	MUST(job_id_ok(name.id));
+}
+
+/* A label cannot leave its directory, be hidden, be mistaken for two, or drive a terminal. */
+static void must_be_label(const char *label)
+{
+	MUST(*label && strlen(label) <= LABEL_LEN_MAX && label[0] != '.');
+	for (const char *c = label; *c; c++)
+		MUST(*c > ' ' && *c <= '~' && *c != '/' && *c != '@');
+}
+
+/* A name for TEXT that can be told from it again; and TEXT, taken for such a name. */
+static void check_label(const char *text)
+{
+	char label[LABEL_SIZE], name[LABEL_SIZE];
+
+	if (label_encode(text, label) == 0) {
+		must_be_label(label);
+		MUST(label_whole(label) == !strstr(label, "%%"));
+		MUST(!label_whole(label) ||
+		    (label_decode(label, name) == 0 && strcmp(name, text) == 0));
+	} else {
+		MUST(*text == '\0');
+	}
+	if (label_decode(text, name) == 0) {
+		must_be_label(text);
+		MUST(label_encode(name, label) == 0 && strcmp(label, text) == 0);
+	}
 }
 
 /* A name of ours cannot leave its directory, be hidden or drive a terminal. */
@@ -126,6 +169,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 
 	check_text(text);
 	check_queue_name(text);
+	check_waiting(text);
+	check_label(text);
 	check_order(&a, &b);
 	check_ids(data, size);
 	free(text);
