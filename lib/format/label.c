@@ -74,7 +74,7 @@ static bool decode(const char *label, char *name)
 	while (*label) {
 		int byte = *label == '%' ? escaped(label + 1) : (uint8_t)*label;
 
-		if (byte <= 0)
+		if (byte < 0)
 			return false;
 		*name++ = (char)byte;
 		label += *label == '%' ? ESCAPE_LEN : 1;

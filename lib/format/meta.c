@@ -122,7 +122,8 @@ static int insert_resource(struct meta *meta, size_t at, const char *name, unsig
 		return -1;
 	}
 	memmove(&item[at + 1], &item[at], (meta->resources++ - at) * sizeof *item);
-	item[at] = (struct meta_resource){copy, jobs};
+	item[at].name = copy;
+	item[at].jobs = jobs;
 	return 0;
 }
 

@@ -117,6 +117,17 @@ static void the_longest_that_stays(void)
 	check_wrong(SIXTY SIXTY "x");
 }
 
+static void labels_of_any_length(void)
+{
+	char label[4000];
+
+	for (size_t len = LABEL_LEN_MAX + 1; len < sizeof label; len += 7) {
+		memset(label, 'x', len);
+		label[len] = '\0';
+		check_wrong(label);
+	}
+}
+
 /* Compared with sha256sum(1). */
 static void long_names_are_cut(void)
 {
@@ -166,6 +177,6 @@ int main(void)
 {
 	return UNIT_RUN(TEST(names_that_stay), TEST(names_that_are_encoded), TEST(no_empty_name),
 	    TEST(any_bytes_but_nul), TEST(only_what_is_written), TEST(wrong_labels),
-	    TEST(the_longest_that_stays), TEST(long_names_are_cut), TEST(no_byte_is_cut_in_two),
-	    TEST(names_of_any_length));
+	    TEST(the_longest_that_stays), TEST(labels_of_any_length), TEST(long_names_are_cut),
+	    TEST(no_byte_is_cut_in_two), TEST(names_of_any_length));
 }
