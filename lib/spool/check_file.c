@@ -40,11 +40,6 @@ static int is_free(const struct check *c, const struct check_file *f, int fd)
 	return check_still(c, f);
 }
 
-static bool has_id(const char *file)
-{
-	return strlen(file) == JOB_ID_LEN && job_id_prefix_ok(file, JOB_ID_LEN);
-}
-
 /* --- tmp/, meta/, log/ --- */
 
 static int check_draft(struct check *c, struct check_file *f)
@@ -61,14 +56,14 @@ static int check_draft(struct check *c, struct check_file *f)
 	if (free == 1)
 		check_tell(
 		    c, CHECK_PENDING, "leftover", f, "its sender is gone; the sweep removes it");
-	if (!has_id(f->file))
+	if (!job_id_ok(f->file))
 		return 0;
 	return check_saw(c, f->file, DIR_TMP, f->st.st_nlink > 1 ? SEEN_LINKED : 0);
 }
 
 static int check_belonging(struct check *c, struct check_file *f)
 {
-	if (!has_id(f->file)) {
+	if (!job_id_ok(f->file)) {
 		check_tell(c, CHECK_FAULT, "name", f, "not the id of a job");
 		return 0;
 	}

@@ -103,7 +103,7 @@ static int add_candidate(void *arg, const char *name, bool regular)
 	struct orphan_sweep *sweep = arg;
 	struct stat st;
 
-	if (!regular || strlen(name) != JOB_ID_LEN || !job_id_prefix_ok(name, JOB_ID_LEN))
+	if (!regular || !job_id_ok(name))
 		return 0;
 	if (fstatat(sweep->queue->dir[sweep->dir], name, &st, AT_SYMLINK_NOFOLLOW) != 0 ||
 	    !sweep_is_old(&st))
