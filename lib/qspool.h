@@ -87,9 +87,27 @@ enum send_fate {
 };
 typedef void send_report(void *arg, const char *id, enum send_fate fate);
 
-/* Begins a batch for QUEUE, which is created if it is missing. */
+/* Begins to send to QUEUE, which is created if it is missing. */
 struct sender *send_open(
     struct spool *spool, const char *queue, const struct send_options *options);
+/* Begins the batch that options->meta names, and refuses early what could not be sent: 0 / -1. */
+QSPOOL_NODISCARD int send_begin(struct sender *sender);
+
+/* Why send_begin() or send_commit() failed, if errno is EPERM and why is not REFUSED_NOT. */
+enum send_refused {
+	REFUSED_NOT,
+	REFUSED_KEY,     /* another job has the key: ID, in QUEUE */
+	REFUSED_SEALED,  /* nobody can join the batch any more */
+	REFUSED_UNKNOWN, /* to be after a batch that was never begun */
+	REFUSED_ITSELF,  /* to be after its own batch */
+};
+struct send_refusal {
+	enum send_refused why;
+	const char *name; /* the key or batch */
+	const char *id, *queue;
+};
+/* Valid until the sender is closed. */
+const struct send_refusal *send_refused(const struct sender *sender);
 /* Adds to the payload of the job being written; the first piece begins a job. */
 QSPOOL_NODISCARD int send_write(struct sender *sender, const void *data, size_t len);
 /* Ends the job (an empty one, if nothing was written). Nothing is published yet.

@@ -240,6 +240,20 @@ int after_release(struct spool *spool, const char *name, size_t max)
 	return release(&releasing, name);
 }
 
+int after_let_go(struct spool *spool, const char *id, const struct over *over, size_t max)
+{
+	int result = 1;
+
+	if (over->id)
+		result = after_release(spool, id, max);
+	if (over->batch && result >= 0) {
+		int other = after_release(spool, over->batch_name, max);
+
+		result = other < 0 ? -1 : result && other;
+	}
+	return result;
+}
+
 int after_bury(struct spool *spool, const char *name, const char *reason)
 {
 	struct releasing releasing = {

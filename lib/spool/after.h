@@ -26,6 +26,9 @@ NODISCARD int after_unmark(struct spool *spool, const char *id);
 NODISCARD int after_release(struct spool *spool, const char *name, size_t max);
 /* T17 of a held job. As job_move(). */
 NODISCARD int after_release_one(struct job *job);
+/* What waits for the job ID and for what OVER says goes on, as after_release(). */
+NODISCARD int after_let_go(
+    struct spool *spool, const char *id, const struct over *over, size_t max);
 /* Buries what waits in .wait/NAME. 0 / -1. */
 NODISCARD int after_bury(struct spool *spool, const char *name, const char *reason);
 

@@ -1,12 +1,12 @@
 /*
- * Sending: T1 and T2 of spool-layout.md.
+ * Sending: T1, T2 and T16 of spool-layout.md.
  *
  * All payloads are written in tmp/, then all are made durable, then all are renamed,
  * then the directories are settled once. Data before rename, always: otherwise a
  * power cut shows a job of the right length full of zeros. The directories in the
  * order tmp, then new: with new alone btrfs may show both names.
  */
-#include "spool/job.h"
+#include "spool/after.h"
 
 #include <bsd/stdlib.h>
 #include <errno.h>
@@ -17,6 +17,9 @@
 #include <unistd.h>
 
 #include "format/crc32c.h"
+#include "spool/batch.h"
+#include "spool/key.h"
+#include "spool/wait.h"
 #include "sys/clock.h"
 
 /* Up to this many, each file is synced by itself; more share one syncfs, which
@@ -25,7 +28,8 @@ enum { FEW = 8 };
 
 struct sending {
 	struct job_name name;
-	int fd; /* open only while all jobs of the batch are few */
+	int fd; /* open only while all jobs of the batch are few, or for its key */
+	bool linked;
 };
 
 struct sender {
@@ -34,6 +38,9 @@ struct sender {
 	struct sending *batch;
 	size_t count, room;
 	bool writing; /* batch[count] is being written */
+	char wait_name[WAIT_NAME_SIZE]; /* where the jobs are to wait, or "" */
+	struct send_refusal refusal;
+	struct link_name holder; /* that the refusal tells */
 };
 
 /* Strictly increasing in this process, also when the clock is set back meanwhile
@@ -68,6 +75,51 @@ struct sender *send_open(struct spool *spool, const char *queue, const struct se
 		return NULL;
 	}
 	return sender;
+}
+
+const struct send_refusal *send_refused(const struct sender *sender)
+{
+	return &sender->refusal;
+}
+
+static int refuse(struct sender *sender, enum send_refused why, const char *name)
+{
+	sender->refusal = (struct send_refusal){.why = why, .name = name};
+	errno = EPERM;
+	return -1;
+}
+
+/* The keys, batches and dependencies of a sender's jobs are the same for all of them. */
+static const struct meta *order_of(const struct sender *sender)
+{
+	static const struct meta none;
+
+	return sender->options.meta ? sender->options.meta : &none;
+}
+
+int send_begin(struct sender *sender)
+{
+	const struct meta *meta = order_of(sender);
+	struct spool *spool = sender->queue.spool;
+	int state;
+
+	for (size_t i = 0; i < meta->after.count; i++) {
+		const char *after = meta->after.item[i];
+
+		if (meta->batch && strcmp(after, meta->batch) == 0)
+			return refuse(sender, REFUSED_ITSELF, after);
+		state = job_id_ok(after) ? BATCH_COMPLETE : batch_state(spool, after);
+		if (state <= BATCH_UNKNOWN)
+			return state < 0 ? -1 : refuse(sender, REFUSED_UNKNOWN, after);
+	}
+	if (!meta->batch)
+		return 0;
+	if (batch_begin(spool, meta->batch) != 0)
+		return -1;
+	state = batch_state(spool, meta->batch);
+	if (state == BATCH_SEALED || state == BATCH_COMPLETE)
+		return refuse(sender, REFUSED_SEALED, meta->batch);
+	return state < 0 ? -1 : 0;
 }
 
 static struct sending *make_room(struct sender *sender)
@@ -163,7 +215,7 @@ int send_end(struct sender *sender)
 	    meta_write(&sender->queue, job->name.id, sender->options.meta,
 	        sender->options.no_sync && !job->name.unsynced) != 0)
 		return -1;
-	if (sender->count <= FEW && !sender->options.no_sync)
+	if (order_of(sender)->key || (sender->count <= FEW && !sender->options.no_sync))
 		return 0;
 	return sender->count == FEW + 1 ? close_all(sender) : close_job(sender, job);
 }
@@ -216,37 +268,123 @@ static int sync_content(const struct sender *sender)
 	                       : spool_fail(sender->queue.spool, NULL, NULL, NULL);
 }
 
-/* Unlocked before they are renamed: a worker that wakes must not meet our lock. */
+/* LINK-FIRST: before its name leaves tmp/ a job has its key and is a member of its batch. */
+static int join_one(struct sender *sender, struct sending *job)
+{
+	const struct meta *meta = order_of(sender);
+	struct link_source source = {
+	    &sender->queue, job->name.id, sender->queue.dir[DIR_TMP], job->name.id};
+	int joined = 1;
+
+	job->linked = true;
+	if (meta->key) {
+		joined = key_take(&source, meta->key, &sender->holder);
+		if (joined == 0) {
+			refuse(sender, REFUSED_KEY, meta->key);
+			sender->refusal.id = sender->holder.id;
+			sender->refusal.queue = sender->holder.queue;
+			return -1;
+		}
+	}
+	if (joined == 1 && meta->batch) {
+		joined = batch_join(&source, meta->batch);
+		if (joined == 0)
+			return refuse(sender, REFUSED_SEALED, meta->batch);
+	}
+	return joined == 1 ? 0 : -1;
+}
+
+static int join(struct sender *sender)
+{
+	const struct meta *meta = order_of(sender);
+
+	if (!meta->key && !meta->batch)
+		return 0;
+	for (size_t i = 0; i < sender->count; i++)
+		if (join_one(sender, &sender->batch[i]) != 0)
+			return -1;
+	return meta->batch ? batch_sync(sender->queue.spool, meta->batch) : 0;
+}
+
+/* Where the jobs are to wait, if for anything. */
+static int find_wait(struct sender *sender)
+{
+	const struct strings *after = &order_of(sender)->after;
+	size_t which = 0;
+	int waits = after_next(sender->queue.spool, after, 0, sender->wait_name, &which);
+
+	if (waits == 0)
+		sender->wait_name[0] = '\0';
+	if (waits < 0 && errno == ENOENT && !job_id_ok(after->item[which]))
+		return refuse(sender, REFUSED_UNKNOWN, after->item[which]);
+	return waits < 0 ? -1 : 0;
+}
+
+/* Unlocked before they are renamed: a worker that wakes must not meet our lock. But who wants the
+ * key of a job must know that it is not on disk yet. */
 static int prepare(struct sender *sender)
 {
-	if (sync_content(sender) != 0)
+	if (join(sender) != 0 || sync_content(sender) != 0 || find_wait(sender) != 0)
 		return -1;
-	return close_all(sender);
+	return order_of(sender)->key ? 0 : close_all(sender);
 }
 
 static enum queue_dir destination(const struct sender *sender)
 {
+	if (sender->wait_name[0])
+		return DIR_WAIT;
 	return sender->options.due_ms == JOB_DUE_NONE ? DIR_NEW : DIR_DELAY;
 }
 
-/* How many were published: all, or with errno those before the first failure. */
-static size_t publish(const struct sender *sender)
+static int publish_to_wait(const struct sender *sender, const struct sending *job)
+{
+	struct spool *spool = sender->queue.spool;
+	int dir = wait_open(spool, sender->wait_name, true), result = -1;
+	char file[WAITING_NAME_SIZE];
+
+	waiting_name_format(&job->name, sender->queue.name, file);
+	if (dir >= 0)
+		result = sys_rename(sender->queue.dir[DIR_TMP], job->name.id, dir, file);
+	sys_discard(&dir);
+	return result >= 0 ? 0 : wait_fail(spool, sender->wait_name, file);
+}
+
+/* With both names it is sent all the same, and the sweep removes that in tmp/. */
+static int publish_one(const struct sender *sender, const struct sending *job)
 {
 	const struct queue *queue = &sender->queue;
 	enum queue_dir to = destination(sender);
 	char file[JOB_NAME_SIZE];
 
-	for (size_t i = 0; i < sender->count; i++) {
-		const struct sending *job = &sender->batch[i];
+	if (to == DIR_WAIT)
+		return publish_to_wait(sender, job);
+	job_name_format(&job->name, file);
+	if (sys_rename(queue->dir[DIR_TMP], job->name.id, queue->dir[to], file) >= 0)
+		return 0;
+	return queue_fail(queue, to, file);
+}
 
-		job_name_format(&job->name, file);
-		/* With both names it is sent all the same, and the sweep removes that in tmp/. */
-		if (sys_rename(queue->dir[DIR_TMP], job->name.id, queue->dir[to], file) < 0) {
-			queue_fail(queue, to, file);
+/* How many were published: all, or with errno those before the first failure. */
+static size_t publish(struct sender *sender)
+{
+	for (size_t i = 0; i < sender->count; i++)
+		if (publish_one(sender, &sender->batch[i]) != 0)
 			return i;
-		}
-	}
 	return sender->count;
+}
+
+static int settle_wait(const struct sender *sender)
+{
+	struct spool *spool = sender->queue.spool;
+	int top = spool_dir(spool, SPOOL_WAIT, false);
+	int dir = wait_open(spool, sender->wait_name, false), result = 0;
+
+	if (dir >= 0 && sys_fsync(dir) != 0)
+		result = wait_fail(spool, sender->wait_name, NULL);
+	if (result == 0 && top >= 0 && sys_fsync(top) != 0)
+		result = wait_fail(spool, NULL, NULL);
+	sys_discard(&dir);
+	return result;
 }
 
 static int settle_dirs(const struct sender *sender)
@@ -258,7 +396,28 @@ static int settle_dirs(const struct sender *sender)
 		return 0;
 	if (sys_fsync(queue->dir[DIR_TMP]) != 0)
 		return queue_fail(queue, DIR_TMP, NULL);
+	if (to == DIR_WAIT)
+		return settle_wait(sender);
 	return sys_fsync(queue->dir[to]) == 0 ? 0 : queue_fail(queue, to, NULL);
+}
+
+/* OVER-FIRST: what they wait for may have ended just before they came. What fails here, the
+ * sweep does. */
+static void look_again(const struct sender *sender)
+{
+	int saved = errno;
+
+	if (sender->wait_name[0] && after_look(sender->queue.spool, sender->wait_name) == 1)
+		(void)!after_release(sender->queue.spool, sender->wait_name, SIZE_MAX);
+	errno = saved;
+}
+
+static void unlink_job(struct sender *sender, const struct sending *job)
+{
+	struct over over;
+
+	if (job->linked && links_release(&sender->queue, job->name.id, order_of(sender), &over) == 0)
+		(void)!after_let_go(sender->queue.spool, job->name.id, &over, SIZE_MAX);
 }
 
 /* Removes the jobs from FIRST on, which this sender created and did not publish. The one
@@ -270,9 +429,10 @@ static void forget(struct sender *sender, size_t first)
 	for (size_t i = first; i < sender->count; i++) {
 		struct sending *job = &sender->batch[i];
 
-		sys_discard(&job->fd);
 		if (sys_unlink(sender->queue.dir[DIR_TMP], job->name.id) != 0)
 			errno = saved;
+		unlink_job(sender, job);
+		sys_discard(&job->fd);
 		if (job->name.meta)
 			meta_remove(&sender->queue, job->name.id);
 	}
@@ -298,6 +458,8 @@ int send_commit(struct sender *sender, send_report *report, void *arg)
 		error = errno;
 		fate = SEND_UNSURE;
 	}
+	if (published > 0 && close_all(sender) == 0)
+		look_again(sender);
 	for (size_t i = 0; i < published; i++)
 		report(arg, sender->batch[i].name.id, fate);
 	forget(sender, published);
