@@ -21,10 +21,14 @@ struct cli {
 	bool verbose;      /* -v */
 };
 
-#define CLI_SHORT "s:q:vhV"
+#define CLI_SHORT "s:q:" CLI_SHORT_BARE
 #define CLI_LONG                                                                                   \
 	{"spool", required_argument, NULL, 's'}, {"queue", required_argument, NULL, 'q'},          \
-	    {"verbose", no_argument, NULL, 'v'}, {"help", no_argument, NULL, 'h'},                 \
+	    CLI_LONG_BARE
+/* Of a tool that opens no spool. */
+#define CLI_SHORT_BARE "vhV"
+#define CLI_LONG_BARE                                                                              \
+	{"verbose", no_argument, NULL, 'v'}, {"help", no_argument, NULL, 'h'},                     \
 	    {"version", no_argument, NULL, 'V'},                                                   \
 	{                                                                                          \
 		NULL, 0, NULL, 0                                                                   \

@@ -172,6 +172,8 @@ plant() { echo content >"$new/$1"; }
 		shows "$tool" -q "$evil"
 	done
 	shows qsend --at "$evil"
+	shows qshard "--$evil"
+	shows qshard "$evil"
 	shows qsend -f "$evil"
 	shows qwork --drain="$evil"
 }
