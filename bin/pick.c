@@ -152,6 +152,13 @@ static int complain_of_done(
 	return unsure ? EX_TEMPFAIL : status;
 }
 
+static int complain_of_key(const struct spool *spool, const struct job_place *place)
+{
+	warnx("job %s: job %s has its key; wait for that one, or delete it", place->name.id,
+	    spool_holder(spool));
+	return EX_TEMPFAIL;
+}
+
 /* One try: -1 if the job moved. */
 static int try_one(const struct pick *pick, struct spool *spool, struct job_place *place)
 {
@@ -175,6 +182,8 @@ static int try_one(const struct pick *pick, struct spool *spool, struct job_plac
 		return errno == EBUSY && place->state == JOB_RUNNING
 		    ? -1
 		    : cli_complain(spool, place->name.id);
+	if (done == SPOOL_HELD)
+		return complain_of_key(spool, place);
 	if (done > 1)
 		return complain_of_done(pick, spool, place, done);
 	return done == 1 ? EX_OK : -1;

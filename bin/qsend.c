@@ -15,7 +15,15 @@ enum {
 	PROGRESS_MS = 200,
 };
 
-enum long_option { OPT_PER_JOB = 256, OPT_NO_SYNC };
+enum long_option {
+	OPT_PER_JOB = 256,
+	OPT_NO_SYNC,
+	OPT_KEY,
+	OPT_KEY_UNTIL,
+	OPT_NEW_ONLY,
+	OPT_BATCH,
+	OPT_AFTER
+};
 
 static const char help[] =
     "usage: qsend [-q QUEUE] [options] [--] [ARGUMENT...]\n"
@@ -35,6 +43,11 @@ static const char help[] =
     "  -l, --lines             one job a line, its newline kept\n"
     "  -0, --null              one job a NUL-terminated record, the NUL dropped\n"
     "      --per-job N         so many lines or records in each job\n"
+    "      --key KEY           not if a job of this key is not finished yet: prints its id\n"
+    "      --key-until start   the key is free once the job starts (finish)\n"
+    "      --new-only          exit 1 if the key is held\n"
+    "      --batch BATCH       a member of the batch\n"
+    "      --after ID|BATCH    not before that is over; repeatable\n"
     "      --no-sync           do not wait for the disk: may be lost with the power\n"
     "  -s, --spool DIR         the spool ($QSPOOL)\n"
     "  -q, --queue QUEUE       the queue (default)\n"
@@ -52,6 +65,7 @@ struct sending {
 	struct sender *sender;
 	unsigned long long sent;
 	bool unsure; /* of at least one job */
+	bool new_only;
 	bool progress;
 	int64_t shown_ms;
 };
@@ -100,6 +114,60 @@ static void set_at(struct sending *s, const char *text)
 	set_due(s, "--at", when);
 }
 
+static void set_once(char **option, const char *name, const char *text)
+{
+	if (*option || !*text)
+		cli_usage("%s: one is wanted, and not an empty one", name);
+	*option = strdup(text);
+	if (!*option)
+		err(EX_OSERR, NULL);
+}
+
+static void set_key_until(struct sending *s, const char *text)
+{
+	if (strcmp(text, "start") != 0 && strcmp(text, "finish") != 0)
+		cli_usage("--key-until %s: start or finish is wanted", text);
+	s->meta.key_until_start = strcmp(text, "start") == 0;
+}
+
+static void set_batch(struct sending *s, const char *text)
+{
+	if (job_id_ok(text))
+		cli_usage("--batch %s: that is a job's id", text);
+	set_once(&s->meta.batch, "--batch", text);
+}
+
+static void add_after(struct sending *s, const char *text)
+{
+	if (!*text)
+		cli_usage("--after: an id or a batch is wanted");
+	if (strings_add(&s->meta.after, text) != 0)
+		err(EX_OSERR, NULL);
+}
+
+/* What orders a job among others; false if OPTION is another one. */
+static bool order_option(struct sending *s, int option)
+{
+	switch (option) {
+	case OPT_KEY:
+		set_once(&s->meta.key, "--key", optarg);
+		return true;
+	case OPT_KEY_UNTIL:
+		set_key_until(s, optarg);
+		return true;
+	case OPT_NEW_ONLY:
+		return s->new_only = true;
+	case OPT_BATCH:
+		set_batch(s, optarg);
+		return true;
+	case OPT_AFTER:
+		add_after(s, optarg);
+		return true;
+	default:
+		return false;
+	}
+}
+
 static void set_terminator(struct sending *s, int terminator)
 {
 	if (s->terminator != -1 && s->terminator != terminator)
@@ -131,7 +199,7 @@ static bool job_option(struct sending *s, int option)
 
 static void take_option(struct sending *s, int option)
 {
-	if (job_option(s, option))
+	if (job_option(s, option) || order_option(s, option))
 		return;
 	switch (option) {
 	case 'f':
@@ -175,7 +243,11 @@ static void parse(struct sending *s, int argc, char *const *argv)
 	    {"ttl", required_argument, NULL, 'T'}, {"env", required_argument, NULL, 'e'},
 	    {"header", required_argument, NULL, 'H'}, {"lines", no_argument, NULL, 'l'},
 	    {"null", no_argument, NULL, '0'}, {"per-job", required_argument, NULL, OPT_PER_JOB},
-	    {"no-sync", no_argument, NULL, OPT_NO_SYNC}, CLI_LONG};
+	    {"no-sync", no_argument, NULL, OPT_NO_SYNC}, {"key", required_argument, NULL, OPT_KEY},
+	    {"key-until", required_argument, NULL, OPT_KEY_UNTIL},
+	    {"new-only", no_argument, NULL, OPT_NEW_ONLY},
+	    {"batch", required_argument, NULL, OPT_BATCH},
+	    {"after", required_argument, NULL, OPT_AFTER}, CLI_LONG};
 	int option;
 
 	while ((option = getopt_long(
@@ -185,6 +257,10 @@ static void parse(struct sending *s, int argc, char *const *argv)
 		cli_usage("--per-job goes with --lines or --null");
 	if (s->per_job == 0)
 		s->per_job = 1;
+	if (s->meta.key && s->terminator != -1)
+		cli_usage("--key is for one job, not for --lines or --null");
+	if ((s->new_only || s->meta.key_until_start) && !s->meta.key)
+		cli_usage("%s goes with --key", s->new_only ? "--new-only" : "--key-until");
 	if (s->options.due_ms != JOB_DUE_NONE && s->options.due_ms <= cli_now_ms())
 		s->options.due_ms = JOB_DUE_NONE;
 	for (int i = optind; i < argc; i++)
@@ -219,11 +295,49 @@ static void report(void *arg, const char *id, enum send_fate fate)
 	puts(id);
 }
 
+/* Not an error: the work is on its way already. */
+static _Noreturn void give_up_to_holder(struct sending *s, const struct send_refusal *refusal)
+{
+	int status = s->new_only ? 1 : EX_OK;
+
+	if (s->cli.verbose)
+		warnx("nothing was sent: job %s in queue %s has the key", refusal->id,
+		    refusal->queue);
+	puts(refusal->id);
+	send_close(s->sender);
+	cli_finish_output();
+	exit(status);
+}
+
+/* What was asked for cannot be, and why. */
+static _Noreturn void give_up_refused(struct sending *s, const struct send_refusal *refusal)
+{
+	char *name = cli_visible(refusal->name);
+
+	if (refusal->why == REFUSED_KEY)
+		give_up_to_holder(s, refusal);
+	if (refusal->why == REFUSED_SEALED)
+		warnx("batch %s is sealed, since something waits for it, or complete: nobody can "
+		      "join it; use another name",
+		    name);
+	else if (refusal->why == REFUSED_UNKNOWN)
+		warnx("batch %s was never begun, or was complete long ago", name);
+	else
+		warnx("a job of batch %s cannot run after that batch", name);
+	free(name);
+	warnx("%s", s->sent ? "not all was sent" : "nothing was sent");
+	send_close(s->sender);
+	cli_finish_output();
+	exit(refusal->why == REFUSED_UNKNOWN ? EX_NOINPUT : EX_DATAERR);
+}
+
 static _Noreturn void give_up(struct sending *s)
 {
 	int status;
 
 	show_progress(s, true);
+	if (!s->unsure && errno == EPERM && send_refused(s->sender)->why != REFUSED_NOT)
+		give_up_refused(s, send_refused(s->sender));
 	status =
 	    cli_complain(s->spool, s->sent || s->unsure ? "not all was sent" : "nothing was sent");
 	send_close(s->sender);
@@ -338,6 +452,8 @@ static int send_all(struct sending *s)
 	s->sender = send_open(s->spool, queue, &s->options);
 	if (!s->sender)
 		return cli_complain(s->spool, NULL);
+	if (send_begin(s->sender) != 0)
+		give_up(s);
 	if (s->terminator == -1)
 		send_whole(s, fd, buffer);
 	else

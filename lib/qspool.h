@@ -198,8 +198,11 @@ int spool_runner(struct spool *spool, const struct job_place *place, struct job_
 /* Each: 1 done and durable, 0 the job moved meanwhile (find it again), -1 with
  * errno; EBUSY: somebody holds its lock; EINVAL: not from this state. SPOOL_UNSURE: done,
  * but a sync failed, and a power cut may undo it; SPOOL_LEFT: deleted, but its options or
- * its history stay until a sweep; both with errno and spool_place(). */
-enum { SPOOL_UNSURE = 2, SPOOL_LEFT };
+ * its history stay until a sweep; both with errno and spool_place(). SPOOL_HELD: not kicked, since
+ * spool_holder() has its key. What waits for a job that is deleted is buried. */
+enum { SPOOL_UNSURE = 2, SPOOL_LEFT, SPOOL_HELD };
+/* The id of the job that had a key that was wanted. */
+const char *spool_holder(const struct spool *spool);
 QSPOOL_NODISCARD int spool_bury(
     struct spool *spool, const struct job_place *place, const char *reason);
 /* A fresh budget of attempts; the history stays. The payload, which may have been

@@ -111,12 +111,13 @@ void worker_trouble(struct worker *w, const char *cause, int error)
 	worker_note(w, cause, error);
 }
 
-void worker_doubt(struct worker *w, const struct job *job, int moved)
+void worker_moved(struct worker *w, const struct job *job, int moved)
 {
 	if (moved == MOVED_UNSURE)
 		worker_trouble(w, "a job was moved, but a power cut may undo it", errno);
 	if (job->left != 0)
 		worker_trouble(w, "what belonged to a job is left for the sweep", job->left);
+	release_over(w, job);
 }
 
 struct work_event settle_event(
@@ -264,7 +265,7 @@ static void move_on(struct worker *w, struct running *r)
 	int moved = job_move(&r->job, r->to, r->due_ms);
 
 	if (moved >= 0) {
-		worker_doubt(w, &r->job, moved);
+		worker_moved(w, &r->job, moved);
 		release(w, r);
 		return;
 	}
@@ -492,6 +493,6 @@ void settle_lost(struct worker *w, struct job *job)
 	if (moved < 0)
 		hold_lost(w, job, v.to, due);
 	else
-		worker_doubt(w, job, moved);
+		worker_moved(w, job, moved);
 	meta_release(&meta);
 }

@@ -4,6 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "spool/key.h"
 #include "sys/clock.h"
 
 enum {
@@ -89,7 +90,7 @@ static bool bury_unfit(struct worker *w, struct job *job, const char *why)
 		job_failed(w, "a job that cannot run could not be buried", errno);
 		return false;
 	}
-	worker_doubt(w, job, moved);
+	worker_moved(w, job, moved);
 	worker_report(w, &event);
 	return true;
 }
@@ -147,6 +148,13 @@ static void run(struct worker *w, struct running *r)
 	w->hold_wait = 0;
 }
 
+static void unkey_at_start(struct worker *w, const struct running *r)
+{
+	if (r->meta.key && r->meta.key_until_start &&
+	    key_release(&w->queue, r->job.name.id, r->meta.key) != 0)
+		worker_trouble(w, "the key of a job that starts stays held until it ends", errno);
+}
+
 /* The attempt is counted by this rename, before anything runs: a job that takes
  * the machine down each time runs out of attempts. False: try again later. */
 static bool claim(struct worker *w, struct running *r)
@@ -156,6 +164,7 @@ static bool claim(struct worker *w, struct running *r)
 
 	if (claimed == 1) {
 		r->job.ours = true;
+		unkey_at_start(w, r);
 		run(w, r);
 		return true;
 	}

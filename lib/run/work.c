@@ -16,6 +16,7 @@
 #include <sys/timerfd.h>
 #include <unistd.h>
 
+#include "spool/order.h"
 #include "spool/sweep.h"
 #include "sys/clock.h"
 #include "sys/proc.h"
@@ -239,6 +240,7 @@ static void worker_close(struct worker *w)
 {
 	int saved = errno;
 
+	release_all(w);
 	for (unsigned i = 0; w->slot && i < w->slots; i++) {
 		struct running *r = &w->slot[i];
 
@@ -261,6 +263,7 @@ static void worker_close(struct worker *w)
 	watch_close(&w->watch);
 	backlog_clear(&w->backlog);
 	strings_release(&w->strange);
+	strings_release(&w->releases);
 	meta_release(&w->settings);
 	handler_release(&w->handler);
 	if (control_dir_close(&w->controls) != 0)
@@ -296,6 +299,21 @@ static void sweep(struct worker *w)
 	note_sweep(w, sweep_drafts(&w->queue), "leftovers of senders could not be swept");
 	note_sweep(w, sweep_orphans(&w->queue), "what belonged to jobs could not be swept");
 	note_sweep(w, sweep_queues(w->queue.spool), "leftover queues could not be swept");
+	note_sweep(
+	    w, order_sweep(w->queue.spool), "links of jobs that are over could not be swept");
+}
+
+static void found_over(void *arg, const char *name)
+{
+	release_add(arg, name);
+}
+
+/* With each scan: it is what keeps a job from waiting for ever after a crash. */
+static void sweep_order(struct worker *w)
+{
+	note_sweep(w, sweep_linked_drafts(&w->queue), "drafts of lost senders could not be swept");
+	note_sweep(w, order_find_over(w->queue.spool, found_over, w),
+	    "what waits for other jobs cannot be looked at");
 }
 
 static void scan_if_due(struct worker *w, int64_t now)
@@ -311,6 +329,7 @@ static void scan_if_due(struct worker *w, int64_t now)
 	if (now >= w->scan_at || now >= rescan_at(w)) {
 		listen_again(w);
 		keep_controls(w);
+		sweep_order(w);
 		take_scan(w);
 		w->scan_at = now + every;
 	}
@@ -324,7 +343,7 @@ static int64_t earliest(int64_t a, int64_t b)
 /* The next instant at which something is to be done, DUE aside. */
 static int64_t next_deadline(const struct worker *w, int64_t now)
 {
-	int64_t next = recover_next(w);
+	int64_t next = earliest(recover_next(w), release_next(w));
 
 	if (w->look_again)
 		return now;
@@ -448,7 +467,7 @@ static bool drained(struct worker *w)
 		return false;
 	if (w->paused || stopped_by(w) != 0)
 		return true;
-	return nothing_waits(w) && w->probes == 0 && sees_nothing(w);
+	return nothing_waits(w) && w->probes == 0 && w->releases.count == 0 && sees_nothing(w);
 }
 
 static bool finished(struct worker *w)
@@ -477,6 +496,7 @@ static int loop(struct worker *w)
 		backlog_promote(&w->backlog, clock_real_ms());
 		recover_tick(w, now);
 		settle_tick(w, now);
+		release_tick(w, now);
 		start_jobs(w);
 		stop_after_grace(w, now);
 		if (w->dead && w->busy == 0) {

@@ -5,6 +5,7 @@
  *   start.c    from the backlog to a running handler
  *   settle.c   from a handler's end to the job's next state
  *   recover.c  jobs in cur/ whose worker is lost
+ *   release.c  jobs that waited for what is over
  *   work.c     the loop: wait, and call these
  */
 #ifndef QSPOOL_RUN_WORKER_H
@@ -79,7 +80,9 @@ struct worker {
 	unsigned started; /* jobs run in all */
 	struct probe probe[PROBES_MAX];
 	size_t probes;
-	struct strings strange; /* reported already */
+	struct strings strange;  /* reported already */
+	struct strings releases; /* names below .wait/ that are over */
+	int64_t release_at;
 	struct trouble trouble[TROUBLES_MAX];
 	int signals, timer; /* signalfd, timerfd for the next DUE */
 	int64_t timer_ms;   /* what it is set to */
@@ -148,8 +151,19 @@ void worker_note(const struct worker *w, const char *cause, int error);
 /* The same of what will come again, such as a full disk: at once, then ever more seldom.
  * CAUSE is compared by address. */
 void worker_trouble(struct worker *w, const char *cause, int error);
-/* What job_move() did, with MOVED as it returned, but not all of it; with its errno. */
-void worker_doubt(struct worker *w, const struct job *job, int moved);
+/* What follows of a job_move() that returned MOVED: what it did not do, with its errno, is told; what
+ * waited for the job goes on. */
+void worker_moved(struct worker *w, const struct job *job, int moved);
+
+/* release.c */
+/* What waits in .wait/NAME may go on. */
+void release_add(struct worker *w, const char *name);
+/* The same of what ended with JOB. */
+void release_over(struct worker *w, const struct job *job);
+void release_tick(struct worker *w, int64_t now);
+int64_t release_next(const struct worker *w);
+/* At qwork's end. */
+void release_all(struct worker *w);
 
 /* recover.c */
 void recover_scan(struct worker *w);

@@ -2,11 +2,13 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
 #include "format/crc32c.h"
+#include "spool/key.h"
 #include "sys/clock.h"
 
 const char *strange_reason(int error)
@@ -109,6 +111,23 @@ const char *job_torn(int fd, const struct stat *st, const struct job_name *name)
 	return NULL;
 }
 
+/* KEY-BEFORE-RUN. -1 with errno; *WHY if another job has its key. */
+static int claim_key(const struct job *job, const struct meta *meta, const char **why)
+{
+	static char reason[JOB_ID_LEN + 64];
+	struct link_source source = link_source_of(job);
+	struct link_name holder;
+	int taken = 1;
+
+	if (meta->key && !(meta->key_until_start && job->name.attempts > 0))
+		taken = key_take(&source, meta->key, &holder);
+	if (taken == 0) {
+		snprintf(reason, sizeof reason, "its key is held by job %s", holder.id);
+		*why = reason;
+	}
+	return taken < 0 ? -1 : 0;
+}
+
 /* What keeps a held job of ours from ever running, or NULL. */
 static enum claim inspect(const struct job *job, struct meta *meta, const char **why)
 {
@@ -125,6 +144,8 @@ static enum claim inspect(const struct job *job, struct meta *meta, const char *
 		*why = job_torn(job->fd, &job->st, &job->name);
 	if (!*why && meta->has_expires && clock_real_ms() >= meta->expires_ms)
 		*why = "expired";
+	if (!*why && claim_key(job, meta, why) != 0)
+		return CLAIM_ERROR;
 	return *why ? CLAIM_UNFIT : CLAIM_OPEN;
 }
 

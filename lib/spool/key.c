@@ -154,28 +154,37 @@ static enum judgement judge_locked(const struct queue *queue, const char *id, co
 	return runs < 0 ? JUDGE_ERROR : runs ? JUDGE_HELD : JUDGE_SOON;
 }
 
+/* Under its lock, so that none of its links goes; one may come, so they are counted first. */
+static int has_own_links_only(const struct queue *queue, const struct job_name *name, int fd)
+{
+	struct stat st;
+	int own = fstat(fd, &st) == 0 ? links_count(queue, name, &st) : -1;
+
+	if (own < 0 && errno == EBADMSG)
+		own = 1;
+	return own < 0 || fstat(fd, &st) != 0 ? -1 : st.st_nlink <= (nlink_t)own;
+}
+
 /* Under its lock. What has its links only is over; what is in tmp/ will never be sent; what is
  * set aside or finished holds nothing, whatever a crash left. */
 static enum judgement judge_at_rest(
-    const struct queue *queue, const char *id, const struct stat *st)
+    const struct queue *queue, const char *id, const struct stat *st, int fd)
 {
 	struct job_name name = {.meta = true};
 	struct meta meta;
 	const char *why;
 	enum judgement judged = JUDGE_ERROR;
-	int own, aside;
+	int over, aside;
 
 	meta_init(&meta);
 	memcpy(name.id, id, sizeof name.id);
-	own = links_count(queue, &name, st);
-	if (own < 0 && errno == EBADMSG)
-		own = 1;
+	over = has_own_links_only(queue, &name, fd);
 	aside = is_in(queue, DIR_BURIED, id);
 	if (aside == 0)
 		aside = is_in(queue, DIR_DONE, id);
-	if (own < 0 || aside < 0)
+	if (over < 0 || aside < 0)
 		goto out;
-	if (st->st_nlink <= (nlink_t)own || aside || is_draft(queue, id, st))
+	if (over || aside || is_draft(queue, id, st))
 		judged = JUDGE_FREE;
 	else if ((job_meta(queue, &name, &meta, &why) >= 0 || errno == EBADMSG) &&
 	    settle_holder(queue, &meta) == 0)
@@ -206,7 +215,7 @@ static enum judgement judge_open(
 		return errno == EWOULDBLOCK ? judge_locked(queue, id, &st) : JUDGE_ERROR;
 	if (fstat(fd, &st) != 0)
 		return JUDGE_ERROR;
-	judged = leads_to(top, link, &st) ? judge_at_rest(queue, id, &st) : JUDGE_SOON;
+	judged = leads_to(top, link, &st) ? judge_at_rest(queue, id, &st, fd) : JUDGE_SOON;
 	if (judged == JUDGE_FREE && sys_unlink(top, link) != 0 && errno != ENOENT)
 		judged = JUDGE_ERROR;
 	flock(fd, LOCK_UN);

@@ -1,12 +1,16 @@
 /* What a person does to a job: bury, kick, delete, and ending its handler first. */
-#include "spool/log.h"
+#include "spool/after.h"
 
 #include <errno.h>
 #include <fcntl.h>
 #include <poll.h>
 #include <signal.h>
+#include <stdio.h>
+#include <string.h>
 #include <unistd.h>
 
+#include "spool/key.h"
+#include "spool/log.h"
 #include "sys/clock.h"
 #include "sys/proc.h"
 
@@ -61,15 +65,39 @@ static int sync_options(const struct job *job)
 	                                                 : queue_fail(job->queue, DIR_META, NULL);
 }
 
+/* What is kicked holds its key again: 1, SPOOL_HELD if another job has it, -1. */
+static int take_key(const struct job *job)
+{
+	struct spool *spool = job->queue->spool;
+	struct link_source source = link_source_of(job);
+	struct link_name holder;
+	struct meta meta;
+	const char *why;
+	int taken = 1;
+
+	meta_init(&meta);
+	if (job_meta(job->queue, &job->name, &meta, &why) == 1 && meta.key)
+		taken = key_take(&source, meta.key, &holder);
+	if (taken == 0) {
+		memcpy(spool->holder, holder.id, sizeof spool->holder);
+		taken = SPOOL_HELD;
+	}
+	meta_release(&meta);
+	return taken;
+}
+
 /* The payload may have been edited: it is durable from here on, and the length and
  * checksum of a job sent without sync are no longer what it has. */
 static int kick(struct job *job, const char *reason)
 {
-	int settled = settle_lost(job), error = errno;
+	int settled = settle_lost(job), error = errno, taken;
 
 	(void)reason;
 	if (settled < 1)
 		return settled;
+	taken = take_key(job);
+	if (taken != 1)
+		return taken;
 	if (sys_fsync(job->fd) != 0)
 		return queue_fail(job->queue, (enum queue_dir)job->state, job->file);
 	if (sync_options(job) != 0)
@@ -80,10 +108,56 @@ static int kick(struct job *job, const char *reason)
 	return with_doubt(settled, error, job_move(job, T_KICK, JOB_DUE_NONE));
 }
 
+/* What waits for a job that is deleted is set aside, for a person to decide; also what waits for
+ * the batch of which it is a member. Before it is deleted, since a crash in between must not let
+ * them run; and after it, for who came to wait meanwhile. */
+static int bury_dependents(const struct job *job)
+{
+	struct spool *spool = job->queue->spool;
+	char name[WAIT_NAME_SIZE], reason[JOB_ID_LEN + 64];
+	struct meta meta;
+	const char *why;
+	int result;
+
+	if (!job->ours || job->state == JOB_DONE)
+		return 0;
+	snprintf(reason, sizeof reason, "job %s, which it waited for, was deleted", job->name.id);
+	meta_init(&meta);
+	result = after_bury(spool, job->name.id, reason);
+	if (result == 0 && job_meta(job->queue, &job->name, &meta, &why) == 1 && meta.batch &&
+	    after_wait_name(meta.batch, name) == 0)
+		result = after_bury(spool, name, reason);
+	meta_release(&meta);
+	return result;
+}
+
+static int bury_latecomers(const struct job *job)
+{
+	struct spool *spool = job->queue->spool;
+	char reason[JOB_ID_LEN + 64];
+
+	snprintf(reason, sizeof reason, "job %s, which it waited for, was deleted", job->name.id);
+	if (job->over.id && after_bury(spool, job->name.id, reason) != 0)
+		return -1;
+	return job->over.batch ? after_bury(spool, job->over.batch_name, reason) : 0;
+}
+
+static int delete_held(struct job *job)
+{
+	int done;
+
+	if (bury_dependents(job) != 0)
+		return -1;
+	done = job_move(job, T_DELETE, JOB_DUE_NONE);
+	if (done == 1 && bury_latecomers(job) != 0)
+		job->left = errno;
+	return done;
+}
+
 static int delete (struct job *job, const char *reason)
 {
 	int settled = settle_lost(job), error = errno;
-	int done = settled < 1 ? settled : job_move(job, T_DELETE, JOB_DUE_NONE);
+	int done = settled < 1 ? settled : delete_held(job);
 
 	(void)reason;
 	done = with_doubt(settled, error, done);

@@ -37,7 +37,7 @@ struct sender {
 	struct send_options options;
 	struct sending *batch;
 	size_t count, room;
-	bool writing; /* batch[count] is being written */
+	bool writing;                   /* batch[count] is being written */
 	char wait_name[WAIT_NAME_SIZE]; /* where the jobs are to wait, or "" */
 	struct send_refusal refusal;
 	struct link_name holder; /* that the refusal tells */
@@ -416,7 +416,8 @@ static void unlink_job(struct sender *sender, const struct sending *job)
 {
 	struct over over;
 
-	if (job->linked && links_release(&sender->queue, job->name.id, order_of(sender), &over) == 0)
+	if (job->linked &&
+	    links_release(&sender->queue, job->name.id, order_of(sender), &over) == 0)
 		(void)!after_let_go(sender->queue.spool, job->name.id, &over, SIZE_MAX);
 }
 

@@ -53,6 +53,11 @@ const char *job_state_name(enum job_state state)
 	return names[state];
 }
 
+const char *spool_holder(const struct spool *spool)
+{
+	return spool->holder;
+}
+
 static char *home_spool(void)
 {
 	const char *state = getenv("XDG_STATE_HOME");

@@ -36,8 +36,9 @@ struct spool {
 	char *path;      /* absolute */
 	mode_t dir_mode; /* of new directories, taken from the spool itself */
 	mode_t file_mode;
-	int dir[SPOOL_DIRS]; /* -1 until spool_dir() opened it */
-	char place[512];     /* of the last error */
+	int dir[SPOOL_DIRS];         /* -1 until spool_dir() opened it */
+	char place[512];             /* of the last error */
+	char holder[JOB_ID_LEN + 1]; /* of a key that was wanted last */
 };
 
 /* One open queue. Its name and descriptors live as long as it does. */

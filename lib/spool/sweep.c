@@ -12,7 +12,7 @@
 #include <time.h>
 #include <unistd.h>
 
-#include "spool/job.h"
+#include "spool/after.h"
 #include "spool/motion.h"
 #include "sys/clock.h"
 
@@ -74,6 +74,63 @@ int sweep_drafts(const struct queue *queue)
 	struct draft_sweep sweep = {.queue = queue};
 
 	if (queue_each(queue, DIR_TMP, sweep_draft, &sweep) < 0)
+		return -1;
+	return sweep_result(&sweep.swept);
+}
+
+enum { LINKED_AGE_S = 60 }; /* from its link to the rename, a sender only syncs */
+
+static bool has_rested(const struct stat *st)
+{
+	return (int64_t)st->st_ctim.tv_sec + LINKED_AGE_S < clock_real_ms() / 1000;
+}
+
+/* The name goes first: a sender that only slept finds then that it was not sent, and a job that was
+ * published meanwhile has no such name any more. */
+static void remove_linked(struct draft_sweep *sweep, struct job *draft)
+{
+	struct spool *spool = draft->queue->spool;
+	struct over over = {0};
+	struct meta meta;
+	const char *why;
+
+	if (sys_unlink(draft->queue->dir[DIR_TMP], draft->file) != 0)
+		return;
+	sweep->swept.removed++;
+	meta_init(&meta);
+	if (job_meta(draft->queue, &draft->name, &meta, &why) < 0 ||
+	    links_release(draft->queue, draft->name.id, &meta, &over) != 0 ||
+	    after_let_go(spool, draft->name.id, &over, SIZE_MAX) < 0)
+		sweep->swept.error = errno;
+	meta_release(&meta);
+}
+
+static int sweep_linked(void *arg, const char *name, bool regular)
+{
+	struct draft_sweep *sweep = arg;
+	const struct queue *queue = sweep->queue;
+	struct job draft;
+	struct stat st;
+
+	if (!regular || !job_id_ok(name) ||
+	    fstatat(queue->dir[DIR_TMP], name, &st, AT_SYMLINK_NOFOLLOW) != 0 || st.st_nlink <= 1 ||
+	    !has_rested(&st))
+		return 0;
+	if (job_hold(&draft, queue, JOB_SENDING, name, O_RDONLY) != HOLD_DONE)
+		return 0;
+	memcpy(draft.name.id, name, sizeof draft.name.id);
+	draft.name.meta = true;
+	if (has_rested(&draft.st))
+		remove_linked(sweep, &draft);
+	job_release(&draft);
+	return 0;
+}
+
+int sweep_linked_drafts(const struct queue *queue)
+{
+	struct draft_sweep sweep = {.queue = queue};
+
+	if (queue_each(queue, DIR_TMP, sweep_linked, &sweep) < 0)
 		return -1;
 	return sweep_result(&sweep.swept);
 }

@@ -13,9 +13,11 @@
 
 enum { SWEEP_AGE_S = 3600 };
 
-/* The first two: how many were removed, or -1. A crash at any point loses nothing. */
+/* The first three: how many were removed, or -1. A crash at any point loses nothing. */
 int sweep_drafts(const struct queue *queue);
 int sweep_orphans(const struct queue *queue);
+/* Drafts of lost senders that hold a key, or keep a batch from completing: after a minute. The same. */
+int sweep_linked_drafts(const struct queue *queue);
 /* Queues that nobody finished making; only what is empty goes. 0 / -1. */
 int sweep_queues(const struct spool *spool);
 

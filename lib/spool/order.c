@@ -1,0 +1,272 @@
+#include "spool/order.h"
+
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/file.h>
+#include <unistd.h>
+
+#include "spool/after.h"
+#include "spool/batch.h"
+#include "spool/sweep.h"
+#include "spool/wait.h"
+#include "sys/clock.h"
+
+enum { COMPLETE_KEPT_S = 7 * 24 * 3600 };
+
+struct finding {
+	struct spool *spool;
+	void (*over)(void *arg, const char *name);
+	void *arg;
+	struct strings kept; /* marked jobs that may be in done/ */
+};
+
+static int is_over_name(struct finding *f, const char *name)
+{
+	int over = after_look(f->spool, name);
+
+	if (over == 1 && job_id_ok(name) && after_unmark(f->spool, name) < 0)
+		return -1;
+	if (over == 0 && job_id_ok(name) && strings_add(&f->kept, name) != 0)
+		return -1;
+	return over;
+}
+
+static int look(void *arg, const char *name)
+{
+	struct finding *f = arg;
+	int over;
+
+	if (name[0] == '@') {
+		wait_remove(f->spool, name);
+		return 0;
+	}
+	over = is_over_name(f, name);
+	if (over == 1)
+		f->over(f->arg, name);
+	return over < 0 ? -1 : 0;
+}
+
+static int by_text(const void *a, const void *b)
+{
+	return strcmp(*(char *const *)a, *(char *const *)b);
+}
+
+/* Its worker died between keeping it and letting go on what waits for it. */
+static int look_at_kept(void *arg, const struct job_place *place)
+{
+	struct finding *f = arg;
+	const char *id = place->name.id;
+
+	if (!place->ours ||
+	    !bsearch(&id, f->kept.item, f->kept.count, sizeof *f->kept.item, by_text))
+		return 0;
+	if (after_unmark(f->spool, id) < 0)
+		return -1;
+	f->over(f->arg, id);
+	return 0;
+}
+
+static int find_kept(struct finding *f)
+{
+	struct strings queues = {0};
+	int result = 0;
+
+	if (f->kept.count == 0)
+		return 0;
+	qsort(f->kept.item, f->kept.count, sizeof *f->kept.item, by_text);
+	result = spool_queues(f->spool, &queues);
+	for (size_t i = 0; result == 0 && i < queues.count; i++) {
+		result = spool_each(f->spool, queues.item[i], JOB_DONE, look_at_kept, f);
+		if (result != 0 && errno == ENOENT)
+			result = 0;
+	}
+	strings_release(&queues);
+	return result;
+}
+
+int order_find_over(struct spool *spool, void (*over)(void *arg, const char *name), void *arg)
+{
+	struct finding finding = {.spool = spool, .over = over, .arg = arg};
+	int result = wait_each_name(spool, look, &finding);
+
+	if (result == 0)
+		result = find_kept(&finding);
+	strings_release(&finding.kept);
+	return result;
+}
+
+/* --- links of jobs that are over --- */
+
+struct sweeping {
+	struct spool *spool;
+	enum spool_dir top;
+	struct queue queue; /* of the last link */
+	int error;
+};
+
+/* Calls VISIT for all names in FD but "." and "..", and closes it. */
+static int each(
+    int fd, void (*visit)(struct sweeping *s, int dir, const char *name), struct sweeping *s)
+{
+	DIR *dir = fd < 0 ? NULL : fdopendir(fd);
+	struct dirent *entry;
+	int result;
+
+	if (!dir) {
+		sys_discard(&fd);
+		return -1;
+	}
+	while ((errno = 0, entry = readdir(dir)) != NULL)
+		if (strcmp(entry->d_name, ".") != 0 && strcmp(entry->d_name, "..") != 0)
+			visit(s, dirfd(dir), entry->d_name);
+	result = errno == 0 ? 0 : -1;
+	closedir(dir);
+	return result;
+}
+
+static bool open_queue(struct sweeping *s, const char *name)
+{
+	if (s->queue.fd >= 0 && strcmp(s->queue.name, name) == 0)
+		return true;
+	queue_close(&s->queue);
+	return queue_open(&s->queue, s->spool, name, false) == 0;
+}
+
+/* Rule OWN-LINKS, under the job's lock. Own links may come meanwhile, but not go: counted first. */
+static bool is_over(struct sweeping *s, const struct link_name *link, int fd)
+{
+	struct job_name name = {.meta = true};
+	struct stat st;
+	int own = 0;
+
+	memcpy(name.id, link->id, sizeof name.id);
+	if (fstat(fd, &st) != 0)
+		return false;
+	if (st.st_nlink > 1)
+		own = open_queue(s, link->queue) ? links_count(&s->queue, &name, &st) : -1;
+	return own >= 0 && fstat(fd, &st) == 0 && st.st_nlink <= (own > 1 ? (nlink_t)own : 1);
+}
+
+enum { OWN_LINKS_MAX = 3 };
+
+/* What waits for the job or batch has not been let go on yet. */
+static bool is_waited_for(struct spool *spool, const char *name)
+{
+	int fd = wait_open(spool, name, false);
+	bool is = fd >= 0;
+
+	sys_discard(&fd);
+	return is;
+}
+
+/* Without opening it, since a batch may have very many. A member whose key is left, too, is met once
+ * that is gone. */
+static bool may_be_over(const struct sweeping *s, const char *id, const struct stat *st)
+{
+	if (st->st_nlink <= 1)
+		return true;
+	return st->st_nlink <= OWN_LINKS_MAX &&
+	    (s->top == SPOOL_KEY || is_waited_for(s->spool, id));
+}
+
+static void visit_link(struct sweeping *s, int dir, const char *file)
+{
+	struct link_name link;
+	struct stat st;
+	int fd;
+
+	if (!link_name_parse(file, &link) || fstatat(dir, file, &st, AT_SYMLINK_NOFOLLOW) != 0 ||
+	    !S_ISREG(st.st_mode) || !may_be_over(s, link.id, &st))
+		return;
+	fd = openat(dir, file, O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_NOCTTY | O_CLOEXEC);
+	if (fd >= 0 && flock(fd, LOCK_EX | LOCK_NB) == 0) {
+		if (is_over(s, &link, fd) && sys_unlink(dir, file) != 0 && errno != ENOENT)
+			s->error = errno;
+		flock(fd, LOCK_UN);
+	}
+	sys_discard(&fd);
+}
+
+/* Of a key that was prepared, or of a batch. */
+static void remove_file(struct sweeping *s, int dir, const char *file)
+{
+	if (sys_unlink(dir, file) != 0 && sys_rmdir(dir, file) != 0 && errno != ENOENT)
+		s->error = errno;
+}
+
+static bool is_older(int top, const char *name, int64_t seconds)
+{
+	struct stat st;
+
+	return fstatat(top, name, &st, AT_SYMLINK_NOFOLLOW) == 0 &&
+	    (int64_t)st.st_mtim.tv_sec + seconds < clock_real_ms() / 1000;
+}
+
+static void remove_dir(struct sweeping *s, int top, const char *name)
+{
+	if (each(sys_opendir(top, name), remove_file, s) != 0 ||
+	    (sys_rmdir(top, name) != 0 && errno != ENOENT && errno != ENOTEMPTY))
+		s->error = errno;
+}
+
+/* True if NAME is none of what people see. */
+static bool sweep_draft(struct sweeping *s, int top, const char *name)
+{
+	if (name[0] != '.')
+		return false;
+	if (strncmp(name, ".draft-", 7) == 0 && is_older(top, name, SWEEP_AGE_S))
+		remove_dir(s, top, name);
+	return true;
+}
+
+static void visit_key(struct sweeping *s, int top, const char *name)
+{
+	if (sweep_draft(s, top, name))
+		return;
+	if (each(sys_opendir(top, name), visit_link, s) != 0 && errno != ENOENT && errno != ENOTDIR)
+		s->error = errno;
+	(void)!sys_rmdir(top, name);
+}
+
+static void visit_batch(struct sweeping *s, int top, const char *label)
+{
+	int members, complete;
+
+	if (sweep_draft(s, top, label))
+		return;
+	members = batch_open_members(s->spool, label);
+	if (members >= 0 && each(members, visit_link, s) != 0)
+		s->error = errno;
+	complete = batch_complete(s->spool, label);
+	if (complete < 0)
+		s->error = errno;
+	if (complete == 1 && is_older(top, label, COMPLETE_KEPT_S) &&
+	    !is_waited_for(s->spool, label))
+		remove_dir(s, top, label);
+}
+
+static int sweep_top(struct spool *spool, enum spool_dir which,
+    void (*visit)(struct sweeping *s, int top, const char *name))
+{
+	struct sweeping s = {.spool = spool, .top = which, .queue = QUEUE_CLOSED};
+	int top = spool_dir(spool, which, false), result;
+
+	if (top < 0)
+		return errno == ENOENT ? 0 : -1;
+	result = each(sys_opendir(top, "."), visit, &s);
+	queue_close(&s.queue);
+	errno = result != 0 ? errno : s.error;
+	return result != 0 || s.error != 0 ? spool_fail(spool, spool_dir_name[which], NULL, NULL)
+	                                   : 0;
+}
+
+int order_sweep(struct spool *spool)
+{
+	int keys = sweep_top(spool, SPOOL_KEY, visit_key);
+	int batches = sweep_top(spool, SPOOL_BATCH, visit_batch);
+
+	return keys == 0 && batches == 0 ? 0 : -1;
+}
