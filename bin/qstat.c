@@ -15,6 +15,7 @@ static const char help[] =
     "a path) all that is known, its history included.\n"
     "\n"
     "  -j, --json              one JSON object a line\n"
+    "  -w, --why               of a JOB only why it is not running\n"
     "  -s, --spool DIR         the spool ($QSPOOL)\n"
     "  -q, --queue QUEUE       only this queue\n"
     "  -v, --verbose           the path of the spool, too\n"
@@ -24,7 +25,7 @@ enum { TRIES = 5 };
 
 struct stat_tool {
 	struct cli cli;
-	bool json;
+	bool json, why;
 	struct spool *spool;
 	int64_t now_ms;
 };
@@ -498,12 +499,50 @@ static int show_job(const struct stat_tool *t, struct job_word *word)
 	return status;
 }
 
+static void print_why(const struct stat_tool *t, const struct job_place *place, const char *why)
+{
+	if (!t->json) {
+		printf("%s: %s\n", place->name.id, why);
+		return;
+	}
+	printf("{\"queue\":\"%s\",\"id\":\"%s\",\"state\":\"%s\",\"why\":", place->queue,
+	    place->name.id, job_state_name(place->state));
+	cli_json_string(stdout, why);
+	puts("}");
+}
+
+static int show_why(const struct stat_tool *t, struct job_word *word)
+{
+	int status = cli_found(t->spool, word);
+	char *why = NULL;
+
+	if (status != EX_OK)
+		return status;
+	if (!word->place.ours) {
+		list_foreign(t, &word->place);
+		return EX_OK;
+	}
+	for (int i = 0; !why && i < TRIES; i++) {
+		why = spool_why(t->spool, &word->place);
+		if (why || errno != ENOENT)
+			break;
+		word->matches = 0; /* it moved */
+		if (spool_find(t->spool, t->cli.queue, word, 1) != 0 || word->matches != 1)
+			break;
+	}
+	if (!why)
+		return cli_complain(t->spool, word->text);
+	print_why(t, &word->place, why);
+	free(why);
+	return EX_OK;
+}
+
 /* A word that names a queue is a queue, anything else must be a job. */
 static int show_word(const struct stat_tool *t, const char *text)
 {
 	struct job_word word = {.text = text};
 
-	if (!t->cli.queue && queue_name_ok(text) && spool_has_queue(t->spool, text))
+	if (!t->why && !t->cli.queue && queue_name_ok(text) && spool_has_queue(t->spool, text))
 		return show_queue(t, text);
 	if (spool_find(t->spool, t->cli.queue, &word, 1) != 0)
 		return cli_complain(t->spool, NULL);
@@ -514,7 +553,7 @@ static int show_word(const struct stat_tool *t, const char *text)
 		free(name);
 		return EX_NOINPUT;
 	}
-	return show_job(t, &word);
+	return t->why ? show_why(t, &word) : show_job(t, &word);
 }
 
 static int show(const struct stat_tool *t, int count, char *const *words)
@@ -540,17 +579,22 @@ static int show(const struct stat_tool *t, int count, char *const *words)
 
 int main(int argc, char **argv)
 {
-	static const struct option options[] = {{"json", no_argument, NULL, 'j'}, CLI_LONG};
+	static const struct option options[] = {
+	    {"json", no_argument, NULL, 'j'}, {"why", no_argument, NULL, 'w'}, CLI_LONG};
 	struct stat_tool t = {0};
 	int option, status;
 
 	cli_begin();
-	while ((option = getopt_long(argc, argv, "j" CLI_SHORT, options, NULL)) != -1) {
+	while ((option = getopt_long(argc, argv, "jw" CLI_SHORT, options, NULL)) != -1) {
 		if (option == 'j')
 			t.json = true;
+		else if (option == 'w')
+			t.why = true;
 		else
 			cli_option(&t.cli, option, help);
 	}
+	if (t.why && optind == argc)
+		cli_usage("--why: of which job?");
 	t.now_ms = cli_now_ms();
 	t.spool = cli_open(&t.cli, false, false);
 	status = show(&t, argc - optind, argv + optind);

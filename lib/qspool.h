@@ -185,6 +185,10 @@ struct queue_count {
 };
 int spool_count(struct spool *spool, const char *name, struct queue_count *count);
 
+/* The one sentence, without a full stop, that says why the job is not running, or what it is doing;
+ * malloc'd, made visible; NULL with errno (ENOENT: it moved). */
+char *spool_why(struct spool *spool, const struct job_place *place);
+
 struct job_runner {
 	pid_t worker;        /* qwork's process id, 0 if unknown */
 	pid_t handler;       /* 0 if unknown */

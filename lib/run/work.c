@@ -201,6 +201,7 @@ static int worker_open(struct worker *w, struct spool *spool, const struct work_
 		return -1;
 	if (handler_open(&w->handler, &w->queue, options->command) != 0)
 		return -1;
+	queue_serve(&w->queue);
 	load_settings(w);
 	w->slots = options->jobs + HELD_MAX;
 	w->slot = calloc(w->slots, sizeof *w->slot);

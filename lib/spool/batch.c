@@ -1,9 +1,11 @@
 #include "spool/batch.h"
 
 #include <bsd/stdlib.h>
+#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
@@ -198,6 +200,20 @@ int batch_complete(struct spool *spool, const char *label)
 	return state_of(top, label) == BATCH_COMPLETE;
 }
 
+/* A byte for each, for people who ask how far it is. On a full disk it lags behind. */
+static void count_finished(struct spool *spool, int top, const char *label)
+{
+	int saved = errno;
+	int dir = sys_opendir(top, label);
+	int fd = dir < 0 ? -1 : sys_append(dir, "finished", spool->file_mode);
+
+	if (fd >= 0)
+		(void)!sys_write(fd, ".", 1);
+	sys_discard(&fd);
+	sys_discard(&dir);
+	errno = saved;
+}
+
 int batch_leave(const struct queue *queue, const char *id, const char *batch)
 {
 	char label[LABEL_SIZE], path[BATCH_PATH_SIZE];
@@ -207,8 +223,10 @@ int batch_leave(const struct queue *queue, const char *id, const char *batch)
 		return errno == ENOENT ? 0 : -1;
 	for (size_t i = 0; i < 2; i++) {
 		snprintf(path, sizeof path, "%s/%s/%s@%s", label, member_dir[i], id, queue->name);
-		if (sys_unlink(top, path) == 0)
+		if (sys_unlink(top, path) == 0) {
+			count_finished(queue->spool, top, label);
 			return batch_complete(queue->spool, label);
+		}
 		if (errno != ENOENT)
 			return batch_fail(queue->spool, label, NULL);
 	}
@@ -244,4 +262,95 @@ int batch_open_members(struct spool *spool, const char *label)
 		fd = sys_opendir(top, path);
 	}
 	return fd >= 0 ? fd : batch_fail(spool, label, NULL);
+}
+
+struct members {
+	struct strings *ids;
+	struct strings *queues;
+};
+
+static int has(const struct strings *list, const char *text)
+{
+	for (size_t i = 0; i < list->count; i++)
+		if (strcmp(list->item[i], text) == 0)
+			return 1;
+	return 0;
+}
+
+/* The ids of the members that are not over, and the queues that they are of. */
+static int list_members(struct spool *spool, const char *label, struct members *members)
+{
+	int fd = batch_open_members(spool, label);
+	DIR *dir = fd < 0 ? NULL : fdopendir(fd);
+	struct dirent *entry;
+	struct link_name link;
+	int result = 0;
+
+	if (!dir) {
+		sys_discard(&fd);
+		return errno == ENOENT ? 0 : -1;
+	}
+	while (result == 0 && (errno = 0, entry = readdir(dir)) != NULL) {
+		if (!link_name_parse(entry->d_name, &link))
+			continue;
+		result = strings_add(members->ids, link.id);
+		if (result == 0 && !has(members->queues, link.queue))
+			result = strings_add(members->queues, link.queue);
+	}
+	if (result == 0 && errno != 0)
+		result = -1;
+	closedir(dir);
+	return result;
+}
+
+static int by_text(const void *a, const void *b)
+{
+	return strcmp(*(char *const *)a, *(char *const *)b);
+}
+
+struct burials {
+	const struct strings *ids;
+	size_t count;
+};
+
+static int count_buried(void *arg, const struct job_place *place)
+{
+	struct burials *burials = arg;
+	const char *id = place->name.id;
+
+	if (place->ours &&
+	    bsearch(&id, burials->ids->item, burials->ids->count, sizeof id, by_text))
+		burials->count++;
+	return 0;
+}
+
+static size_t finished_of(struct spool *spool, const char *label)
+{
+	int top = spool_dir(spool, SPOOL_BATCH, false);
+	char path[BATCH_PATH_SIZE];
+	struct stat st;
+
+	snprintf(path, sizeof path, "%s/finished", label);
+	if (top < 0 || fstatat(top, path, &st, AT_SYMLINK_NOFOLLOW) != 0)
+		return 0;
+	return (size_t)st.st_size;
+}
+
+int batch_progress(struct spool *spool, const char *label, struct batch_progress *progress)
+{
+	struct strings ids = {0}, queues = {0};
+	struct members members = {&ids, &queues};
+	struct burials burials = {&ids, 0};
+	int result = list_members(spool, label, &members);
+
+	if (ids.count > 1)
+		qsort(ids.item, ids.count, sizeof *ids.item, by_text);
+	for (size_t i = 0; result == 0 && ids.count > 0 && i < queues.count; i++)
+		result = spool_each(spool, queues.item[i], JOB_BURIED, count_buried, &burials);
+	*progress = (struct batch_progress){.finished = finished_of(spool, label),
+	    .outstanding = ids.count,
+	    .buried = burials.count};
+	strings_release(&ids);
+	strings_release(&queues);
+	return result;
 }

@@ -28,4 +28,11 @@ NODISCARD int batch_complete(struct spool *spool, const char *label);
 /* Opens sealed/ or open/ of a LABEL for reading; -1 with ENOENT if it has neither. */
 NODISCARD int batch_open_members(struct spool *spool, const char *label);
 
+/* How far it is: members that are over (a count that a crash may make wrong by one), and those that
+ * are not, with how many of these are buried. 0 / -1. Costs a scan of their queues' buried/. */
+struct batch_progress {
+	size_t finished, outstanding, buried;
+};
+NODISCARD int batch_progress(
+    struct spool *spool, const char *label, struct batch_progress *progress);
 #endif

@@ -139,3 +139,30 @@ int links_sync_waits(struct spool *spool, const struct meta *meta)
 			return -1;
 	return 0;
 }
+
+enum { NAME_SIZE_MAX = 1 << 20 };
+
+static char *read_name(struct spool *spool, enum spool_dir top, const char *label)
+{
+	int fd = spool_dir(spool, top, false);
+	int dir = fd < 0 ? -1 : sys_opendir(fd, label);
+	struct stat st;
+	size_t len;
+	char *name = dir < 0 ? NULL : read_small(dir, "name", NAME_SIZE_MAX, &len, &st);
+
+	sys_discard(&dir);
+	if (name && len > 0 && name[len - 1] == '\n')
+		name[len - 1] = '\0';
+	return name;
+}
+
+char *label_name(struct spool *spool, enum spool_dir top, const char *label)
+{
+	char decoded[LABEL_SIZE];
+	char *name = NULL;
+
+	if (label_decode(label, decoded) == 0)
+		return strdup(decoded);
+	name = read_name(spool, top, label);
+	return name ? name : strdup(label);
+}

@@ -38,6 +38,10 @@ NODISCARD int links_release(
 /* fsync of the directories below .wait/ in which a job with these options may have waited. */
 NODISCARD int links_sync_waits(struct spool *spool, const struct meta *meta);
 
+/* The name of which LABEL is, malloc'd; one that was cut is read from the file `name` in TOP/LABEL, or else
+ * stays the label. NULL with ENOMEM. */
+NODISCARD char *label_name(struct spool *spool, enum spool_dir top, const char *label);
+
 /* '@' and the label of a resource: its directory below .wait/. -1 with EINVAL. */
 NODISCARD int resource_wait_name(const char *resource, char name[static WAIT_NAME_SIZE]);
 

@@ -5,9 +5,11 @@
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <poll.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/file.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -18,6 +20,8 @@ bool queue_dir_always(enum queue_dir dir)
 {
 	return dir != DIR_DONE && dir != DIR_WAIT && dir != DIR_OUT;
 }
+
+enum { SERVE_TRIES = 100 };
 
 static const char draft_prefix[] = ".draft-";
 
@@ -206,4 +210,19 @@ bool queue_paused(const struct queue *queue)
 	struct stat st;
 
 	return fstatat(queue->fd, "paused", &st, AT_SYMLINK_NOFOLLOW) == 0;
+}
+
+void queue_serve(const struct queue *queue)
+{
+	for (int i = 0; i < SERVE_TRIES && flock(queue->fd, LOCK_SH | LOCK_NB) != 0; i++)
+		poll(NULL, 0, 1); /* qstat looks just now */
+}
+
+bool queue_served(const struct queue *queue)
+{
+	int fd = sys_opendir(queue->spool->fd, queue->name);
+	bool served = fd >= 0 && flock(fd, LOCK_EX | LOCK_NB) != 0 && errno == EWOULDBLOCK;
+
+	sys_discard(&fd);
+	return served;
 }

@@ -89,4 +89,9 @@ bool queue_in_place(const struct queue *queue);
 
 bool queue_paused(const struct queue *queue);
 
+/* A qwork that serves a queue holds a shared lock on its directory, for people who ask; nothing is decided
+ * by it. */
+void queue_serve(const struct queue *queue);
+bool queue_served(const struct queue *queue);
+
 #endif

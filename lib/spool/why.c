@@ -1,0 +1,195 @@
+/* Why a job is not running: one sentence for people. What it says may be over when it is read. */
+#include "spool/after.h"
+
+#include <bsd/vis.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "format/visible.h"
+#include "spool/batch.h"
+#include "spool/motion.h"
+#include "spool/wait.h"
+#include "sys/clock.h"
+
+static __attribute__((format(printf, 1, 2))) char *sentence(const char *format, ...)
+{
+	char *text = NULL;
+	va_list args;
+
+	va_start(args, format);
+	if (vasprintf(&text, format, args) < 0)
+		text = NULL;
+	va_end(args);
+	return text;
+}
+
+static char *plain(const char *name)
+{
+	return visible(name, strlen(name), VIS_CSTYLE | VIS_NL | VIS_TAB);
+}
+
+/* --- it waits for a job, a batch or a resource --- */
+
+static char *why_after_job(struct spool *spool, const char *id)
+{
+	struct job_place place;
+	int found = motion_locate(spool, id, &place);
+
+	if (found < 0)
+		return NULL;
+	if (found == 0 || place.state == JOB_DONE)
+		return sentence("it waited for job %s, which is over: a qwork lets it go on", id);
+	return sentence("it waits for job %s, which is %s in queue %s", id,
+	    job_state_name(place.state), place.queue);
+}
+
+static char *why_after_batch(struct spool *spool, const char *label)
+{
+	char *name = label_name(spool, SPOOL_BATCH, label), *shown = name ? plain(name) : NULL;
+	struct batch_progress progress;
+	char buried[48] = "", *text = NULL;
+
+	if (!shown || batch_progress(spool, label, &progress) != 0)
+		goto out;
+	if (progress.buried > 0)
+		snprintf(buried, sizeof buried, ", %zu of them buried", progress.buried);
+	if (progress.outstanding == 0)
+		text = sentence(
+		    "it waited for batch %s, which is complete: a qwork lets it go on", shown);
+	else
+		text = sentence("it waits for batch %s: %zu of %zu outstanding%s", shown,
+		    progress.outstanding, progress.outstanding + progress.finished, buried);
+out:
+	free(name);
+	free(shown);
+	return text;
+}
+
+static char *why_resource(struct spool *spool, const char *label)
+{
+	char *name = label_name(spool, SPOOL_RESOURCE, label), *shown = name ? plain(name) : NULL;
+	char *text = shown ? sentence("it waits for resource %s", shown) : NULL;
+
+	free(name);
+	free(shown);
+	return text;
+}
+
+static char *why_waiting(struct spool *spool, const struct job_place *place)
+{
+	if (place->wait[0] == '@')
+		return why_resource(spool, place->wait + 1);
+	return job_id_ok(place->wait) ? why_after_job(spool, place->wait)
+	                              : why_after_batch(spool, place->wait);
+}
+
+/* --- it is ready, delayed, running --- */
+
+struct counting {
+	const struct job_place *place;
+	int64_t now_ms;
+	size_t before;
+};
+
+static int count_before(void *arg, const struct job_place *other)
+{
+	struct counting *counting = arg;
+	const struct job_name *a = &other->name, *b = &counting->place->name;
+
+	if (!other->ours || (other->state == JOB_DELAYED && a->due_ms > counting->now_ms))
+		return 0;
+	if (a->priority < b->priority || (a->priority == b->priority && strcmp(a->id, b->id) < 0))
+		counting->before++;
+	return 0;
+}
+
+static char *why_ready(const struct queue *queue, const struct job_place *place)
+{
+	struct spool *spool = queue->spool;
+	struct counting counting = {.place = place, .now_ms = clock_real_ms()};
+
+	if (queue_paused(queue))
+		return sentence("queue %s is paused", queue->name);
+	if (!queue_served(queue))
+		return sentence("no qwork serves queue %s", queue->name);
+	if (spool_each(spool, queue->name, JOB_READY, count_before, &counting) != 0 ||
+	    spool_each(spool, queue->name, JOB_DELAYED, count_before, &counting) != 0)
+		return NULL;
+	return counting.before > 0 ? sentence("%zu before it", counting.before)
+	                           : sentence("it is the next of its queue");
+}
+
+static char *why_delayed(const struct queue *queue, const struct job_place *place)
+{
+	int64_t wait = place->name.due_ms - clock_real_ms();
+	char text[WHEN_SIZE];
+
+	if (place->name.due_ms == JOB_DUE_NONE)
+		return sentence("it is in delay/ without a time");
+	if (wait <= 0)
+		return why_ready(queue, place);
+	duration_format_short(wait, text);
+	return sentence("it is due in %s", text);
+}
+
+static char *why_running(struct spool *spool, const struct job_place *place)
+{
+	struct job_runner runner;
+	int held = spool_runner(spool, place, &runner);
+
+	if (held < 0)
+		return NULL;
+	if (held == 0)
+		return sentence("its worker is lost: a qwork tries it again");
+	return runner.handler ? sentence("it runs, as process %d", (int)runner.handler)
+	                      : sentence("it runs");
+}
+
+static bool is_there(struct spool *spool, const struct job_place *place)
+{
+	int dir = place_opendir(spool, place);
+	struct stat st;
+	bool there = dir >= 0 && fstatat(dir, place->file, &st, AT_SYMLINK_NOFOLLOW) == 0;
+
+	sys_discard(&dir);
+	return there;
+}
+
+static char *why(const struct queue *queue, const struct job_place *place)
+{
+	switch (place->state) {
+	case JOB_READY:
+		return why_ready(queue, place);
+	case JOB_DELAYED:
+		return why_delayed(queue, place);
+	case JOB_RUNNING:
+		return why_running(queue->spool, place);
+	case JOB_WAITING:
+		return why_waiting(queue->spool, place);
+	case JOB_BURIED:
+		return sentence("it is buried; qkick gives it another chance");
+	case JOB_DONE:
+		return sentence("it is finished");
+	default:
+		return sentence("it is being sent");
+	}
+}
+
+char *spool_why(struct spool *spool, const struct job_place *place)
+{
+	struct queue queue;
+	char *text = NULL;
+
+	if (queue_open(&queue, spool, place->queue, false) != 0)
+		return NULL;
+	if (is_there(spool, place))
+		text = why(&queue, place);
+	queue_close(&queue);
+	return text;
+}
