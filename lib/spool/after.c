@@ -184,6 +184,18 @@ static enum hold hold_one(struct releasing *r, struct job *job, const struct job
 	return job_hold_waiting(job, &r->queue, place->wait, place->file, O_RDWR);
 }
 
+/* Looked at anew for each: who had judged it to be over may have done so between the making of the
+ * directory and of the mark. What is in there now came after the mark. */
+static int settle_one(const struct releasing *r, struct job *job)
+{
+	int over;
+
+	if (r->reason)
+		return bury_one(job, r->reason);
+	over = after_look(r->spool, job->wait_name);
+	return over == 1 ? after_release_one(job) : over;
+}
+
 static int release_visit(void *arg, const struct job_place *place)
 {
 	struct releasing *r = arg;
@@ -199,7 +211,7 @@ static int release_visit(void *arg, const struct job_place *place)
 	r->room--;
 	switch (hold_one(r, &job, place)) {
 	case HOLD_DONE:
-		moved = r->reason ? bury_one(&job, r->reason) : after_release_one(&job);
+		moved = settle_one(r, &job);
 		job_release(&job);
 		break;
 	case HOLD_LOCKED:
