@@ -189,6 +189,7 @@ int cli_status(int error)
 	case EAGAIN:
 		return EX_OSERR;
 	case EBUSY:
+	case ETIME:
 	case ETIMEDOUT:
 	case ESTALE:
 		return EX_TEMPFAIL;
@@ -197,6 +198,7 @@ int cli_status(int error)
 	case E2BIG:
 	case EBADMSG:
 	case EINVAL:
+	case EISDIR:
 		return EX_DATAERR;
 	default:
 		return EX_SOFTWARE;

@@ -53,12 +53,29 @@ static int64_t since(const struct stat_tool *t, int64_t ms)
 	return ms < t->now_ms ? t->now_ms - ms : 0;
 }
 
+enum { SHOWN_SIZE = QUEUE_NAME_SIZE + WHEN_SIZE + 16 };
+
+/* The name, and whether and for how long it is paused; its length. */
+static int shown_name(
+    const struct stat_tool *t, const struct row *row, char text[static SHOWN_SIZE])
+{
+	const struct queue_count *c = &row->count;
+	char left[WHEN_SIZE];
+
+	if (!c->paused)
+		return snprintf(text, SHOWN_SIZE, "%s", row->name);
+	if (c->paused_until_ms == JOB_DUE_NONE)
+		return snprintf(text, SHOWN_SIZE, "%s (paused)", row->name);
+	duration_format_short(c->paused_until_ms - t->now_ms, left);
+	return snprintf(text, SHOWN_SIZE, "%s (paused, %s left)", row->name, left);
+}
+
 static void print_row(const struct stat_tool *t, const struct row *row, int width, bool strange)
 {
 	const struct queue_count *c = &row->count;
-	char name[QUEUE_NAME_SIZE + 16], oldest[WHEN_SIZE], next[WHEN_SIZE];
+	char name[SHOWN_SIZE], oldest[WHEN_SIZE], next[WHEN_SIZE];
 
-	snprintf(name, sizeof name, "%s%s", row->name, c->paused ? " (paused)" : "");
+	shown_name(t, row, name);
 	age(since(t, c->oldest_ms), oldest);
 	age(c->next_ms == JOB_DUE_NONE ? JOB_DUE_NONE : c->next_ms - t->now_ms, next);
 	printf(
@@ -85,9 +102,11 @@ static void print_row_json(const struct stat_tool *t, const struct row *row)
 	const struct queue_count *c = &row->count;
 
 	printf("{\"queue\":\"%s\",\"ready\":%zu,\"running\":%zu,\"delayed\":%zu,\"buried\":%zu,"
-	       "\"strange\":%zu,\"paused\":%s,\"oldest_seconds\":",
+	       "\"strange\":%zu,\"paused\":%s",
 	    row->name, c->ready, c->running, c->delayed, c->buried, c->strange,
 	    c->paused ? "true" : "false");
+	json_time("paused_until", c->paused_until_ms);
+	printf(",\"oldest_seconds\":");
 	if (c->oldest_ms == JOB_DUE_NONE)
 		printf("null");
 	else
@@ -102,7 +121,8 @@ static void print_table(const struct stat_tool *t, const struct row *rows, size_
 	bool strange = false;
 
 	for (size_t i = 0; i < count; i++) {
-		int len = (int)strlen(rows[i].name) + (rows[i].count.paused ? 9 : 0);
+		char name[SHOWN_SIZE];
+		int len = shown_name(t, &rows[i], name);
 
 		width = len > width ? len : width;
 		strange |= rows[i].count.strange > 0;

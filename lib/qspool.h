@@ -180,8 +180,9 @@ const char *spool_strange(struct spool *spool, const struct job_place *place);
 struct queue_count {
 	size_t ready, running, delayed, waiting, buried, finished, strange;
 	bool paused;
-	int64_t oldest_ms; /* sending of the oldest ready job, or JOB_DUE_NONE */
-	int64_t next_ms;   /* earliest DUE, or JOB_DUE_NONE */
+	int64_t paused_until_ms; /* or JOB_DUE_NONE: until somebody resumes it */
+	int64_t oldest_ms;       /* sending of the oldest ready job, or JOB_DUE_NONE */
+	int64_t next_ms;         /* earliest DUE, or JOB_DUE_NONE */
 };
 int spool_count(struct spool *spool, const char *name, struct queue_count *count);
 
@@ -218,6 +219,19 @@ QSPOOL_NODISCARD int spool_delete(struct spool *spool, const struct job_place *p
  * (ETIMEDOUT: still held; EPERM: its holder is another user's). */
 QSPOOL_NODISCARD int spool_end_handler(
     struct spool *spool, const struct job_place *place, int64_t grace_ms);
+
+/* --- pausing a queue ----------------------------------------------------- */
+
+/* Both: 1 done and durable; SPOOL_UNSURE: done, but a sync failed, and a power cut may undo it;
+ * -1 with errno: nothing was done; ENOENT: no such queue; EISDIR: a directory is in the way. */
+
+/* No job of QUEUE is started until UNTIL_MS, or with JOB_DUE_NONE until it is resumed; what
+ * runs goes on. Replaces the pause that is there. ETIME: that time is over; EBUSY: somebody
+ * holds the lock of the queue's directory. A crash leaves the old pause or the new one, and
+ * maybe a file in tmp/ for the sweep. */
+QSPOOL_NODISCARD int spool_pause(struct spool *spool, const char *queue, int64_t until_ms);
+/* Removes the pause, whoever made it. 0: there is none. */
+QSPOOL_NODISCARD int spool_resume(struct spool *spool, const char *queue);
 
 /* --- proving a spool sound ---------------------------------------------- */
 

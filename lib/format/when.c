@@ -283,7 +283,7 @@ static int in_range(int64_t ms, int64_t *when_ms)
 	return 0;
 }
 
-static int rfc3339_parse(const char *text, int64_t *when_ms)
+int when_rfc3339_parse(const char *text, int64_t *when_ms)
 {
 	int field[FIELD_COUNT] = {0};
 	int64_t ms, fraction, zone;
@@ -359,7 +359,7 @@ int when_parse(const char *text, int64_t now_ms, int64_t *when_ms)
 	if (*text == '@')
 		return epoch_parse(text + 1, when_ms);
 	if (!scan_form(&end, "2:2", field) || *end)
-		return rfc3339_parse(text, when_ms);
+		return when_rfc3339_parse(text, when_ms);
 	if (!clock_ok(field[0], field[1]))
 		return -1;
 	/* localtime_r() need not look at TZ by itself. */

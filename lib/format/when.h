@@ -39,6 +39,8 @@ void duration_format_short(int64_t ms, char text[WHEN_SIZE]);
  * the leap). Fractions are rounded down to ms. A time before 1970 comes out as 0, one
  * after WHEN_MAX_MS is refused. 0 / -1. */
 int when_parse(const char *text, int64_t now_ms, int64_t *when_ms);
+/* Only the first of these three. */
+int when_rfc3339_parse(const char *text, int64_t *when_ms);
 
 /* The stamp of DUE: exactly WHEN_STAMP_LEN characters, sorting as text. Times
  * outside 0..WHEN_MAX_MS are clamped. */

@@ -4,6 +4,7 @@
 #include <fcntl.h>
 #include <string.h>
 
+#include "spool/pause.h"
 #include "sys/clock.h"
 
 enum { STRANGE_MAX = 1024 };
@@ -199,6 +200,16 @@ static int scan_delayed(void *worker, const char *name, bool regular)
 	return 0;
 }
 
+void take_pause(struct worker *w)
+{
+	struct pause pause = pause_look(&w->queue);
+
+	w->paused = pause_holds(&pause);
+	w->paused_until = pause.until_ms;
+	if (pause.kind == PAUSE_OVER && pause_sweep(&w->queue) != 0)
+		worker_trouble(w, "a pause that is over could not be removed", errno);
+}
+
 void take_scan(struct worker *w)
 {
 	w->scan_now = false;
@@ -211,7 +222,7 @@ void take_scan(struct worker *w)
 	}
 	recover_scan(w); /* before delay/, where it puts what it finds */
 	backlog_clear(&w->backlog);
-	w->paused = queue_paused(&w->queue);
+	take_pause(w);
 	if (queue_each(&w->queue, DIR_NEW, scan_new, w) != 0 ||
 	    queue_each(&w->queue, DIR_DELAY, scan_delayed, w) != 0) {
 		w->scan_error = errno;
@@ -235,7 +246,7 @@ void take_event(void *worker, enum watched what, const char *name, bool renamed_
 		recover_watch(w, name);
 		break;
 	case WATCHED_QUEUE:
-		w->paused = queue_paused(&w->queue);
+		take_pause(w);
 		w->dead |= !queue_in_place(&w->queue);
 		break;
 	case WATCHED_SCAN:

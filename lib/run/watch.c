@@ -15,7 +15,8 @@ static int add(const struct watch *watch, int dir, uint32_t mask)
 
 /* cur/: IN_CLOSE_WRITE only, or reading a running job's payload would wake every
  * qwork, and their probing each other for ever; and not of unlinked files, or each
- * finished job would wake them too. */
+ * finished job would wake them too. The queue itself: IN_CLOSE_WRITE for who writes a time into
+ * `paused`; reading it is no such event. */
 int watch_open(struct watch *watch, const struct queue *queue, bool leaving)
 {
 	const uint32_t came = IN_MOVED_TO | IN_CREATE | IN_MOVE_SELF;
@@ -27,8 +28,8 @@ int watch_open(struct watch *watch, const struct queue *queue, bool leaving)
 	watch->new_ = add(watch, queue->dir[DIR_NEW], came);
 	watch->delay = add(watch, queue->dir[DIR_DELAY], came);
 	watch->cur = add(watch, queue->dir[DIR_CUR], IN_CLOSE_WRITE | IN_EXCL_UNLINK | left);
-	watch->queue = add(
-	    watch, queue->fd, IN_MOVED_TO | IN_MOVED_FROM | IN_CREATE | IN_DELETE | IN_MOVE_SELF);
+	watch->queue = add(watch, queue->fd,
+	    IN_MOVED_TO | IN_MOVED_FROM | IN_CREATE | IN_DELETE | IN_CLOSE_WRITE | IN_MOVE_SELF);
 	if (watch->new_ >= 0 && watch->delay >= 0 && watch->cur >= 0 && watch->queue >= 0)
 		return 0;
 	watch_close(watch);

@@ -19,7 +19,7 @@ enum watched {
 	WATCHED_DELAY, /* a name came into delay/ */
 	WATCHED_CUR,   /* the last descriptor of a job in cur/ was closed */
 	WATCHED_LEFT,  /* a name left cur/ (only if asked for) */
-	WATCHED_QUEUE, /* something came or went in the queue's own directory */
+	WATCHED_QUEUE, /* something came, went or was written in the queue's own directory */
 	WATCHED_SCAN,  /* events were lost: scan */
 	WATCHED_DEAD,  /* a directory was moved or unmounted; removal shows in WATCHED_QUEUE */
 };

@@ -1,5 +1,5 @@
 /*
- * The loop of qwork. Order in a round: scan if one is due, promote what is due, look
+ * The loop of qwork. Order in a round: scan if one is due, end a pause, promote what is due, look
  * after the running ones, start what there is room for, then sleep until a descriptor
  * or a deadline wakes us. Starting is last, since what ended made room for it. An idle
  * qwork makes no system call.
@@ -194,6 +194,7 @@ static int worker_open(struct worker *w, struct spool *spool, const struct work_
 	    .watch = {.fd = -1},
 	    .signals = -1,
 	    .timer = -1,
+	    .paused_until = JOB_DUE_NONE,
 	    .grace_at = NEVER};
 	meta_init(&w->settings);
 	backlog_init(&w->backlog);
@@ -336,12 +337,18 @@ static void scan_if_due(struct worker *w, int64_t now)
 	}
 }
 
+static void end_pause(struct worker *w)
+{
+	if (w->paused_until != JOB_DUE_NONE && clock_real_ms() >= w->paused_until)
+		take_pause(w);
+}
+
 static int64_t earliest(int64_t a, int64_t b)
 {
 	return a < b ? a : b;
 }
 
-/* The next instant at which something is to be done, DUE aside. */
+/* The next instant at which something is to be done, what is due by real time aside. */
 static int64_t next_deadline(const struct worker *w, int64_t now)
 {
 	int64_t next = earliest(recover_next(w), release_next(w));
@@ -404,15 +411,21 @@ static void drain_errors(struct worker *w, const struct pollfd *set, nfds_t used
 		}
 }
 
+/* The next instant of real time at which something is to be done. With no room no DUE matters. */
+static int64_t next_due(struct worker *w)
+{
+	if (w->paused)
+		return w->paused_until;
+	return start_room(w) && start_allowed(w) ? backlog_next_ms(&w->backlog) : JOB_DUE_NONE;
+}
+
 static int wait_for_events(struct worker *w)
 {
 	nfds_t used = fill_poll_set(w, w->poll_set);
 	const struct pollfd *set = w->poll_set;
 	int n;
 
-	/* With no room no DUE matters. */
-	set_timer(
-	    w, start_room(w) && start_allowed(w) ? backlog_next_ms(&w->backlog) : JOB_DUE_NONE);
+	set_timer(w, next_due(w));
 	n = poll(w->poll_set, used, poll_timeout(w));
 	if (n <= 0)
 		return n == 0 || errno == EINTR ? 0 : -1;
@@ -494,6 +507,7 @@ static int loop(struct worker *w)
 		w->look_again = false;
 		if (w->stop == 0 && !w->dead)
 			scan_if_due(w, now);
+		end_pause(w);
 		backlog_promote(&w->backlog, clock_real_ms());
 		recover_tick(w, now);
 		settle_tick(w, now);

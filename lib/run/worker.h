@@ -84,7 +84,7 @@ struct worker {
 	struct strings releases; /* names below .wait/ that are over */
 	int64_t release_at;
 	struct trouble trouble[TROUBLES_MAX];
-	int signals, timer; /* signalfd, timerfd for the next DUE */
+	int signals, timer; /* signalfd, timerfd for the next DUE or the end of a pause */
 	int64_t timer_ms;   /* what it is set to */
 	sigset_t old_signals;
 	struct sigaction old_sigchld;
@@ -95,7 +95,8 @@ struct worker {
 	unsigned events;       /* how many were taken in all */
 	bool look_again;       /* do not sleep: something was found after all */
 	bool paused, dead;
-	unsigned stop; /* how often we were told to end */
+	int64_t paused_until; /* real ms, or JOB_DUE_NONE: until an event says so */
+	unsigned stop;        /* how often we were told to end */
 	int64_t grace_at;
 	int64_t hold_until; /* no start before this: something of the queue's is broken */
 	int64_t hold_wait;
@@ -109,6 +110,8 @@ struct worker {
 /* Reads all three directories anew; the backlog and the probes are rebuilt. */
 void take_scan(struct worker *w);
 void take_event(void *worker, enum watched what, const char *name, bool renamed_in);
+/* Looks whether the queue is paused, and removes a pause that is over. */
+void take_pause(struct worker *w);
 /* Reports a name that cannot be a job, once. */
 void take_strange(struct worker *w, const char *name, const char *reason);
 

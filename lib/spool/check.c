@@ -10,6 +10,7 @@
 
 #include "spool/claim.h"
 #include "spool/motion.h"
+#include "spool/pause.h"
 #include "spool/sweep.h"
 
 enum { PROGRESS_NAMES = 4096 };
@@ -273,6 +274,25 @@ static void check_obeyed(struct check *c, const char *name)
 		        .reason = strange_reason_of(st.st_mode)});
 }
 
+static void check_pause(struct check *c)
+{
+	struct check_finding finding = {.kind = "pause", .queue = c->queue.name, .file = "paused"};
+
+	switch (pause_look(&c->queue).kind) {
+	case PAUSE_OVER:
+		finding.class = CHECK_PENDING;
+		finding.reason = "is over; a qwork removes it";
+		break;
+	case PAUSE_UNCLEAR:
+		finding.class = CHECK_NOTE;
+		finding.reason = "says nothing that can be read, and lasts until it is removed";
+		break;
+	default:
+		return;
+	}
+	check_report(c, finding);
+}
+
 /* What is in the queue beside its directories. 0 if it has none of them: then it is no queue. */
 static int check_top(struct check *c)
 {
@@ -294,8 +314,9 @@ static int check_top(struct check *c)
 
 		if (is_one_of(name, obeyed, sizeof obeyed / sizeof *obeyed))
 			check_obeyed(c, name);
-		else if (name[0] != '.' && strcmp(name, "paused") != 0 &&
-		    !is_one_of(name, queue_dir_name, QUEUE_DIRS))
+		else if (strcmp(name, "paused") == 0)
+			check_pause(c);
+		else if (name[0] != '.' && !is_one_of(name, queue_dir_name, QUEUE_DIRS))
 			check_stray(c, c->queue.name, name);
 	}
 	strings_release(&names);

@@ -126,6 +126,8 @@ void meta_remove(const struct queue *queue, const char *id);
  * over MAX, EINVAL if it is no regular file. Bounded, since others may have
  * planted it. *ST is of what was read. */
 char *read_small(int dir, const char *name, size_t max, size_t *len, struct stat *st);
+/* Writes and closes FD; with SYNC on disk if this returns 0. -1 with errno. */
+NODISCARD int write_and_close(int fd, const char *text, size_t len, bool sync);
 /* Whether a file belongs to root or to our user, and nobody else can write it. */
 bool ours_alone(const struct stat *st);
 

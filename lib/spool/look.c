@@ -11,6 +11,7 @@
 
 #include "spool/claim.h"
 #include "spool/controls.h"
+#include "spool/pause.h"
 #include "spool/wait.h"
 #include "sys/proc.h"
 
@@ -118,16 +119,20 @@ int spool_count(struct spool *spool, const char *name, struct queue_count *count
 {
 	struct queue queue;
 	struct counting counting = {&queue, count};
+	struct pause pause;
 	int result = 0;
 
-	*count = (struct queue_count){.oldest_ms = JOB_DUE_NONE, .next_ms = JOB_DUE_NONE};
+	*count = (struct queue_count){
+	    .paused_until_ms = JOB_DUE_NONE, .oldest_ms = JOB_DUE_NONE, .next_ms = JOB_DUE_NONE};
 	if (queue_open(&queue, spool, name, false) != 0)
 		return -1;
 	for (enum job_state s = JOB_READY; result == 0 && s <= JOB_DONE; s++)
 		result = each_in(&queue, s, count_one, &counting);
 	if (result == 0)
 		result = wait_each_job(spool, name, count_one, &counting);
-	count->paused = queue_paused(&queue);
+	pause = pause_look(&queue);
+	count->paused = pause_holds(&pause);
+	count->paused_until_ms = pause.until_ms;
 	queue_close(&queue);
 	return result;
 }

@@ -71,7 +71,7 @@ int job_meta(
 	return result == 0 ? 1 : -1;
 }
 
-static int write_and_close(int fd, const char *text, size_t len, bool sync)
+int write_and_close(int fd, const char *text, size_t len, bool sync)
 {
 	if (sys_write(fd, text, len) == 0 && (!sync || sys_fsync(fd) == 0))
 		return sys_close(fd);

@@ -205,13 +205,6 @@ bool queue_in_place(const struct queue *queue)
 	return whole;
 }
 
-bool queue_paused(const struct queue *queue)
-{
-	struct stat st;
-
-	return fstatat(queue->fd, "paused", &st, AT_SYMLINK_NOFOLLOW) == 0;
-}
-
 void queue_serve(const struct queue *queue)
 {
 	for (int i = 0; i < SERVE_TRIES && flock(queue->fd, LOCK_SH | LOCK_NB) != 0; i++)

@@ -250,12 +250,17 @@ int sys_rename(int from_dir, const char *from, int to_dir, const char *to)
 	return rename_by_link(from_dir, from, to_dir, to);
 }
 
-int sys_rename_dir(int from_dir, const char *from, int to_dir, const char *to)
+int sys_replace(int from_dir, const char *from, int to_dir, const char *to)
 {
 	int result;
 
 	HOOKED("rename", to_dir, to, result, renameat(from_dir, from, to_dir, to));
 	return result;
+}
+
+int sys_rename_dir(int from_dir, const char *from, int to_dir, const char *to)
+{
+	return sys_replace(from_dir, from, to_dir, to);
 }
 
 int sys_unlink(int dir, const char *name)

@@ -53,6 +53,8 @@ NODISCARD int sys_link(int from_dir, const char *from, int to_dir, const char *t
  * names, which recovery resolves; SYS_BOTH_NAMES and errno if the unlink failed. */
 enum { SYS_BOTH_NAMES = 1 };
 NODISCARD int sys_rename(int from_dir, const char *from, int to_dir, const char *to);
+/* Renames, replacing what TO is unless it is a directory. */
+NODISCARD int sys_replace(int from_dir, const char *from, int to_dir, const char *to);
 /* Renames a directory; fails (EEXIST or ENOTEMPTY) if TO exists and is not empty. */
 NODISCARD int sys_rename_dir(int from_dir, const char *from, int to_dir, const char *to);
 /* Removes a name. Never fails for want of space. */

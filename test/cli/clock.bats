@@ -19,7 +19,7 @@ setup() {
 	export ASAN_OPTIONS=${ASAN_OPTIONS:-}:verify_asan_link_order=0
 	set_clock 0
 	mkdir "$test_dir/bin"
-	for tool in qsend qwork qstat; do
+	for tool in qsend qwork qstat qpause; do
 		script "$test_dir/bin/$tool" <<-END
 			LD_PRELOAD=$BATS_FILE_TMPDIR/clock.so FAKE_CLOCK=$test_dir/clock exec $QSPOOL_BIN/$tool "\$@"
 		END
@@ -119,6 +119,35 @@ retry_is_due_by() { (($(due_in "$(sole_job delay)") <= $1)); }
 	wait_for 20 sleeps "$qwork"
 	assert jobs_are 1 delay
 	set_clock $DAY
+	wait_for 30 spool_is_idle
+	assert_equal "$(cat "$qwork_out")" x
+}
+
+@test 'set forward by a day: a pause is over' {
+	qdel "$(send x)"
+	qpause --for 1h default
+	start_qwork -- cat
+	send x
+	wait_for 20 watches "$qwork"
+	wait_for 20 sleeps "$qwork"
+	wait_for 10 after_ms $(($(now_ms) + 300))
+	assert jobs_are 1 new
+	set_clock $DAY
+	wait_for 30 spool_is_idle
+	assert_equal "$(cat "$qwork_out")" x
+	assert_not_exists "$QSPOOL/default/paused"
+}
+
+@test 'set back by a day: a pause lasts until the time that it names' {
+	qdel "$(send x)"
+	start_qwork -- cat
+	wait_for 20 watches "$qwork"
+	qpause --for 1s default
+	set_clock -$DAY
+	send x
+	wait_for 10 after_ms $(($(now_ms) + 1500))
+	assert jobs_are 1 new
+	set_clock 0
 	wait_for 30 spool_is_idle
 	assert_equal "$(cat "$qwork_out")" x
 }

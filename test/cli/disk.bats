@@ -40,7 +40,7 @@ inside() { nsenter -m -t "$namespace" "$@"; }
 wrap_tools() {
 	local tool
 	mkdir "$test_dir/bin"
-	for tool in qsend qwork qbury qkick qdel qcat qstat; do
+	for tool in qsend qwork qbury qkick qdel qcat qpause qstat; do
 		script "$test_dir/bin/$tool" <<-END
 			QSPOOL=$disk exec nsenter -m -t $namespace $QSPOOL_BIN/$tool "\$@"
 		END
@@ -189,7 +189,7 @@ cpu_ticks() { awk '{ sub(/.*\) /, ""); print $12 + $13 }' "/proc/$1/stat"; }
 	assert_equal "$(cat "$qwork_out")" x
 }
 
-@test 'a full disk: qstat, qcat and qdel work; qbury and qkick exit 74 and change nothing' {
+@test 'a full disk: qstat, qcat and qdel work; qbury, qkick and qpause --for exit 74 and change nothing' {
 	make_disk tmpfs 512k 1000
 	buried=$(send gone)
 	mv "$(job_path "$buried" new)" "$QSPOOL/default/buried/" # which makes no log
@@ -206,6 +206,9 @@ cpu_ticks() { awk '{ sub(/.*\) /, ""); print $12 + $13 }' "/proc/$1/stat"; }
 	run_tool qbury "$ready"
 	assert_failure 74
 	assert_job "$ready" new
+	run_tool qpause --for 1h default
+	assert_failure 74
+	assert_not_exists "$QSPOOL/default/paused"
 	run_tool qdel "$ready"
 	assert_success
 	# What it had makes room.

@@ -169,7 +169,7 @@ recovers_for_the_other() {
 
 @test 'somebody of another group gets exit 77 from every tool' {
 	id=$(as_user "$ANNA" 022 qsend <<<payload)
-	for tool in qsend 'qwork --drain -- true' "qbury $id" "qkick $id" "qdel $id" "qcat $id" qstat qfsck; do
+	for tool in qsend 'qwork --drain -- true' "qbury $id" "qkick $id" "qdel $id" "qcat $id" qstat qfsck 'qpause default'; do
 		# shellcheck disable=SC2086
 		run_tool setpriv --reuid=65534 --regid=65534 --clear-groups timeout 20 $tool </dev/null
 		assert_equal "$tool -> $status" "$tool -> 77"

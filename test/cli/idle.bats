@@ -84,6 +84,18 @@ sleep_a_little() { wait_for 2 after_ms $(($(now_ms) + 300)); }
 	assert_equal "$(job_count new)" 3
 }
 
+@test 'a qwork whose queue is paused for a while makes no system calls' {
+	seq 3 | qsend --lines
+	qpause --for 1d default
+	start_qwork -- true
+	wait_for 20 watches "$qwork"
+	wait_for 20 is_settled "$qwork"
+	# shellcheck disable=SC2317
+	meanwhile() { qstat >/dev/null && cat "$QSPOOL/default/paused" >/dev/null; }
+	assert_idle "$qwork"
+	assert_equal "$(job_count new)" 3
+}
+
 @test 'a qwork that waits for its handler makes no system calls' {
 	id=$(send x)
 	seq 3 | qsend --lines

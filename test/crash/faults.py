@@ -281,7 +281,7 @@ class Sweep:
 
     def call_sites(self):
         call = re.compile(
-            r"\bsys_(create|append|write|fsync|syncfs|close|rename|rename_dir|unlink|mkdir|rmdir)\("
+            r"\bsys_(create|append|write|fsync|syncfs|close|rename|rename_dir|replace|unlink|mkdir|rmdir)\("
         )
         for path in sorted(glob.glob(os.path.join(self.source, "lib/*/*.c"))):
             if "/lib/sys/" in path:

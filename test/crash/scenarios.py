@@ -12,6 +12,7 @@ import subprocess
 import spooldir
 
 ATTEMPTS = 2
+BEFORE = "till tomorrow\n"  # of a pause
 
 # The payload says what becomes of the job. Each start is noted first.
 HANDLER = """read -r what
@@ -210,6 +211,20 @@ def old_leftovers(template):
     spooldir.age_leftovers(template.spool)
 
 
+def paused(text, age=0):
+    """A queue and its pause, written so long ago."""
+
+    def prepare(template):
+        queue(template)
+        path = os.path.join(template.spool, "default", "paused")
+        with open(path, "w") as file:
+            file.write(text)
+        then = os.stat(path).st_mtime - age
+        os.utime(path, (then, then))
+
+    return prepare
+
+
 # --- judging ------------------------------------------------------------------
 
 EXITS = {0, *range(64, 79)}
@@ -350,6 +365,32 @@ def judge_repair(run):
             yield from (f"exit 0, and {why}" for why in run.disk.undurable(job.id))
 
 
+def judge_pause(run):
+    """qpause of a queue that is paused already: it is all the time, as before or as now wanted."""
+    path = os.path.join(run.spool, "default", "paused")
+    text = spooldir.read(path).decode() if os.path.exists(path) else None
+    resumes = "--resume" in run.scenario.command
+    new = text is None if resumes else bool(re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d.\d{3}Z\n", text or ""))
+    directory = os.path.dirname(path)
+    unsure = run.disk.names.get(path) or any(f"{directory}/tmp/" in dirty for dirty in run.disk.dirty)
+    if resumes:
+        made = [(call.call, call.path) for call in run.calls if call.took_effect]
+        unsure = made[-2:] != [("unlink", path), ("fsync-dir", directory)]
+
+    yield from ends_as_it_should(run)
+    if not new and text != BEFORE:
+        yield f"the pause says {text!r}"
+    if run.status == 0 and not new:
+        yield "exit 0, and nothing has happened"
+    if run.status == 0 and unsure:
+        yield "exit 0, and a power cut may undo it"
+    if new and run.failures and not run.killed and not run.cannot_remove:
+        if run.status != 75 or "power cut" not in run.stderr:
+            yield f"exit {run.status}, and it does not say that a power cut may undo it"
+    if run.left and not run.killed and not run.cannot_remove:
+        yield f"it leaves {run.left}"
+
+
 def judge_reader(run):
     if run.calls:
         yield f"it changes the spool: {run.calls[0].call} {run.calls[0].path}"
@@ -449,6 +490,10 @@ def repair(name, *prepare):
     return Scenario(f"qfsck {name}", "qfsck", ["--repair"], judge_repair, prepare)
 
 
+def pause(name, *arguments, **more):
+    return Scenario(f"qpause {name}", "qpause", [*arguments, "default"], judge_pause, [paused(BEFORE)], **more)
+
+
 def read_only(tool, *arguments):
     name = " ".join([tool, *arguments])
     prepare = [sent("ok plain"), sent("ok delayed", "-d", "1h"), buried("ok buried", "-A", "3")]
@@ -511,6 +556,9 @@ SCENARIOS = [
     operate("qdel", "of a buried job", ["--state", "buried"], buried("ok", "-A", "3")),
     operate("qdel", "of a lost job", ["ok lost"], lost("ok lost")),
     operate("qdel", "of several jobs", ["-q", "default", "--all"], sent("ok1"), sent("ok2"), sent("ok3")),
+    pause("for a time", "--for", "1h", short=True),
+    pause("resumes", "--resume"),
+    work("ends a pause", paused("2020-01-01T00:00:00Z\n", 10 * 366 * 86400), sent("ok")),
     read_only("qstat"),
     read_only("qstat", "--json"),
     read_only("qcat", "ok plain"),

@@ -25,6 +25,7 @@ Exit status: 0 if nothing is wrong, 1 otherwise; then the directory with all of 
 import argparse
 import asyncio
 import collections
+import contextlib
 import ctypes
 import os
 import random
@@ -744,14 +745,26 @@ class Operators:
     async def pause(self):
         while not self.soak.over.is_set():
             await self.soak.sleep(5)
-            file = self.soak.path(self.random.choice(QUEUES), "paused")
+            queue = self.random.choice(QUEUES)
+            file = self.soak.path(queue, "paused")
             if not os.path.isdir(os.path.dirname(file)):
                 continue
-            with open(file, "w", encoding="ascii"):
-                pass
+            if self.random.random() < 0.5:
+                with open(file, "w", encoding="ascii"):
+                    pass
+            else:
+                await self.qpause("--for", "1s", queue)
             self.soak.count["pauses"] += 1
-            await self.soak.sleep(0.3)
-            os.unlink(file)
+            await self.soak.sleep(self.random.choice((0.3, 1.5)))
+            await self.qpause("--resume", queue)
+            with contextlib.suppress(FileNotFoundError):
+                os.unlink(file)  # for a qpause that was killed
+
+    async def qpause(self, *arguments):
+        """75: a qwork that is stopped holds the lock, or qpause itself was for too long."""
+        argv = ["qpause", *arguments]
+        status, _, errors = await self.soak.run_tool("operator", argv, doom=0.1, stop=0.1)
+        self.soak.check_exit(argv, status, errors, {0, 75})
 
     async def watch(self):
         """What looks must change nothing, and see whole jobs."""

@@ -10,6 +10,19 @@
 #define DAY (24 * HOUR)
 #define WEEK (7 * DAY)
 
+static void only_rfc3339(void)
+{
+	static const char *const bad[] = {"", "@0", "@1764000000", "12:00", "2026-11-22",
+	    "2026-11-22T04:15:51Z\n", " 2026-11-22T04:15:51Z", "2026-11-22T04:15:51"};
+	int64_t ms = 12345;
+
+	for (size_t i = 0; i < sizeof bad / sizeof *bad; i++)
+		if (!CHECK_INT(when_rfc3339_parse(bad[i], &ms), -1) || !CHECK_INT(ms, 12345))
+			printf("#   \"%s\"\n", bad[i]);
+	CHECK_INT(when_rfc3339_parse("1970-01-02T01:00:00.25+01:00", &ms), 0);
+	CHECK_INT(ms, DAY + 250);
+}
+
 static void durations(void)
 {
 	static const struct {
@@ -325,7 +338,7 @@ int main(void)
 	return UNIT_RUN(TEST(durations), TEST(wrong_durations), TEST(durations_written),
 	    TEST(every_duration_is_read_back), TEST(durations_for_people), TEST(stamps),
 	    TEST(stamps_are_clamped), TEST(every_day_is_read_back), TEST(wrong_stamps),
-	    TEST(points_in_time), TEST(wrong_points_in_time), TEST(local_clock),
+	    TEST(points_in_time), TEST(wrong_points_in_time), TEST(only_rfc3339), TEST(local_clock),
 	    TEST(local_clock_across_midnight), TEST(local_clock_in_spring),
 	    TEST(local_clock_in_autumn), TEST(wrong_local_clock));
 }
