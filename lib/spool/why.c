@@ -14,6 +14,7 @@
 #include "format/visible.h"
 #include "spool/batch.h"
 #include "spool/motion.h"
+#include "spool/pause.h"
 #include "spool/wait.h"
 #include "sys/clock.h"
 
@@ -109,13 +110,24 @@ static int count_before(void *arg, const struct job_place *other)
 	return 0;
 }
 
+static char *why_paused(const struct queue *queue, const struct pause *pause)
+{
+	char text[WHEN_SIZE];
+
+	if (pause->kind != PAUSE_TIMED)
+		return sentence("queue %s is paused", queue->name);
+	duration_format_short(pause->until_ms - clock_real_ms(), text);
+	return sentence("queue %s is paused for %s more", queue->name, text);
+}
+
 static char *why_ready(const struct queue *queue, const struct job_place *place)
 {
 	struct spool *spool = queue->spool;
 	struct counting counting = {.place = place, .now_ms = clock_real_ms()};
+	struct pause pause = pause_look(queue);
 
-	if (queue_paused(queue))
-		return sentence("queue %s is paused", queue->name);
+	if (pause_holds(&pause))
+		return why_paused(queue, &pause);
 	if (!queue_served(queue))
 		return sentence("no qwork serves queue %s", queue->name);
 	if (spool_each(spool, queue->name, JOB_READY, count_before, &counting) != 0 ||
