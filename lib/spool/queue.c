@@ -207,13 +207,13 @@ bool queue_in_place(const struct queue *queue)
 
 void queue_serve(const struct queue *queue)
 {
-	for (int i = 0; i < SERVE_TRIES && flock(queue->fd, LOCK_SH | LOCK_NB) != 0; i++)
+	for (int i = 0; i < SERVE_TRIES && flock(queue->dir[DIR_CUR], LOCK_SH | LOCK_NB) != 0; i++)
 		poll(NULL, 0, 1); /* qstat looks just now */
 }
 
 bool queue_served(const struct queue *queue)
 {
-	int fd = sys_opendir(queue->spool->fd, queue->name);
+	int fd = sys_opendir(queue->fd, queue_dir_name[DIR_CUR]);
 	bool served = fd >= 0 && flock(fd, LOCK_EX | LOCK_NB) != 0 && errno == EWOULDBLOCK;
 
 	sys_discard(&fd);

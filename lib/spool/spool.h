@@ -87,8 +87,8 @@ int queue_each(const struct queue *queue, enum queue_dir which, name_visit *visi
  * or moved the queue, or one of its directories. */
 bool queue_in_place(const struct queue *queue);
 
-/* A qwork that serves a queue holds a shared lock on its directory, for people who ask; nothing is decided
- * by it. */
+/* A qwork that serves a queue holds a shared lock on the directory cur/, for people who ask; nothing is
+ * decided by it. */
 void queue_serve(const struct queue *queue);
 bool queue_served(const struct queue *queue);
 
