@@ -324,6 +324,32 @@ static void put_strings(const char *key, const struct strings *list)
 	}
 }
 
+static void put_string(const char *key, const char *value)
+{
+	char *text = value ? cli_visible(value) : NULL;
+
+	if (text)
+		printf("%s: %s\n", key, text);
+	free(text);
+}
+
+static void put_order(const struct meta *meta)
+{
+	char text[WHEN_SIZE];
+
+	put_string("key", meta->key);
+	if (meta->key && meta->key_until_start)
+		puts("key-until: start");
+	put_string("batch", meta->batch);
+	put_strings("after", &meta->after);
+	for (size_t i = 0; i < meta->resources; i++)
+		put_string("resource", meta->resource[i].name);
+	if (meta->has_keep) {
+		duration_format(meta->keep_ms, text);
+		printf("keep: %s\n", text);
+	}
+}
+
 static void put_options(const struct meta *meta)
 {
 	char text[BACKOFF_SIZE];
@@ -342,6 +368,7 @@ static void put_options(const struct meta *meta)
 		when_rfc3339(meta->expires_ms, text);
 		printf("expires: %s\n", text);
 	}
+	put_order(meta);
 	put_strings("argument", &meta->args);
 	put_strings("env", &meta->env);
 	put_strings("header", &meta->headers);
@@ -431,6 +458,31 @@ static void json_strings(const char *key, const struct strings *list)
 	putchar(']');
 }
 
+static void json_string(const char *key, const char *value)
+{
+	printf(",\"%s\":", key);
+	if (value)
+		cli_json_string(stdout, value);
+	else
+		printf("null");
+}
+
+static void json_order(const struct meta *meta)
+{
+	json_string("key", meta->key);
+	json_string("batch", meta->batch);
+	json_strings("after", &meta->after);
+	printf(",\"resources\":[");
+	for (size_t i = 0; i < meta->resources; i++) {
+		if (i > 0)
+			putchar(',');
+		cli_json_string(stdout, meta->resource[i].name);
+	}
+	putchar(']');
+	if (meta->has_keep)
+		printf(",\"keep_seconds\":%.3f", (double)meta->keep_ms / 1000);
+}
+
 static void show_details_json(const struct details *d)
 {
 	const struct job_place *place = d->place;
@@ -442,19 +494,10 @@ static void show_details_json(const struct details *d)
 	json_time("sent", sent_ms(place));
 	json_time("due", due_of(place));
 	printf(",\"size\":%lld,\"sender\":%u", (long long)d->st.st_size, (unsigned)d->st.st_uid);
-	printf(",\"file\":");
-	cli_json_string(stdout, place->file);
-	printf(",\"name\":");
-	if (d->meta.name)
-		cli_json_string(stdout, d->meta.name);
-	else
-		printf("null");
+	json_string("file", place->file);
+	json_string("name", d->meta.name);
 	printf(",\"worker\":%d,\"handler\":%d", (int)d->runner.worker, (int)d->runner.handler);
-	printf(",\"progress\":");
-	if (*d->runner.progress)
-		cli_json_string(stdout, d->runner.progress);
-	else
-		printf("null");
+	json_string("progress", *d->runner.progress ? d->runner.progress : NULL);
 	if (d->meta.has_attempts)
 		printf(",\"attempts_allowed\":%u", d->meta.attempts);
 	if (d->meta.has_backoff) {
@@ -464,16 +507,12 @@ static void show_details_json(const struct details *d)
 	if (d->meta.has_timeout)
 		printf(",\"timeout_seconds\":%.3f", (double)d->meta.timeout_ms / 1000);
 	json_time("expires", d->meta.has_expires ? d->meta.expires_ms : JOB_DUE_NONE);
+	json_order(&d->meta);
 	json_strings("arguments", &d->meta.args);
 	json_strings("env", &d->meta.env);
 	json_strings("headers", &d->meta.headers);
-	printf(",\"damage\":");
-	if (d->damage)
-		cli_json_string(stdout, d->damage);
-	else
-		printf("null");
-	printf(",\"history\":");
-	cli_json_string(stdout, d->log);
+	json_string("damage", d->damage);
+	json_string("history", d->log);
 	puts("}");
 }
 

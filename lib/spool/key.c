@@ -279,11 +279,11 @@ int key_take(const struct link_source *source, const char *key, struct link_name
 	if (top < 0)
 		return -1;
 	while (taken == 0 && held == 0) {
-		taken = try_to_take(source, top, label);
-		if (taken == 0)
-			taken = key_has(source, key);
+		taken = key_has(source, key);
 		if (taken == 0)
 			held = ask_holder(spool, top, label, holder);
+		if (taken == 0 && held == 0)
+			taken = try_to_take(source, top, label);
 	}
 	return taken != 0 ? taken : held < 0 ? -1 : 0;
 }

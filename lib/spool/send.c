@@ -24,7 +24,7 @@
 
 /* Up to this many, each file is synced by itself; more share one syncfs, which
  * may have to wait for data of others, if the kernel's syncfs tells of errors. */
-enum { FEW = 8 };
+enum { FEW = 8, WAIT_TRIES = 10 };
 
 struct sending {
 	struct job_name name;
@@ -336,16 +336,24 @@ static enum queue_dir destination(const struct sender *sender)
 	return sender->options.due_ms == JOB_DUE_NONE ? DIR_NEW : DIR_DELAY;
 }
 
+/* The directory goes when what it is for is over, and may do so just then: made anew without its mark
+ * it says just that, and we look again. */
 static int publish_to_wait(const struct sender *sender, const struct sending *job)
 {
 	struct spool *spool = sender->queue.spool;
-	int dir = wait_open(spool, sender->wait_name, true), result = -1;
 	char file[WAITING_NAME_SIZE];
+	int result = -1;
 
 	waiting_name_format(&job->name, sender->queue.name, file);
-	if (dir >= 0)
-		result = sys_rename(sender->queue.dir[DIR_TMP], job->name.id, dir, file);
-	sys_discard(&dir);
+	for (int i = 0; result < 0 && i < WAIT_TRIES; i++) {
+		int dir = wait_open(spool, sender->wait_name, true);
+
+		if (dir >= 0)
+			result = sys_rename(sender->queue.dir[DIR_TMP], job->name.id, dir, file);
+		sys_discard(&dir);
+		if (result < 0 && errno != ENOENT)
+			break;
+	}
 	return result >= 0 ? 0 : wait_fail(spool, sender->wait_name, file);
 }
 
