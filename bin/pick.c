@@ -53,7 +53,7 @@ static int gather_queue(
 {
 	struct gathering g = {pick, places, sent_before(pick)};
 
-	for (enum job_state s = JOB_READY; s <= JOB_BURIED; s++)
+	for (enum job_state s = JOB_READY; s < JOB_STATES; s++)
 		if (pick->states & PICK_BIT(s) && spool_each(spool, queue, s, gather, &g) != 0)
 			return cli_complain(spool, NULL);
 	return EX_OK;

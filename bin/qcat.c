@@ -8,10 +8,11 @@
 #include <wchar.h>
 
 static const char help[] =
-    "usage: qcat [-r] [-q QUEUE] JOB...\n"
+    "usage: qcat [-or] [-q QUEUE] JOB...\n"
     "Writes the payloads of jobs to standard output. JOBs are ids, unique beginnings of\n"
     "ids, or paths; without any, they are read from standard input, one a line.\n"
     "\n"
+    "  -o, --output            what the handlers of jobs sent with --keep wrote, instead\n"
     "  -r, --raw               as it is, also to a terminal\n"
     "  -s, --spool DIR         the spool ($QSPOOL)\n"
     "  -q, --queue QUEUE       only in this queue\n"
@@ -22,19 +23,21 @@ enum { TRIES = 5 };
 
 struct cat_tool {
 	struct cli cli;
+	int (*open)(
+	    struct spool *spool, const struct job_place *place); /* spool_payload() or its like */
 	bool visible; /* control bytes are, since a terminal would obey them */
 };
 
 /* It may move between being found and being opened. */
-static int open_payload(const struct cli *cli, struct spool *spool, struct job_word *word)
+static int open_moving(const struct cat_tool *t, struct spool *spool, struct job_word *word)
 {
 	for (int i = 0;; i++) {
-		int fd = spool_payload(spool, &word->place);
+		int fd = t->open(spool, &word->place);
 
 		if (fd >= 0 || errno != ENOENT || i == TRIES)
 			return fd;
 		word->matches = 0;
-		if (spool_find(spool, cli->queue, word, 1) != 0 || word->matches != 1) {
+		if (spool_find(spool, t->cli.queue, word, 1) != 0 || word->matches != 1) {
 			errno = ENOENT;
 			return -1;
 		}
@@ -94,7 +97,7 @@ static int cat(const struct cat_tool *t, struct spool *spool, struct job_word *w
 
 	if (status != EX_OK)
 		return status;
-	fd = open_payload(&t->cli, spool, word);
+	fd = open_moving(t, spool, word);
 	if (fd < 0)
 		return cli_complain(spool, NULL);
 	name = cli_visible(word->place.file);
@@ -109,16 +112,19 @@ static int cat(const struct cat_tool *t, struct spool *spool, struct job_word *w
 
 int main(int argc, char **argv)
 {
-	static const struct option options[] = {{"raw", no_argument, NULL, 'r'}, CLI_LONG};
+	static const struct option options[] = {
+	    {"output", no_argument, NULL, 'o'}, {"raw", no_argument, NULL, 'r'}, CLI_LONG};
 	struct strings words = {0};
 	struct job_word *word;
-	struct cat_tool t = {.visible = isatty(STDOUT_FILENO)};
+	struct cat_tool t = {.open = spool_payload, .visible = isatty(STDOUT_FILENO)};
 	struct spool *spool;
 	int option, status = EX_OK;
 
 	cli_begin();
-	while ((option = getopt_long(argc, argv, "r" CLI_SHORT, options, NULL)) != -1) {
-		if (option == 'r')
+	while ((option = getopt_long(argc, argv, "or" CLI_SHORT, options, NULL)) != -1) {
+		if (option == 'o')
+			t.open = spool_output;
+		else if (option == 'r')
 			t.visible = false;
 		else
 			cli_option(&t.cli, option, help);

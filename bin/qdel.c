@@ -13,8 +13,8 @@ static const char help[] =
     "ids, or paths; without any and without a filter, they are read from standard\n"
     "input, one a line.\n"
     "\n"
-    "      --all               all of the queue that -q names\n"
-    "      --state STATE       only ready, delayed or buried ones\n"
+    "      --all               all of the queue that -q names, but what is finished and kept\n"
+    "      --state STATE       only ready, delayed, waiting, buried or finished ones\n"
     "      --older-than DURATION  only those sent longer ago\n"
     "  -n, --oldest N          only the N oldest\n"
     "  -k, --kill              end the handler of a running job first\n"
@@ -32,12 +32,13 @@ static int delete (struct spool *spool, const struct job_place *place, void *arg
 
 static unsigned state_bit(const char *name)
 {
-	static const enum job_state states[] = {JOB_READY, JOB_DELAYED, JOB_BURIED};
+	static const enum job_state states[] = {
+	    JOB_READY, JOB_DELAYED, JOB_WAITING, JOB_BURIED, JOB_DONE};
 
 	for (size_t i = 0; i < sizeof states / sizeof *states; i++)
 		if (strcmp(name, job_state_name(states[i])) == 0)
 			return PICK_BIT(states[i]);
-	cli_usage("--state %s: ready, delayed or buried is wanted", name);
+	cli_usage("--state %s: ready, delayed, waiting, buried or finished is wanted", name);
 }
 
 static void take_option(struct pick *pick, int option)
@@ -64,8 +65,8 @@ int main(int argc, char **argv)
 	static const struct option options[] = {{"state", required_argument, NULL, OPT_STATE},
 	    {"older-than", required_argument, NULL, OPT_OLDER_THAN},
 	    {"kill", no_argument, NULL, 'k'}, PICK_LONG, CLI_LONG};
-	struct pick pick = {
-	    .states = PICK_BIT(JOB_READY) | PICK_BIT(JOB_DELAYED) | PICK_BIT(JOB_BURIED),
+	struct pick pick = {.states = PICK_BIT(JOB_READY) | PICK_BIT(JOB_DELAYED) |
+	        PICK_BIT(JOB_WAITING) | PICK_BIT(JOB_BURIED),
 	    .oldest = -1,
 	    .older_ms = -1,
 	    .can_kill = true,

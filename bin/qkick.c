@@ -10,7 +10,7 @@ static const char help[] =
     "\n"
     "  -n, --oldest N          the N oldest\n"
     "      --all               all\n"
-    "  -d, --delayed           delayed jobs too\n"
+    "  -d, --delayed           delayed jobs, and such as wait for others, too\n"
     "      --dry-run           print what would be kicked\n"
     "  -s, --spool DIR         the spool ($QSPOOL)\n"
     "  -q, --queue QUEUE       only in this queue\n"
@@ -25,7 +25,8 @@ static int kick(struct spool *spool, const struct job_place *place, void *arg)
 
 static const char *refuse(const struct pick *pick, const struct job_place *place, int *status)
 {
-	if (pick->states & PICK_BIT(place->state) || place->state == JOB_RUNNING)
+	if (pick->states & PICK_BIT(place->state) || place->state == JOB_RUNNING ||
+	    place->state == JOB_WAITING)
 		return NULL;
 	*status = EX_DATAERR;
 	return place->state == JOB_DELAYED ? "not buried; --delayed kicks it too" : "not buried";
@@ -46,7 +47,7 @@ int main(int argc, char **argv)
 	cli_begin();
 	while ((option = getopt_long(argc, argv, "d" PICK_SHORT CLI_SHORT, options, NULL)) != -1) {
 		if (option == 'd')
-			pick.states |= PICK_BIT(JOB_DELAYED);
+			pick.states |= PICK_BIT(JOB_DELAYED) | PICK_BIT(JOB_WAITING);
 		else
 			pick_option(&pick, option, help);
 	}

@@ -22,7 +22,8 @@ enum long_option {
 	OPT_KEY_UNTIL,
 	OPT_NEW_ONLY,
 	OPT_BATCH,
-	OPT_AFTER
+	OPT_AFTER,
+	OPT_KEEP
 };
 
 static const char help[] =
@@ -48,6 +49,7 @@ static const char help[] =
     "      --new-only          exit 1 if the key is held\n"
     "      --batch BATCH       a member of the batch\n"
     "      --after ID|BATCH    not before that is over; repeatable\n"
+    "      --keep DURATION     keep the finished job and its output so long\n"
     "      --no-sync           do not wait for the disk: may be lost with the power\n"
     "  -s, --spool DIR         the spool ($QSPOOL)\n"
     "  -q, --queue QUEUE       the queue (default)\n"
@@ -186,6 +188,11 @@ static bool job_option(struct sending *s, int option)
 	case 'T':
 		meta->expires_ms = cli_now_ms() + cli_duration("--ttl", optarg);
 		return meta->has_expires = true;
+	case OPT_KEEP:
+		meta->keep_ms = cli_duration("--keep", optarg);
+		if (meta->keep_ms == 0)
+			cli_usage("--keep %s: longer than nothing is wanted", optarg);
+		return meta->has_keep = true;
 	case 'e':
 		add_env(s, optarg);
 		return true;
@@ -247,7 +254,8 @@ static void parse(struct sending *s, int argc, char *const *argv)
 	    {"key-until", required_argument, NULL, OPT_KEY_UNTIL},
 	    {"new-only", no_argument, NULL, OPT_NEW_ONLY},
 	    {"batch", required_argument, NULL, OPT_BATCH},
-	    {"after", required_argument, NULL, OPT_AFTER}, CLI_LONG};
+	    {"after", required_argument, NULL, OPT_AFTER},
+	    {"keep", required_argument, NULL, OPT_KEEP}, CLI_LONG};
 	int option;
 
 	while ((option = getopt_long(

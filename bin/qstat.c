@@ -70,7 +70,14 @@ static int shown_name(
 	return snprintf(text, SHOWN_SIZE, "%s (paused, %s left)", row->name, left);
 }
 
-static void print_row(const struct stat_tool *t, const struct row *row, int width, bool strange)
+/* Columns that most spools do not need. */
+struct columns {
+	int width; /* of the name */
+	bool waiting, finished, strange;
+};
+
+static void print_row(
+    const struct stat_tool *t, const struct row *row, const struct columns *columns)
 {
 	const struct queue_count *c = &row->count;
 	char name[SHOWN_SIZE], oldest[WHEN_SIZE], next[WHEN_SIZE];
@@ -78,9 +85,13 @@ static void print_row(const struct stat_tool *t, const struct row *row, int widt
 	shown_name(t, row, name);
 	age(since(t, c->oldest_ms), oldest);
 	age(c->next_ms == JOB_DUE_NONE ? JOB_DUE_NONE : c->next_ms - t->now_ms, next);
-	printf(
-	    "%-*s %7zu %7zu %7zu %7zu", width, name, c->ready, c->running, c->delayed, c->buried);
-	if (strange)
+	printf("%-*s %7zu %7zu %7zu", columns->width, name, c->ready, c->running, c->delayed);
+	if (columns->waiting)
+		printf(" %7zu", c->waiting);
+	printf(" %7zu", c->buried);
+	if (columns->finished)
+		printf(" %8zu", c->finished);
+	if (columns->strange)
 		printf(" %7zu", c->strange);
 	printf(" %8s %8s\n", oldest, next);
 }
@@ -101,10 +112,10 @@ static void print_row_json(const struct stat_tool *t, const struct row *row)
 {
 	const struct queue_count *c = &row->count;
 
-	printf("{\"queue\":\"%s\",\"ready\":%zu,\"running\":%zu,\"delayed\":%zu,\"buried\":%zu,"
-	       "\"strange\":%zu,\"paused\":%s",
-	    row->name, c->ready, c->running, c->delayed, c->buried, c->strange,
-	    c->paused ? "true" : "false");
+	printf("{\"queue\":\"%s\",\"ready\":%zu,\"running\":%zu,\"delayed\":%zu,\"waiting\":%zu,"
+	       "\"buried\":%zu,\"finished\":%zu,\"strange\":%zu,\"paused\":%s",
+	    row->name, c->ready, c->running, c->delayed, c->waiting, c->buried, c->finished,
+	    c->strange, c->paused ? "true" : "false");
 	json_time("paused_until", c->paused_until_ms);
 	printf(",\"oldest_seconds\":");
 	if (c->oldest_ms == JOB_DUE_NONE)
@@ -115,24 +126,36 @@ static void print_row_json(const struct stat_tool *t, const struct row *row)
 	puts("}");
 }
 
+static void print_head(const struct columns *columns)
+{
+	printf("%-*s %7s %7s %7s", columns->width, "QUEUE", "READY", "RUNNING", "DELAYED");
+	if (columns->waiting)
+		printf(" %7s", "WAITING");
+	printf(" %7s", "BURIED");
+	if (columns->finished)
+		printf(" %8s", "FINISHED");
+	if (columns->strange)
+		printf(" %7s", "STRANGE");
+	printf(" %8s %8s\n", "OLDEST", "NEXT");
+}
+
 static void print_table(const struct stat_tool *t, const struct row *rows, size_t count)
 {
-	int width = 5;
-	bool strange = false;
+	struct columns columns = {.width = 5};
 
 	for (size_t i = 0; i < count; i++) {
+		const struct queue_count *c = &rows[i].count;
 		char name[SHOWN_SIZE];
 		int len = shown_name(t, &rows[i], name);
 
-		width = len > width ? len : width;
-		strange |= rows[i].count.strange > 0;
+		columns.width = len > columns.width ? len : columns.width;
+		columns.waiting |= c->waiting > 0;
+		columns.finished |= c->finished > 0;
+		columns.strange |= c->strange > 0;
 	}
-	printf("%-*s %7s %7s %7s %7s", width, "QUEUE", "READY", "RUNNING", "DELAYED", "BURIED");
-	if (strange)
-		printf(" %7s", "STRANGE");
-	printf(" %8s %8s\n", "OLDEST", "NEXT");
+	print_head(&columns);
 	for (size_t i = 0; i < count; i++)
-		print_row(t, &rows[i], width, strange);
+		print_row(t, &rows[i], &columns);
 }
 
 static int show_queues(const struct stat_tool *t)
@@ -181,7 +204,59 @@ static int64_t sent_ms(const struct job_place *place)
 
 static int64_t due_of(const struct job_place *place)
 {
-	return place->state == JOB_DELAYED ? place->name.due_ms : JOB_DUE_NONE;
+	return place->state == JOB_DELAYED || place->state == JOB_WAITING ? place->name.due_ms
+	                                                                  : JOB_DUE_NONE;
+}
+
+/* Until when a finished one stays. */
+static int64_t kept_until(const struct job_place *place)
+{
+	return place->state == JOB_DONE ? place->name.due_ms : JOB_DUE_NONE;
+}
+
+/* What a job waits for, as it was named; of a label that was cut, the label. */
+struct cause {
+	const char *kind; /* NULL: nothing */
+	char name[LABEL_SIZE];
+};
+
+static struct cause cause_of(const struct job_place *place)
+{
+	bool resource = place->wait[0] == '@';
+	const char *label = place->wait + resource;
+	struct cause cause = {.kind = resource ? "resource" : job_id_ok(label) ? "job" : "batch"};
+
+	if (place->state != JOB_WAITING)
+		cause.kind = NULL;
+	if (label_decode(label, cause.name) != 0)
+		snprintf(cause.name, sizeof cause.name, "%s", label);
+	return cause;
+}
+
+static void json_cause(const struct job_place *place)
+{
+	struct cause cause = cause_of(place);
+
+	printf(",\"waits_for\":");
+	if (!cause.kind) {
+		printf("null");
+		return;
+	}
+	printf("{\"%s\":", cause.kind);
+	cli_json_string(stdout, cause.name);
+	putchar('}');
+}
+
+static void put_cause(const char *before, const struct job_place *place)
+{
+	struct cause cause = cause_of(place);
+	char *name;
+
+	if (!cause.kind)
+		return;
+	name = cli_visible(cause.name);
+	printf("%s%s %s", before, cause.kind, name);
+	free(name);
 }
 
 static void list_job(const struct stat_tool *t, const struct job_place *place)
@@ -195,13 +270,17 @@ static void list_job(const struct stat_tool *t, const struct job_place *place)
 		    place->name.priority, place->name.attempts);
 		json_time("sent", sent_ms(place));
 		json_time("due", due_of(place));
+		json_time("kept_until", kept_until(place));
+		json_cause(place);
 		puts("}");
 		return;
 	}
 	time_text(sent_ms(place), sent);
-	time_text(due_of(place), due);
-	printf("%-8s %8u %s %8u %s %s\n", job_state_name(place->state), place->name.priority,
+	time_text(place->state == JOB_DONE ? kept_until(place) : due_of(place), due);
+	printf("%-8s %8u %s %8u %s %s", job_state_name(place->state), place->name.priority,
 	    place->name.id, place->name.attempts, sent, due);
+	put_cause(" for ", place);
+	putchar('\n');
 }
 
 /* A foreign file that waits to be adopted is ready; all else is strange. */
@@ -241,7 +320,7 @@ static int in_order(const void *a, const void *b)
 		return x->ours ? -1 : 1;
 	if (!x->ours)
 		return strcmp(x->file, y->file);
-	if (x->state == JOB_DELAYED && x->name.due_ms != y->name.due_ms)
+	if ((x->state == JOB_DELAYED || x->state == JOB_DONE) && x->name.due_ms != y->name.due_ms)
 		return x->name.due_ms < y->name.due_ms ? -1 : 1;
 	if (x->name.priority != y->name.priority)
 		return x->name.priority < y->name.priority ? -1 : 1;
@@ -269,7 +348,8 @@ static int list_state(const struct stat_tool *t, const char *queue, enum job_sta
 
 static int show_queue(const struct stat_tool *t, const char *queue)
 {
-	static const enum job_state order[] = {JOB_RUNNING, JOB_READY, JOB_DELAYED, JOB_BURIED};
+	static const enum job_state order[] = {
+	    JOB_RUNNING, JOB_READY, JOB_DELAYED, JOB_WAITING, JOB_BURIED, JOB_DONE};
 	int status = EX_OK;
 
 	if (!t->json)
@@ -417,7 +497,7 @@ static void put_history(char *log)
 static void show_details(const struct stat_tool *t, const struct details *d)
 {
 	const struct job_place *place = d->place;
-	char sent[WHEN_SIZE], due[WHEN_SIZE];
+	char sent[WHEN_SIZE], due[WHEN_SIZE], until[WHEN_SIZE];
 	char *file, *spool;
 	char path[PLACE_PATH_SIZE];
 
@@ -426,8 +506,15 @@ static void show_details(const struct stat_tool *t, const struct details *d)
 	printf("id: %s\nqueue: %s\nstate: %s\npriority: %u\nattempts: %u\nsent: %s\n",
 	    place->name.id, place->queue, job_state_name(place->state), place->name.priority,
 	    place->name.attempts, sent);
-	if (place->state == JOB_DELAYED)
+	if (due_of(place) != JOB_DUE_NONE)
 		printf("due: %s\n", due);
+	time_text(kept_until(place), until);
+	if (place->state == JOB_DONE)
+		printf("kept-until: %s\n", until);
+	if (place->state == JOB_WAITING) {
+		put_cause("waits-for: ", place);
+		putchar('\n');
+	}
 	printf("size: %lld\nsender: %u\n", (long long)d->st.st_size, (unsigned)d->st.st_uid);
 	spool = cli_visible(spool_path(t->spool));
 	place_path(place, path);
@@ -493,6 +580,8 @@ static void show_details_json(const struct details *d)
 	    place->name.attempts);
 	json_time("sent", sent_ms(place));
 	json_time("due", due_of(place));
+	json_time("kept_until", kept_until(place));
+	json_cause(place);
 	printf(",\"size\":%lld,\"sender\":%u", (long long)d->st.st_size, (unsigned)d->st.st_uid);
 	json_string("file", place->file);
 	json_string("name", d->meta.name);

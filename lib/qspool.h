@@ -169,11 +169,17 @@ int spool_find(struct spool *spool, const char *queue, struct job_word *words, s
 
 /* Opens a job's payload for reading, the caller's to close; -1 with ENOENT if it moved. */
 int spool_payload(struct spool *spool, const struct job_place *place);
+/* Opens what the handler of a job to be kept wrote to its standard output in its last attempt, or has
+ * written so far; the caller's to close. -1 with ENOENT if there is none. */
+int spool_output(struct spool *spool, const struct job_place *place);
 /* 0, or -1 with EBADMSG and *WHY (damaged or missing), or another errno. */
 int spool_meta(
     struct spool *spool, const struct job_place *place, struct meta *meta, const char **why);
 /* The post-mortem, malloc'd; "" if there is none; NULL with errno. */
 char *spool_log(struct spool *spool, const struct job_place *place);
+/* How the handler ended in the last attempt of which such a LOG tells: its exit status, or 128 and
+ * its signal; -1 if it did not end by itself or by a signal (a lost worker, say), or there was none. */
+int spool_log_status(const char *log);
 /* Why a name in new/ that is not ours cannot become a job, or NULL if it can. */
 const char *spool_strange(struct spool *spool, const struct job_place *place);
 

@@ -58,3 +58,51 @@ void logfmt_status(FILE *out, int status)
 	else
 		fprintf(out, " exit=%d", WEXITSTATUS(status));
 }
+
+/* The end of the value at VALUE, which may be quoted. */
+static const char *value_end(const char *value)
+{
+	bool quoted = *value == '"';
+
+	for (const char *p = value + quoted;; p++) {
+		if (*p == '\0' || *p == '\n' || (*p == ' ' && !quoted))
+			return p;
+		if (*p == '"' && quoted)
+			return p + 1;
+		if (*p == '\\' && p[1] != '\0' && p[1] != '\n')
+			p++;
+	}
+}
+
+/* The number that KEY has in a line; -1 if it has none. */
+static int number_of(const char *line, const char *key)
+{
+	size_t len = strlen(key);
+	const char *p = line;
+
+	while (*p != '\0' && *p != '\n') {
+		const char *equals = p + strcspn(p, " =\n");
+
+		if (*equals == '=' && (size_t)(equals - p) == len && strncmp(p, key, len) == 0)
+			return (int)strtol(equals + 1, NULL, 10);
+		p = *equals == '=' ? value_end(equals + 1) : equals;
+		p += *p == ' ';
+	}
+	return -1;
+}
+
+/* What handlers print and note stands behind blanks. */
+int logfmt_last_status(const char *text)
+{
+	int last = -1;
+
+	for (const char *line = text; *line; line += *line == '\n') {
+		if (*line != ' ' && *line != '\n' && number_of(line, "attempt") >= 0) {
+			int exited = number_of(line, "exit"), signalled = number_of(line, "signal");
+
+			last = exited >= 0 ? exited : signalled >= 0 ? 128 + signalled : -1;
+		}
+		line += strcspn(line, "\n");
+	}
+	return last;
+}

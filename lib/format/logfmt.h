@@ -15,4 +15,8 @@ void logfmt_put(FILE *out, const char *key, const char *value);
 /* Writes " exit=N" or " signal=N" for a status as of wait(2), nothing for a negative one. */
 void logfmt_status(FILE *out, int status);
 
+/* How the handler ended in the last attempt of which TEXT, a log/ID, tells: its exit status, or 128
+ * and its signal; -1 if it tells of none. */
+int logfmt_last_status(const char *text);
+
 #endif

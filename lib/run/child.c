@@ -42,6 +42,8 @@ static _Noreturn void launch_child(struct launch *launch)
 		_exit(127);
 	if (dup2(start->job->fd, STDIN_FILENO) < 0 || dup2(launch->errors, STDERR_FILENO) < 0)
 		goto fail;
+	if (start->output >= 0 && dup2(start->output, STDOUT_FILENO) < 0)
+		goto fail;
 	offer_to_oom_killer(launch);
 	sigaction(SIGPIPE, &plain, NULL);
 	sigprocmask(SIG_SETMASK, start->signals, NULL);

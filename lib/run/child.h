@@ -28,6 +28,7 @@ struct child_start {
 	const sigset_t *signals;    /* the mask and ... */
 	const struct rlimit *files; /* ... the RLIMIT_NOFILE that the handler starts with */
 	int oom_score_adj;
+	int output; /* its standard output; -1: ours */
 };
 
 /* Starts the handler in a session of its own, with its stderr on a pipe to us. It

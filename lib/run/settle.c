@@ -300,7 +300,7 @@ static void report_end(
 	event.attempts = r->attempts;
 	event.status = v->status;
 	event.seconds = seconds;
-	event.due_ms = r->due_ms;
+	event.due_ms = v->to == T_KEEP ? JOB_DUE_NONE : r->due_ms;
 	worker_report(w, &event);
 }
 
@@ -308,6 +308,8 @@ static int64_t next_due(const struct running *r, const struct verdict *v)
 {
 	if (v->asked_ms != NEVER)
 		return clock_real_ms() + v->asked_ms;
+	if (v->to == T_KEEP)
+		return clock_real_ms() + r->meta.keep_ms;
 	return v->to == T_RETRY ? retry_due(&r->backoff, r->job.name.attempts) : JOB_DUE_NONE;
 }
 
@@ -315,7 +317,7 @@ static void log_end(struct worker *w, struct running *r, const struct verdict *v
     const struct strings *notes)
 {
 	struct attempt attempt = {.of = r->attempts,
-	    .cause = v->cause,
+	    .cause = v->cause ? v->cause : "finished",
 	    .reason = v->reason,
 	    .status = v->status,
 	    .seconds = seconds,
@@ -324,7 +326,7 @@ static void log_end(struct worker *w, struct running *r, const struct verdict *v
 	    .tail_len = r->child.tail_len,
 	    .notes = notes};
 
-	if (v->to == T_RETRY || v->to == T_GIVEUP)
+	if (v->to == T_RETRY || v->to == T_GIVEUP || v->to == T_KEEP)
 		log_failure(w, &r->job, &attempt);
 	else if (v->to != T_FINISH &&
 	    log_notes(&r->job, v->to == T_DEFER ? "deferred" : "returned", notes) != 0)
@@ -345,6 +347,8 @@ static void settle(struct worker *w, struct running *r, int status, const struct
 	hear(w, r, &said);
 	judge(w, r, &v);
 	obey(r, &said, &v);
+	if (v.to == T_FINISH && r->meta.has_keep)
+		v.to = T_KEEP;
 	r->due_ms = next_due(r, &v);
 	r->job.name.asked = v.asked_ms != NEVER;
 	report_end(w, r, &v, seconds);

@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "spool/key.h"
+#include "spool/output.h"
 #include "sys/clock.h"
 
 enum {
@@ -123,9 +124,10 @@ static void run(struct worker *w, struct running *r)
 	    .control = r->control,
 	    .signals = &w->old_signals,
 	    .files = &w->files,
-	    .oom_score_adj = w->oom_score_adj};
+	    .oom_score_adj = w->oom_score_adj,
+	    .output = r->output};
 	int64_t timeout = settle_timeout(w, &r->meta);
-	bool exec = false;
+	bool exec = false, failed;
 
 	r->active = true;
 	r->settling = r->timed_out = r->stopped = false;
@@ -138,8 +140,10 @@ static void run(struct worker *w, struct running *r)
 	w->busy++;
 	handler_release(&w->handler);
 	spool_fail(w->queue.spool, w->queue.name, NULL, "handler"); /* for hold_queue() */
-	if (handler_open(&w->handler, &w->queue, w->options->command) != 0 ||
-	    child_start(&r->child, &start, &exec) != 0) {
+	failed = handler_open(&w->handler, &w->queue, w->options->command) != 0 ||
+	    child_start(&r->child, &start, &exec) != 0;
+	sys_discard(&r->output);
+	if (failed) {
 		start_failed(w, r, exec);
 		return;
 	}
@@ -155,6 +159,18 @@ static void unkey_at_start(struct worker *w, const struct running *r)
 		worker_trouble(w, "the key of a job that starts stays held until it ends", errno);
 }
 
+/* Before the attempt is counted: that there is no room for its output is no fault of the job. */
+static bool open_output(struct worker *w, struct running *r)
+{
+	r->output = -1;
+	if (!r->meta.has_keep)
+		return true;
+	r->output = output_create(&w->queue, r->job.name.id);
+	if (r->output < 0)
+		hold_queue(w, "the output of a job cannot be kept", errno, errno);
+	return r->output >= 0;
+}
+
 /* The attempt is counted by this rename, before anything runs: a job that takes
  * the machine down each time runs out of attempts. False: try again later. */
 static bool claim(struct worker *w, struct running *r)
@@ -168,6 +184,7 @@ static bool claim(struct worker *w, struct running *r)
 		run(w, r);
 		return true;
 	}
+	sys_discard(&r->output);
 	if (adopted && !r->job.both)
 		meta_remove(&w->queue, r->job.name.id);
 	if (claimed < 0 && errno == EEXIST)
@@ -193,7 +210,11 @@ static bool start_one(
 	switch (claim_open(
 	    &r->job, &w->queue, entry->state, entry->file, entry->renamed_in, &r->meta, &why)) {
 	case CLAIM_OPEN:
-		return claim(w, r);
+		if (open_output(w, r))
+			return claim(w, r);
+		job_release(&r->job);
+		meta_release(&r->meta);
+		return false;
 	case CLAIM_GONE:
 		return true;
 	case CLAIM_STRANGE:

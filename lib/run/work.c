@@ -328,6 +328,9 @@ static void scan_if_due(struct worker *w, int64_t now)
 		sweep(w);
 		w->sweep_at = now + SWEEP_EVERY_MS;
 	}
+	if (now >= w->scan_at)
+		note_sweep(
+		    w, sweep_done(&w->queue), "what was kept long enough could not be removed");
 	if (now >= w->scan_at || now >= rescan_at(w)) {
 		listen_again(w);
 		keep_controls(w);

@@ -27,6 +27,7 @@ struct running {
 	struct job job;
 	struct meta meta;
 	struct child child;
+	int output; /* of a job to be kept, until its handler is started; or -1 */
 	char control[CONTROL_NAME_SIZE]; /* its file in the worker's directory */
 	bool active;                     /* the slot is taken */
 	bool timed_out;

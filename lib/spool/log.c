@@ -113,6 +113,11 @@ static int finish(struct job *job, FILE *out, char **text, const size_t *len, bo
 	return result;
 }
 
+int spool_log_status(const char *log)
+{
+	return logfmt_last_status(log);
+}
+
 int log_attempt(struct job *job, const struct attempt *attempt)
 {
 	char *text = NULL, host[256] = "";

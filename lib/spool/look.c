@@ -82,7 +82,8 @@ struct counting {
 static bool is_strange(const struct queue *queue, const struct job_place *place)
 {
 	if (place->ours)
-		return place->state == JOB_DELAYED && place->name.due_ms == JOB_DUE_NONE;
+		return (place->state == JOB_DELAYED || place->state == JOB_DONE) &&
+		    place->name.due_ms == JOB_DUE_NONE;
 	return place->state != JOB_READY || strange_now(queue, DIR_NEW, place->file) != NULL;
 }
 

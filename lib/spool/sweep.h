@@ -13,7 +13,10 @@
 
 enum { SWEEP_AGE_S = 3600 };
 
-/* The first three: how many were removed, or -1. A crash at any point loses nothing. */
+/* What was kept until now goes (T22), at any age. How many, or -1. */
+int sweep_done(struct queue *queue);
+
+/* These three: how many were removed, or -1. A crash at any point loses nothing. */
 int sweep_drafts(const struct queue *queue);
 int sweep_orphans(const struct queue *queue);
 /* Drafts of lost senders that hold a key, or keep a batch from completing: after a minute. The same. */

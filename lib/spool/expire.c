@@ -1,0 +1,56 @@
+/* T22: what was kept long enough goes. */
+#include "spool/sweep.h"
+
+#include <errno.h>
+#include <fcntl.h>
+
+#include "spool/job.h"
+#include "spool/output.h"
+#include "sys/clock.h"
+
+struct expiry {
+	const struct queue *queue;
+	int64_t now_ms;
+	int removed;
+	int error; /* of the last that could not be removed, or 0 */
+};
+
+static void expire(struct expiry *expiry, const char *file)
+{
+	struct job job;
+	enum hold held = job_hold(&job, expiry->queue, JOB_DONE, file, O_RDONLY);
+	int moved;
+
+	if (held == HOLD_ERROR)
+		expiry->error = errno;
+	if (held != HOLD_DONE)
+		return;
+	moved = job_move(&job, T_EXPIRE, JOB_DUE_NONE);
+	if (moved < 0 || job.left != 0)
+		expiry->error = moved < 0 ? errno : job.left;
+	else
+		expiry->removed += moved;
+	job_release(&job);
+}
+
+static int visit(void *arg, const char *file, bool regular)
+{
+	struct expiry *expiry = arg;
+	struct job_name name;
+
+	if (regular && job_name_parse(file, &name) && name.due_ms != JOB_DUE_NONE &&
+	    name.due_ms <= expiry->now_ms)
+		expire(expiry, file);
+	return 0;
+}
+
+int sweep_done(struct queue *queue)
+{
+	struct expiry expiry = {.queue = queue, .now_ms = clock_real_ms()};
+
+	output_find_dirs(queue);
+	if (queue_each(queue, DIR_DONE, visit, &expiry) < 0)
+		return -1;
+	errno = expiry.error;
+	return expiry.error != 0 ? -1 : expiry.removed;
+}
