@@ -204,6 +204,38 @@ struct job_runner {
 /* 1 and *RUNNER if somebody holds the job's lock, 0 if nobody does, -1. */
 int spool_runner(struct spool *spool, const struct job_place *place, struct job_runner *runner);
 
+/* --- waiting for jobs --------------------------------------------------- */
+
+/* What has become of a job, as far as the spool tells it. Of one that was finished and not kept nothing is
+ * left: one that is nowhere counts as finished, unless it was seen to be deleted. */
+enum await_fate {
+	AWAIT_OUTSTANDING,
+	AWAIT_FINISHED, /* or a member of a batch that was never sent */
+	AWAIT_BURIED,   /* a kick makes it outstanding again */
+	AWAIT_DELETED,  /* not from cur/: what is removed there counts as finished */
+	AWAIT_FATES
+};
+struct await_counts {
+	size_t of[AWAIT_FATES];
+};
+
+struct await;
+struct await *await_open(struct spool *spool);
+void await_close(struct await *await); /* NULL is fine */
+/* Both before the first await_step(). 0, or -1 with errno. A job given twice counts once. */
+/* A job of QUEUE, or of any if that is NULL; ID is a whole one. */
+int await_job(struct await *await, const char *queue, const char *id);
+/* Seals BATCH, so that nobody can join it any more, durably, and adds those of its members that are not over.
+ * ENOENT if it was never begun. */
+int await_batch(struct await *await, const char *batch);
+/* Returns when a fate has changed, and at the first call, or after TIMEOUT_MS (-1: never): 1 if none is
+ * outstanding, 0 if some are, -1 with errno and spool_place(). Takes no locks, and sleeps in between. */
+QSPOOL_NODISCARD int await_step(
+    struct await *await, int64_t timeout_ms, struct await_counts *counts);
+/* Visits each in the order of the ids; anything but 0 ends it and is its result. */
+int await_each(const struct await *await,
+    int (*visit)(void *arg, const char *id, enum await_fate fate), void *arg);
+
 /* --- what a person does to a job ---------------------------------------- */
 
 /* Each: 1 done and durable, 0 the job moved meanwhile (find it again), -1 with

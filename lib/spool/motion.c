@@ -11,12 +11,17 @@
 
 enum { LOCATE_TRIES = 20 };
 
-static int watch_dir(int fd, int dir, uint32_t mask)
+int motion_watch_dir(int fd, int dir, uint32_t mask)
 {
 	char path[32];
 
 	snprintf(path, sizeof path, "/proc/self/fd/%d", dir);
-	return inotify_add_watch(fd, path, mask | IN_ONLYDIR) < 0 ? -1 : 0;
+	return inotify_add_watch(fd, path, mask | IN_ONLYDIR);
+}
+
+static int watch_dir(int fd, int dir, uint32_t mask)
+{
+	return motion_watch_dir(fd, dir, mask) < 0 ? -1 : 0;
 }
 
 static int watch_queue(int fd, struct spool *spool, const char *name)

@@ -1,0 +1,493 @@
+/*
+ * Waiting for jobs to end. Where each of them is, is known from a scan and from what inotify tells since: rule MOTION
+ * of spool-layout.md. No lock is taken, and nothing but a batch's seal is changed.
+ */
+#include "spool/spool.h"
+
+#include <dirent.h>
+#include <errno.h>
+#include <inotifytools/inotify.h>
+#include <poll.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "spool/batch.h"
+#include "spool/motion.h"
+#include "spool/wait.h"
+#include "sys/clock.h"
+
+enum {
+	NOWHERE = JOB_STATES, /* not seen in any state, or what was seen is not true any more */
+	NOT_WATCHED,          /* of a watch: none of ours */
+	LOOK_AGAIN,           /* of a watch: a new directory in it is to be watched, too */
+
+	RESCAN_MS = 10000,     /* though nothing was told */
+	DEAF_RESCAN_MS = 1000, /* without inotify */
+	DEAF_MISSES = 3,       /* one scan alone misses a job that moves */
+	SOON_MS = 50,
+	/* Of the time that a scan takes. */
+	SOON_SHARE = 4,
+	RESCAN_SHARE = 20,
+};
+
+struct awaited {
+	char id[JOB_ID_LEN + 1];
+	enum await_fate fate;
+	unsigned char state; /* where it was seen last; NOWHERE */
+	bool moving;         /* it left that place, and came to none that is watched */
+	bool seen, touched;  /* by the scan that is made; by events meanwhile */
+	unsigned char missed;
+};
+
+struct await {
+	struct spool *spool;
+	struct strings queues; /* of the jobs */
+	bool everywhere;       /* not known of all jobs: all queues */
+	struct awaited *job;   /* sorted once begun */
+	size_t count, room;
+	bool begun;
+	struct await_counts counts;
+	bool changed;
+	size_t moving;
+	int fd;              /* inotify, -1: none */
+	unsigned char *what; /* by watch descriptor: a state, LOOK_AGAIN or NOT_WATCHED */
+	size_t whats;
+	bool scan_again; /* events were lost, or there is a new directory */
+	/* Monotonic: when the next scan is to be made at the latest, when the last one was. */
+	int64_t scan_at, scanned_at, took_ms;
+};
+
+struct await *await_open(struct spool *spool)
+{
+	struct await *await = calloc(1, sizeof *await);
+
+	if (!await)
+		return NULL;
+	await->spool = spool;
+	await->fd = -1;
+	return await;
+}
+
+void await_close(struct await *await)
+{
+	if (!await)
+		return;
+	sys_discard(&await->fd);
+	strings_release(&await->queues);
+	free(await->job);
+	free(await->what);
+	free(await);
+}
+
+/* --- what is waited for --- */
+
+static int add_queue(struct await *await, const char *queue)
+{
+	if (!queue) {
+		await->everywhere = true;
+		return 0;
+	}
+	for (size_t i = 0; i < await->queues.count; i++)
+		if (strcmp(await->queues.item[i], queue) == 0)
+			return 0;
+	return strings_add(&await->queues, queue);
+}
+
+int await_job(struct await *await, const char *queue, const char *id)
+{
+	struct awaited *job;
+
+	if (await->count == await->room) {
+		size_t room = await->room ? 2 * await->room : 64;
+
+		job = reallocarray(await->job, room, sizeof *job);
+		if (!job)
+			return -1;
+		await->job = job;
+		await->room = room;
+	}
+	job = &await->job[await->count];
+	*job = (struct awaited){.state = NOWHERE};
+	memcpy(job->id, id, JOB_ID_LEN);
+	await->count++;
+	return add_queue(await, queue);
+}
+
+static int add_members(struct await *await, int fd)
+{
+	DIR *dir = fdopendir(fd);
+	struct dirent *entry;
+	struct link_name link;
+	int result = 0;
+
+	if (!dir) {
+		sys_discard(&fd);
+		return -1;
+	}
+	while (result == 0 && (errno = 0, entry = readdir(dir)) != NULL)
+		if (link_name_parse(entry->d_name, &link))
+			result = await_job(await, link.queue, link.id);
+	if (result == 0 && errno != 0)
+		result = -1;
+	closedir(dir);
+	return result;
+}
+
+int await_batch(struct await *await, const char *batch)
+{
+	char label[LABEL_SIZE];
+	int open, fd;
+
+	if (label_encode(batch, label) != 0)
+		return -1;
+	open = batch_seal(await->spool, batch);
+	if (open <= 0)
+		return open;
+	fd = batch_open_members(await->spool, label);
+	if (fd < 0) /* it was completed just now */
+		return errno == ENOENT ? 0 : -1;
+	return add_members(await, fd);
+}
+
+static int by_id(const void *a, const void *b)
+{
+	return strcmp(((const struct awaited *)a)->id, ((const struct awaited *)b)->id);
+}
+
+static void begin(struct await *await)
+{
+	size_t kept = 0;
+
+	if (await->count > 0)
+		qsort(await->job, await->count, sizeof *await->job, by_id);
+	for (size_t i = 0; i < await->count; i++)
+		if (kept == 0 || strcmp(await->job[kept - 1].id, await->job[i].id) != 0)
+			await->job[kept++] = await->job[i];
+	await->count = kept;
+	await->counts.of[AWAIT_OUTSTANDING] = kept;
+	await->begun = await->changed = true;
+}
+
+/* Whose name it is: that of a job, also of one that waits, or in tmp/ its bare id; or NULL. */
+static struct awaited *find(const struct await *await, const char *file)
+{
+	char queue[QUEUE_NAME_SIZE];
+	struct job_name name;
+	struct awaited key;
+
+	if (job_name_parse(file, &name) || waiting_name_parse(file, &name, queue))
+		file = name.id;
+	else if (!job_id_ok(file))
+		return NULL;
+	memcpy(key.id, file, sizeof key.id);
+	return await->count == 0
+	    ? NULL
+	    : bsearch(&key, await->job, await->count, sizeof *await->job, by_id);
+}
+
+/* --- what becomes of it --- */
+
+static void set_fate(struct await *await, struct awaited *job, enum await_fate fate)
+{
+	if (job->fate == fate)
+		return;
+	await->counts.of[job->fate]--;
+	await->counts.of[fate]++;
+	job->fate = fate;
+	await->changed = true;
+}
+
+static void set_moving(struct await *await, struct awaited *job, bool moving)
+{
+	await->moving += (size_t)moving - (size_t)job->moving;
+	job->moving = moving;
+}
+
+static void place(struct await *await, struct awaited *job, enum job_state state)
+{
+	set_moving(await, job, false);
+	job->state = (unsigned char)state;
+	set_fate(await, job,
+	    state == JOB_DONE         ? AWAIT_FINISHED
+	        : state == JOB_BURIED ? AWAIT_BURIED
+	                              : AWAIT_OUTSTANDING);
+}
+
+/* From where it went tells how: from cur/ by finishing; a draft was never sent. */
+static void end(struct await *await, struct awaited *job)
+{
+	const unsigned deleted =
+	    1u << JOB_READY | 1u << JOB_DELAYED | 1u << JOB_BURIED | 1u << JOB_WAITING;
+
+	set_moving(await, job, false);
+	if (job->fate == AWAIT_OUTSTANDING || job->fate == AWAIT_BURIED)
+		set_fate(await, job, deleted >> job->state & 1 ? AWAIT_DELETED : AWAIT_FINISHED);
+	job->state = NOWHERE;
+}
+
+/* Where a rename is a link and an unlink, what comes is told before what goes: then it has another
+ * place by now. But among the directories below .wait/ this tells nothing. */
+static void leave(struct await *await, struct awaited *job, enum job_state state, bool deleted)
+{
+	if (job->state != state)
+		return;
+	if (deleted && state != JOB_WAITING)
+		end(await, job);
+	else
+		set_moving(await, job, true);
+}
+
+/* --- events --- */
+
+static int watch(struct await *await, int dir, uint32_t mask, enum job_state what)
+{
+	int wd = motion_watch_dir(await->fd, dir, mask);
+
+	if (wd < 0)
+		return -1;
+	if ((size_t)wd >= await->whats) {
+		size_t room = 2 * (size_t)wd + 64;
+		unsigned char *more = realloc(await->what, room);
+
+		if (!more)
+			return -1;
+		memset(more + await->whats, NOT_WATCHED, room - await->whats);
+		await->what = more;
+		await->whats = room;
+	}
+	await->what[wd] = (unsigned char)what;
+	return 0;
+}
+
+static int watch_state(struct await *await, int dir, enum job_state state)
+{
+	return watch(await, dir, IN_MOVED_TO | IN_CREATE | IN_MOVED_FROM | IN_DELETE, state);
+}
+
+static int watch_for_dirs(struct await *await, int dir)
+{
+	return watch(await, dir, IN_MOVED_TO | IN_CREATE, (enum job_state)LOOK_AGAIN);
+}
+
+static int watch_queue(struct await *await, const char *name)
+{
+	struct queue queue;
+	int result = queue_open(&queue, await->spool, name, false);
+
+	if (result != 0)
+		return errno == ENOENT ? 0 : -1; /* it was removed */
+	result = watch_for_dirs(await, queue.fd);
+	for (enum queue_dir dir = DIR_TMP; result == 0 && dir < DIR_WAIT; dir++)
+		if (queue.dir[dir] >= 0)
+			result = watch_state(await, queue.dir[dir], (enum job_state)dir);
+	queue_close(&queue);
+	return result;
+}
+
+static int watch_wait(void *arg, const char *name)
+{
+	struct await *await = arg;
+	int dir = wait_open(await->spool, name, false), result;
+
+	if (dir < 0)
+		return errno == ENOENT || errno == ENOTDIR ? 0 : -1;
+	result = watch_state(await, dir, JOB_WAITING);
+	sys_discard(&dir);
+	return result;
+}
+
+/* What is watched already is not watched twice. */
+static int watch_all(struct await *await, const struct strings *queues)
+{
+	int result, waits;
+
+	if (await->fd < 0) {
+		await->fd = inotify_init1(IN_NONBLOCK | IN_CLOEXEC);
+		await->whats = 0;
+	}
+	result = await->fd < 0 ? -1 : watch_for_dirs(await, await->spool->fd);
+	waits = spool_dir(await->spool, SPOOL_WAIT, false);
+	if (result == 0 && waits >= 0)
+		result = watch_for_dirs(await, waits);
+	for (size_t i = 0; result == 0 && i < queues->count; i++)
+		result = watch_queue(await, queues->item[i]);
+	if (result == 0)
+		result = wait_each_name(await->spool, watch_wait, await);
+	return result;
+}
+
+static void take_event(struct await *await, const struct inotify_event *event)
+{
+	unsigned what = event->wd >= 0 && (size_t)event->wd < await->whats ? await->what[event->wd]
+	                                                                   : NOT_WATCHED;
+	struct awaited *job = NULL;
+
+	if (event->mask & IN_Q_OVERFLOW) {
+		await->scan_again = true;
+		for (size_t i = 0; i < await->count; i++)
+			await->job[i].state = NOWHERE;
+	} else if (event->mask & IN_IGNORED && what != NOT_WATCHED) {
+		await->what[event->wd] = NOT_WATCHED;
+	} else if (what == LOOK_AGAIN) {
+		await->scan_again |= (event->mask & IN_ISDIR) != 0;
+	} else if (what < JOB_STATES && event->len > 0) {
+		job = find(await, event->name);
+	}
+	if (!job)
+		return;
+	job->touched = true;
+	if (event->mask & (IN_MOVED_TO | IN_CREATE))
+		place(await, job, (enum job_state)what);
+	else
+		leave(await, job, (enum job_state)what, event->mask & IN_DELETE);
+}
+
+static void read_events(struct await *await)
+{
+	_Alignas(struct inotify_event) char buffer[65536];
+	ssize_t len;
+
+	while (await->fd >= 0 && (len = read(await->fd, buffer, sizeof buffer)) > 0)
+		for (char *p = buffer; p < buffer + len;) {
+			const struct inotify_event *event = (const void *)p;
+
+			take_event(await, event);
+			p += sizeof *event + event->len;
+		}
+}
+
+/* --- scans --- */
+
+/* Of several names the safest counts (rule TWINS), which comes first. */
+static int see(void *arg, const struct job_place *at)
+{
+	struct await *await = arg;
+	struct awaited *job = find(await, at->file);
+
+	if (job && !job->seen) {
+		place(await, job, at->state);
+		job->seen = true;
+		job->missed = 0;
+	}
+	return 0;
+}
+
+static int see_queue(struct await *await, const char *queue)
+{
+	static const enum job_state order[] = {
+	    JOB_READY, JOB_DELAYED, JOB_BURIED, JOB_RUNNING, JOB_DONE, JOB_SENDING};
+	int result = 0;
+
+	for (size_t i = 0; result == 0 && i < sizeof order / sizeof *order; i++)
+		result = spool_each(await->spool, queue, order[i], see, await);
+	return result != 0 && errno != ENOENT ? -1 : 0;
+}
+
+static int see_all(struct await *await, const struct strings *queues)
+{
+	int result;
+
+	for (size_t i = 0; i < await->count; i++)
+		await->job[i].seen = await->job[i].touched = false;
+	result = wait_each_job(await->spool, NULL, see, await);
+	for (size_t i = 0; result == 0 && i < queues->count; i++)
+		result = see_queue(await, queues->item[i]);
+	return result;
+}
+
+/* What was not seen to leave its place may have ended in another one, unseen: by another machine. */
+static void end_missing(struct await *await)
+{
+	unsigned needed = await->fd >= 0 ? 1 : DEAF_MISSES;
+
+	for (size_t i = 0; i < await->count; i++) {
+		struct awaited *job = &await->job[i];
+
+		if (job->seen || job->touched || ++job->missed < needed)
+			continue;
+		if (!job->moving)
+			job->state = NOWHERE;
+		end(await, job);
+	}
+}
+
+/* A large queue is not read all the time. */
+static int64_t pause_of(const struct await *await, int64_t took)
+{
+	int64_t pause = await->fd >= 0 ? RESCAN_MS : DEAF_RESCAN_MS;
+
+	return pause > took * RESCAN_SHARE ? pause : took * RESCAN_SHARE;
+}
+
+static int scan(struct await *await)
+{
+	int64_t start = clock_mono_ms();
+	struct strings all = {0};
+	const struct strings *queues = await->everywhere ? &all : &await->queues;
+	int result = await->everywhere ? spool_queues(await->spool, &all) : 0;
+
+	if (result == 0 && watch_all(await, queues) != 0)
+		sys_discard(&await->fd); /* too many watches, say */
+	read_events(await);
+	await->scan_again = false;
+	if (result == 0)
+		result = see_all(await, queues);
+	read_events(await);
+	if (result == 0 && !await->scan_again)
+		end_missing(await);
+	await->scanned_at = clock_mono_ms();
+	await->took_ms = await->scanned_at - start;
+	await->scan_at = await->scanned_at + pause_of(await, await->took_ms);
+	strings_release(&all);
+	return result;
+}
+
+/* When an event asks for one. */
+static int64_t scan_due(const struct await *await)
+{
+	int64_t soon = await->scanned_at + SOON_MS + await->took_ms * SOON_SHARE;
+
+	return (await->scan_again || await->moving > 0) && soon < await->scan_at ? soon
+	                                                                         : await->scan_at;
+}
+
+static int poll_timeout(const struct await *await, int64_t until)
+{
+	int64_t due = scan_due(await), wait = (due < until ? due : until) - clock_mono_ms();
+
+	return wait <= 0 ? 0 : wait > INT32_MAX ? INT32_MAX : (int)wait;
+}
+
+int await_step(struct await *await, int64_t timeout_ms, struct await_counts *counts)
+{
+	int64_t until = timeout_ms < 0 ? INT64_MAX : clock_mono_ms() + timeout_ms;
+
+	if (!await->begun)
+		begin(await);
+	for (;;) {
+		struct pollfd events = {.fd = await->fd, .events = POLLIN};
+
+		if (clock_mono_ms() >= scan_due(await) && scan(await) != 0)
+			return -1;
+		if (await->changed || clock_mono_ms() >= until)
+			break;
+		events.fd = await->fd;
+		if (poll(&events, 1, poll_timeout(await, until)) < 0 && errno != EINTR)
+			return -1;
+		read_events(await);
+	}
+	await->changed = false;
+	*counts = await->counts;
+	return await->counts.of[AWAIT_OUTSTANDING] == 0;
+}
+
+int await_each(const struct await *await,
+    int (*visit)(void *arg, const char *id, enum await_fate fate), void *arg)
+{
+	int result = 0;
+
+	for (size_t i = 0; result == 0 && i < await->count; i++)
+		result = visit(arg, await->job[i].id, await->job[i].fate);
+	return result;
+}
