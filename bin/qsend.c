@@ -1,5 +1,5 @@
 /* qsend: put jobs into a queue. See qsend(1). */
-#include "cli.h"
+#include "result.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -13,6 +13,7 @@ enum {
 	BATCH_MAX = 1000, /* jobs that share one sync */
 	BUFFER_SIZE = 256 << 10,
 	PROGRESS_MS = 200,
+	KEEP_WAITED_MS = 600000, /* what is waited for, if nothing else is said */
 };
 
 enum long_option {
@@ -23,7 +24,8 @@ enum long_option {
 	OPT_NEW_ONLY,
 	OPT_BATCH,
 	OPT_AFTER,
-	OPT_KEEP
+	OPT_KEEP,
+	OPT_WAIT
 };
 
 static const char help[] =
@@ -50,6 +52,8 @@ static const char help[] =
     "      --batch BATCH       a member of the batch\n"
     "      --after ID|BATCH    not before that is over; repeatable\n"
     "      --keep DURATION     keep the finished job and its output so long\n"
+    "      --wait              until it has ended; then write the handler's output and exit\n"
+    "                          with its status\n"
     "      --no-sync           do not wait for the disk: may be lost with the power\n"
     "  -s, --spool DIR         the spool ($QSPOOL)\n"
     "  -q, --queue QUEUE       the queue (default)\n"
@@ -68,6 +72,8 @@ struct sending {
 	unsigned long long sent;
 	bool unsure; /* of at least one job */
 	bool new_only;
+	bool wait;
+	char id[JOB_ID_LEN + 1]; /* of the job that is waited for */
 	bool progress;
 	int64_t shown_ms;
 };
@@ -230,6 +236,9 @@ static void take_option(struct sending *s, int option)
 	case '0':
 		set_terminator(s, '\0');
 		break;
+	case OPT_WAIT:
+		s->wait = true;
+		break;
 	case OPT_PER_JOB:
 		s->per_job = (unsigned long long)cli_number("--per-job", optarg, 1, INT64_MAX);
 		break;
@@ -255,7 +264,8 @@ static void parse(struct sending *s, int argc, char *const *argv)
 	    {"new-only", no_argument, NULL, OPT_NEW_ONLY},
 	    {"batch", required_argument, NULL, OPT_BATCH},
 	    {"after", required_argument, NULL, OPT_AFTER},
-	    {"keep", required_argument, NULL, OPT_KEEP}, CLI_LONG};
+	    {"keep", required_argument, NULL, OPT_KEEP}, {"wait", no_argument, NULL, OPT_WAIT},
+	    CLI_LONG};
 	int option;
 
 	while ((option = getopt_long(
@@ -269,6 +279,12 @@ static void parse(struct sending *s, int argc, char *const *argv)
 		cli_usage("--key is for one job, not for --lines or --null");
 	if ((s->new_only || s->meta.key_until_start) && !s->meta.key)
 		cli_usage("%s goes with --key", s->new_only ? "--new-only" : "--key-until");
+	if (s->wait && s->terminator != -1)
+		cli_usage("--wait is for one job, not for --lines or --null");
+	if (s->wait && !s->meta.has_keep) {
+		s->meta.has_keep = true;
+		s->meta.keep_ms = KEEP_WAITED_MS;
+	}
 	if (s->options.due_ms != JOB_DUE_NONE && s->options.due_ms <= cli_now_ms())
 		s->options.due_ms = JOB_DUE_NONE;
 	for (int i = optind; i < argc; i++)
@@ -300,7 +316,10 @@ static void report(void *arg, const char *id, enum send_fate fate)
 		return;
 	}
 	s->sent++;
-	puts(id);
+	if (s->wait)
+		memcpy(s->id, id, sizeof s->id);
+	else
+		puts(id);
 }
 
 /* Not an error: the work is on its way already. */
@@ -311,6 +330,8 @@ static _Noreturn void give_up_to_holder(struct sending *s, const struct send_ref
 	if (s->cli.verbose)
 		warnx("nothing was sent: job %s in queue %s has the key", refusal->id,
 		    refusal->queue);
+	if (s->wait && !s->new_only)
+		exit(result_await(s->spool, refusal->queue, refusal->id));
 	puts(refusal->id);
 	send_close(s->sender);
 	cli_finish_output();
@@ -471,7 +492,9 @@ static int send_all(struct sending *s)
 	if (s->cli.verbose)
 		fprintf(stderr, "%s: %llu sent to %s in %s\n", program_invocation_short_name,
 		    s->sent, queue, spool_path(s->spool));
-	return EX_OK;
+	if (s->wait && s->cli.verbose)
+		fprintf(stderr, "%s: job %s\n", program_invocation_short_name, s->id);
+	return s->wait ? result_await(s->spool, queue, s->id) : EX_OK;
 }
 
 int main(int argc, char **argv)
