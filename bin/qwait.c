@@ -113,7 +113,7 @@ static void show_progress(const struct wait_tool *t)
 	const size_t *of = t->counts.of;
 
 	if (t->progress)
-		dprintf(STDERR_FILENO, "\r%s: %zu of %zu finished, %zu buried\033[K",
+		dprintf(STDERR_FILENO, "\r%s: %zu of %zu finished, %zu buried  ",
 		    program_invocation_short_name, of[AWAIT_FINISHED], all(&t->counts),
 		    of[AWAIT_BURIED]);
 }
