@@ -24,6 +24,7 @@ extern "C" {
 
 #include "format/backoff.h"
 #include "format/label.h"
+#include "format/limit.h"
 #include "format/meta.h"
 #include "format/name.h"
 #include "format/when.h"
@@ -270,6 +271,47 @@ QSPOOL_NODISCARD int spool_end_handler(
 QSPOOL_NODISCARD int spool_pause(struct spool *spool, const char *queue, int64_t until_ms);
 /* Removes the pause, whoever made it. 0: there is none. */
 QSPOOL_NODISCARD int spool_resume(struct spool *spool, const char *queue);
+
+/* --- resources ------------------------------------------------------------ */
+
+/* What .resource/LABEL/ says. A setting that is there but not understood lets nobody in. */
+struct limits {
+	bool has_jobs, has_rate, has_burst, has_breaker;
+	unsigned jobs; /* 0..RESOURCE_JOBS_MAX at once */
+	struct rate rate;
+	unsigned burst;
+	struct breaker breaker;
+	bool open; /* the breaker is open, or a probe is due */
+	struct breaker_open until;
+	unsigned window;   /* 0: none; after it was open: so many at once */
+	const char *wrong; /* the first that is not understood, or NULL */
+};
+
+/* All are valid during the call only. */
+struct resource_status {
+	const char *label;
+	const char *name; /* the label, if it cannot be known */
+	struct limits limits;
+	unsigned failures; /* in a row */
+	size_t running;    /* slots that are taken; known only where there is a limit */
+	bool probing;
+	size_t waiting;
+};
+typedef int resource_visit(void *arg, const struct resource_status *status);
+/* Visits all resources that have a directory, in no order. 0, -1, or what VISIT returned. */
+int resource_each(struct spool *spool, resource_visit *visit, void *arg);
+/* The one of this NAME. -1 with ENOENT: nothing was ever set of it, and nobody used it. */
+int resource_look(struct spool *spool, const char *name, resource_visit *visit, void *arg);
+
+enum resource_setting { RESOURCE_JOBS, RESOURCE_RATE, RESOURCE_BURST, RESOURCE_BREAKER };
+/* Sets it to TEXT, durably, or removes it if that is NULL; the resource need not exist yet. 0 / -1:
+ * EINVAL if TEXT is not understood. */
+QSPOOL_NODISCARD int resource_set(
+    struct spool *spool, const char *name, enum resource_setting setting, const char *text);
+/* Opens the breaker for so long, or with 0 until it is closed. */
+QSPOOL_NODISCARD int resource_open(struct spool *spool, const char *name, int64_t for_ms);
+/* Closes it: jobs are let in gradually. 1, or 0 if it was not open; -1. */
+QSPOOL_NODISCARD int resource_close(struct spool *spool, const char *name);
 
 /* --- proving a spool sound ---------------------------------------------- */
 

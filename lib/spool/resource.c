@@ -1,0 +1,297 @@
+/* The files of .resource/LABEL/: reading, replacing, and the lock of what changes with each job. */
+#include "spool/resource.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <poll.h>
+#include <stdlib.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/file.h>
+#include <unistd.h>
+
+#include "spool/job.h"
+
+enum {
+	SETTING_SIZE_MAX = 4096,
+	LOCK_TRIES = 50, /* whoever has it, has it for an instant */
+	LOCK_PAUSE_MS = 2,
+	DRAFT_SIZE = 32,
+};
+
+int resource_fail(const struct resource *r, const char *file)
+{
+	return spool_fail(r->spool, spool_dir_name[SPOOL_RESOURCE], r->label, file);
+}
+
+/* For people: a long name is not to be told from its label. What fails here harms nobody. */
+static void write_name(const struct resource *r, const char *name)
+{
+	int saved = errno;
+	int fd = sys_create(r->fd, "name", r->spool->file_mode);
+
+	if (fd >= 0 && (sys_write(fd, name, strlen(name)) != 0 || sys_write(fd, "\n", 1) != 0))
+		(void)!sys_unlink(r->fd, "name");
+	sys_discard(&fd);
+	errno = saved;
+}
+
+int resource_enter(struct resource *r, struct spool *spool, const char *name, bool create)
+{
+	int top;
+
+	*r = (struct resource){.spool = spool, .fd = -1};
+	if (label_encode(name, r->label) != 0)
+		return -1;
+	top = spool_dir(spool, SPOOL_RESOURCE, create);
+	if (top >= 0)
+		r->fd = sys_opendir(top, r->label);
+	if (r->fd >= 0 || errno != ENOENT)
+		return r->fd >= 0 ? 0 : resource_fail(r, NULL);
+	if (!create)
+		return 0;
+	if (sys_mkdir(top, r->label, spool->dir_mode) != 0 && errno != EEXIST)
+		return resource_fail(r, NULL);
+	r->fd = sys_opendir(top, r->label);
+	if (r->fd < 0)
+		return resource_fail(r, NULL);
+	write_name(r, name);
+	return 0;
+}
+
+void resource_leave(struct resource *r)
+{
+	sys_discard(&r->fd);
+}
+
+/* --- settings --- */
+
+/* 1 and TEXT, 0 if there is none, -1. What is no small regular file is as a text that nobody understands. */
+static int read_line(
+    const struct resource *r, const char *file, char text[static LIMIT_SIZE], struct stat *st)
+{
+	size_t len;
+	char *all = read_small(r->fd, file, SETTING_SIZE_MAX, &len, st);
+
+	strcpy(text, "?");
+	if (!all && errno == ENOENT)
+		return 0;
+	if (!all && errno != EFBIG && errno != EINVAL && errno != ELOOP && errno != ENXIO)
+		return resource_fail(r, file);
+	if (all && len < LIMIT_SIZE && strlen(all) == len)
+		memcpy(text, all, len + 1);
+	free(all);
+	return 1;
+}
+
+static bool parse_jobs(const char *text, struct limits *limits)
+{
+	return limit_number_parse(text, 0, RESOURCE_JOBS_MAX, &limits->jobs) == 0;
+}
+
+static bool parse_rate(const char *text, struct limits *limits)
+{
+	return rate_parse(text, &limits->rate) == 0;
+}
+
+static bool parse_burst(const char *text, struct limits *limits)
+{
+	return limit_number_parse(text, 1, BURST_MAX, &limits->burst) == 0;
+}
+
+static bool parse_breaker(const char *text, struct limits *limits)
+{
+	return breaker_parse(text, &limits->breaker) == 0;
+}
+
+static const struct {
+	const char *file;
+	bool (*parse)(const char *text, struct limits *limits);
+} settings[] = {[RESOURCE_JOBS] = {"jobs", parse_jobs},
+    [RESOURCE_RATE] = {"rate", parse_rate},
+    [RESOURCE_BURST] = {"burst", parse_burst},
+    [RESOURCE_BREAKER] = {"breaker", parse_breaker}};
+enum { SETTINGS = sizeof settings / sizeof *settings };
+
+/* By touch(1) an old `open` is one that stays: its time was over when it was last written. */
+int resource_read_open(const struct resource *r, struct limits *limits)
+{
+	char text[LIMIT_SIZE];
+	struct stat st;
+	int is = read_line(r, "open", text, &st);
+
+	limits->open = is == 1;
+	if (is <= 0)
+		return is;
+	breaker_open_parse(text, &limits->until);
+	if (limits->until.until_ms <=
+	    (int64_t)st.st_mtim.tv_sec * 1000 + st.st_mtim.tv_nsec / 1000000)
+		limits->until = (struct breaker_open){OPEN_FOR_GOOD, 0};
+	return 0;
+}
+
+static int read_window(const struct resource *r, struct limits *limits)
+{
+	char text[LIMIT_SIZE];
+	struct stat st;
+	int is = read_line(r, "window", text, &st);
+
+	if (is == 1 && limit_number_parse(text, 1, RESOURCE_JOBS_MAX, &limits->window) != 0)
+		limits->window = 1;
+	return is < 0 ? -1 : 0;
+}
+
+int resource_limits(const struct resource *r, struct limits *limits)
+{
+	bool *const has[SETTINGS] = {[RESOURCE_JOBS] = &limits->has_jobs,
+	    [RESOURCE_RATE] = &limits->has_rate,
+	    [RESOURCE_BURST] = &limits->has_burst,
+	    [RESOURCE_BREAKER] = &limits->has_breaker};
+	char text[LIMIT_SIZE];
+	struct stat st;
+
+	*limits = (struct limits){0};
+	if (r->fd < 0)
+		return 0;
+	for (size_t i = 0; i < SETTINGS; i++) {
+		int is = read_line(r, settings[i].file, text, &st);
+
+		if (is < 0)
+			return -1;
+		*has[i] = is == 1 && settings[i].parse(text, limits);
+		if (is == 1 && !*has[i] && !limits->wrong)
+			limits->wrong = settings[i].file;
+	}
+	if (!limits->has_burst && limits->has_rate)
+		limits->burst = rate_burst(&limits->rate);
+	return read_window(r, limits) != 0 ? -1 : resource_read_open(r, limits);
+}
+
+/* --- replacing --- */
+
+static int write_draft(const struct resource *r, const char *draft, const char *text, bool sync)
+{
+	int fd;
+
+	if (sys_unlink(r->fd, draft) != 0 && errno != ENOENT)
+		return -1;
+	fd = sys_create(r->fd, draft, r->spool->file_mode);
+	if (fd < 0)
+		return -1;
+	if (sys_write(fd, text, strlen(text)) == 0 && sys_write(fd, "\n", 1) == 0 &&
+	    (!sync || sys_fsync(fd) == 0))
+		return sys_close(fd);
+	sys_discard(&fd);
+	return -1;
+}
+
+static int replace(const struct resource *r, const char *file, const char *text, bool sync)
+{
+	char draft[DRAFT_SIZE];
+	int saved;
+
+	snprintf(draft, sizeof draft, ".draft-%s", file);
+	if (write_draft(r, draft, text, sync) == 0 && sys_replace(r->fd, draft, r->fd, file) == 0)
+		return 0;
+	saved = errno;
+	(void)!sys_unlink(r->fd, draft);
+	errno = saved;
+	return -1;
+}
+
+int resource_put(const struct resource *r, const char *file, const char *text, bool sync)
+{
+	int result = text ? replace(r, file, text, sync) : sys_unlink(r->fd, file);
+
+	if (result != 0 && !text && errno == ENOENT)
+		result = 0;
+	if (result == 0 && sync)
+		result = sys_fsync(r->fd);
+	return result == 0 ? 0 : resource_fail(r, file);
+}
+
+int resource_set(
+    struct spool *spool, const char *name, enum resource_setting setting, const char *text)
+{
+	struct limits unused;
+	struct limit_state state;
+	struct resource r;
+	int lock = -1, result = -1;
+
+	if (text && !settings[setting].parse(text, &unused)) {
+		errno = EINVAL;
+		return -1;
+	}
+	if (resource_enter(&r, spool, name, text != NULL) == 0)
+		result = r.fd < 0 ? 0 : -1;
+	if (r.fd >= 0 && (lock = resource_lock(&r, &state)) >= 0)
+		result = resource_put(&r, settings[setting].file, text, true);
+	if (result == 0 && r.fd >= 0)
+		result = sys_fsync(spool_dir(spool, SPOOL_RESOURCE, false));
+	sys_discard(&lock);
+	resource_leave(&r);
+	return result;
+}
+
+/* --- state --- */
+
+static int open_state(const struct resource *r)
+{
+	int fd = openat(r->fd, "state", O_RDWR | O_NOFOLLOW | O_NONBLOCK | O_NOCTTY | O_CLOEXEC);
+
+	if (fd < 0 && errno == ENOENT) {
+		fd = sys_create(r->fd, "state", r->spool->file_mode);
+		if (fd < 0 && errno == EEXIST)
+			fd = openat(r->fd, "state",
+			    O_RDWR | O_NOFOLLOW | O_NONBLOCK | O_NOCTTY | O_CLOEXEC);
+	}
+	return fd;
+}
+
+static void read_state(int fd, struct limit_state *state)
+{
+	char text[LIMIT_STATE_LEN + 1];
+	ssize_t n = fd < 0 ? -1 : pread(fd, text, LIMIT_STATE_LEN, 0);
+
+	text[n > 0 ? n : 0] = '\0';
+	limit_state_parse(text, state);
+}
+
+int resource_lock(const struct resource *r, struct limit_state *state)
+{
+	int fd = open_state(r);
+	bool locked = false;
+
+	for (int i = 0; fd >= 0 && !locked && i < LOCK_TRIES; i++) {
+		if (i > 0)
+			poll(NULL, 0, LOCK_PAUSE_MS);
+		locked = flock(fd, LOCK_EX | LOCK_NB) == 0;
+		if (!locked && errno != EWOULDBLOCK)
+			break;
+	}
+	if (!locked) {
+		sys_discard(&fd);
+		return resource_fail(r, "state");
+	}
+	read_state(fd, state);
+	return fd;
+}
+
+/* In place, since it is what is locked; of always the same length, so that a reader meets no half. */
+int resource_put_state(const struct resource *r, int fd, const struct limit_state *state)
+{
+	char text[LIMIT_STATE_LEN + 1];
+
+	limit_state_format(state, text);
+	if (lseek(fd, 0, SEEK_SET) == 0 && sys_write(fd, text, LIMIT_STATE_LEN) == 0)
+		return 0;
+	return resource_fail(r, "state");
+}
+
+void resource_peek_state(const struct resource *r, struct limit_state *state)
+{
+	int fd = openat(r->fd, "state", O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_NOCTTY | O_CLOEXEC);
+
+	read_state(fd, state);
+	sys_discard(&fd);
+}

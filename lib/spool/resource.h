@@ -1,0 +1,84 @@
+/*
+ * .resource/LABEL/: what jobs share, and how many may have it (spool-layout.md, "Resources").
+ *
+ * Settings are read at every attempt and never kept, so that an edit by hand is noticed at once.
+ * What is written here besides them (state, open, window) is not made durable: after a power
+ * cut a breaker may be closed again, and finds out anew.
+ *
+ * A file of one line is replaced by another beside it, under the lock of `state`; a crash leaves a
+ * `.draft-NAME`, which the next one removes.
+ */
+#ifndef QSPOOL_SPOOL_RESOURCE_H
+#define QSPOOL_SPOOL_RESOURCE_H
+
+#include "spool/spool.h"
+
+struct resource {
+	struct spool *spool;
+	char label[LABEL_SIZE];
+	int fd; /* -1: there is no such directory, and nothing is set */
+};
+/* With CREATE it is made if it is missing. 0 / -1. resource_leave() afterwards in any case. */
+NODISCARD int resource_enter(
+    struct resource *r, struct spool *spool, const char *name, bool create);
+void resource_leave(struct resource *r); /* errno survives */
+/* Notes that an error was about FILE in it; -1. */
+int resource_fail(const struct resource *r, const char *file);
+
+/* All of its settings as they are now. 0, also if one is not understood; -1. */
+NODISCARD int resource_limits(const struct resource *r, struct limits *limits);
+/* Only `open`, into limits->open and limits->until. */
+NODISCARD int resource_read_open(const struct resource *r, struct limits *limits);
+/* Replaces FILE by a line, or removes it if TEXT is NULL. The caller holds the lock of `state`. */
+NODISCARD int resource_put(const struct resource *r, const char *file, const char *text, bool sync);
+
+/* Locks `state`, with some patience, and reads it; it is made if it is missing. The descriptor, which
+ * unlocks when it is closed; -1 with EAGAIN: somebody keeps it. */
+NODISCARD int resource_lock(const struct resource *r, struct limit_state *state);
+NODISCARD int resource_put_state(const struct resource *r, int fd, const struct limit_state *state);
+/* What it says, without its lock. */
+void resource_peek_state(const struct resource *r, struct limit_state *state);
+
+/* --- what a running job has --- */
+
+struct grip_part {
+	int slot, probe; /* locked; -1: none */
+	bool probing;    /* this attempt finds out whether a breaker may be closed */
+};
+/* Of each resource of the job, in their order. All zero is none. */
+struct grip {
+	struct grip_part *part;
+	size_t count;
+};
+
+enum take { TAKE_ERROR = -1, TAKE_LACKS, TAKE_DONE };
+struct lack {
+	size_t resource;   /* the first that is missing, an index */
+	int64_t at_ms;     /* real time at which trying again makes sense, or LACK_EVENT */
+	const char *wrong; /* a setting of it that is not understood, or NULL */
+};
+#define LACK_EVENT INT64_MAX
+/* Takes all that META needs, or nothing. TAKE_DONE: GRIP has it, and where it probes, the next time
+ * until which the breaker stays open is written (PROBE-WRITTEN). A crash gives the slots back. */
+NODISCARD enum take resource_take(
+    struct spool *spool, const struct meta *meta, struct grip *grip, struct lack *lack);
+/* Closes the descriptors, once the handler has inherited them: it remembers who probes. */
+void grip_close(struct grip *grip);
+void grip_release(struct grip *grip);
+
+/* --- the end of an attempt --- */
+
+enum attempt_end { END_NEITHER, END_SUCCESS, END_FAILURE };
+struct breaker_news {
+	bool was_open; /* before */
+	bool opened, closed;
+	int64_t until_ms; /* of an open one, or OPEN_FOR_GOOD */
+};
+/* What an attempt's end means for the breaker of one of its resources. */
+NODISCARD int resource_settle(struct spool *spool, const char *name, enum attempt_end end,
+    bool probing, struct breaker_news *news);
+/* The handler said that nobody gets it for FOR_MS (0: as long as the breaker says). */
+NODISCARD int resource_trip(
+    struct spool *spool, const char *name, int64_t for_ms, bool probing, struct breaker_news *news);
+
+#endif
