@@ -31,14 +31,13 @@ static int compare_nodes(struct waiting *a, struct waiting *b)
 RB_PROTOTYPE_INTERNAL(waiting_tree, waiting, link, compare_nodes, LOCAL)
 RB_GENERATE_INTERNAL(waiting_tree, waiting, link, compare_nodes, LOCAL)
 
-void backlog_init(struct backlog *backlog)
+void window_init(struct window *window, size_t max)
 {
-	*backlog = (struct backlog){0};
-	RB_INIT(&backlog->ready.tree);
-	RB_INIT(&backlog->later.tree);
+	*window = (struct window){.max = max};
+	RB_INIT(&window->tree);
 }
 
-static void clear(struct window *window)
+void window_clear(struct window *window)
 {
 	struct waiting *entry, *next;
 
@@ -46,39 +45,21 @@ static void clear(struct window *window)
 		RB_REMOVE(waiting_tree, &window->tree, entry);
 		free(entry);
 	}
-	window->count = 0;
+	window->count = window->ready = 0;
 	free(window->fence);
 	window->fence = NULL;
 }
 
-void backlog_clear(struct backlog *backlog)
-{
-	clear(&backlog->ready);
-	clear(&backlog->later);
-	backlog->pending = 0;
-}
-
-static void count_pending(
-    struct backlog *backlog, const struct window *window, const struct waiting *entry, bool in)
-{
-	if (window != &backlog->later || entry->state != JOB_READY)
-		return;
-	if (in)
-		backlog->pending++;
-	else
-		backlog->pending--;
-}
-
-static void take_out(struct backlog *backlog, struct window *window, struct waiting *entry)
+static void take_out(struct window *window, struct waiting *entry)
 {
 	RB_REMOVE(waiting_tree, &window->tree, entry);
 	window->count--;
-	count_pending(backlog, window, entry, false);
+	window->ready -= entry->state == JOB_READY;
 }
 
-/* Owns ENTRY from here on. A name that is known already is freed; so is one behind the
- * fence, also when there is room again: those that were left out before it come first. */
-static void put_in(struct backlog *backlog, struct window *window, struct waiting *entry)
+/* What is behind the fence is not taken in, also when there is room again: those that were left
+ * out before it come first. */
+void window_put(struct window *window, struct waiting *entry)
 {
 	if ((window->fence && compare(entry, window->fence) >= 0) ||
 	    RB_INSERT(waiting_tree, &window->tree, entry) != NULL) {
@@ -86,30 +67,60 @@ static void put_in(struct backlog *backlog, struct window *window, struct waitin
 		return;
 	}
 	window->count++;
-	count_pending(backlog, window, entry, true);
-	if (window->count <= BACKLOG_MAX)
+	window->ready += entry->state == JOB_READY;
+	if (window->count <= window->max)
 		return;
 	entry = RB_MAX(waiting_tree, &window->tree);
-	take_out(backlog, window, entry);
+	take_out(window, entry);
 	free(window->fence);
 	window->fence = entry;
+}
+
+struct waiting *window_take(struct window *window)
+{
+	struct waiting *entry = RB_MIN(waiting_tree, &window->tree);
+
+	if (entry)
+		take_out(window, entry);
+	return entry;
+}
+
+struct waiting *waiting_new(const struct waiting *model, const char *file)
+{
+	size_t size = strlen(file) + 1;
+	struct waiting *entry = malloc(sizeof *entry + size);
+
+	if (entry) {
+		*entry = *model;
+		memcpy(entry->file, file, size);
+	}
+	return entry;
+}
+
+void backlog_init(struct backlog *backlog)
+{
+	window_init(&backlog->ready, BACKLOG_MAX);
+	window_init(&backlog->later, BACKLOG_MAX);
+}
+
+void backlog_clear(struct backlog *backlog)
+{
+	window_clear(&backlog->ready);
+	window_clear(&backlog->later);
 }
 
 int backlog_add(
     struct backlog *backlog, const struct waiting *model, const char *file, int64_t now_ms)
 {
-	size_t size = strlen(file) + 1;
-	struct waiting *entry = malloc(sizeof *entry + size);
+	struct waiting *entry = waiting_new(model, file);
 
 	if (!entry)
 		return -1;
-	*entry = *model;
-	memcpy(entry->file, file, size);
 	if (entry->at_ms <= now_ms) {
 		entry->at_ms = 0;
-		put_in(backlog, &backlog->ready, entry);
+		window_put(&backlog->ready, entry);
 	} else {
-		put_in(backlog, &backlog->later, entry);
+		window_put(&backlog->later, entry);
 	}
 	return 0;
 }
@@ -119,25 +130,21 @@ void backlog_promote(struct backlog *backlog, int64_t now_ms)
 	struct waiting *entry;
 
 	while ((entry = RB_MIN(waiting_tree, &backlog->later.tree)) && entry->at_ms <= now_ms) {
-		take_out(backlog, &backlog->later, entry);
+		take_out(&backlog->later, entry);
 		entry->at_ms = 0;
-		put_in(backlog, &backlog->ready, entry);
+		window_put(&backlog->ready, entry);
 	}
 }
 
 struct waiting *backlog_take(struct backlog *backlog)
 {
-	struct waiting *entry = RB_MIN(waiting_tree, &backlog->ready.tree);
-
-	if (entry)
-		take_out(backlog, &backlog->ready, entry);
-	return entry;
+	return window_take(&backlog->ready);
 }
 
 void backlog_postpone(struct backlog *backlog, struct waiting *waiting, int64_t at_ms)
 {
 	waiting->at_ms = at_ms;
-	put_in(backlog, &backlog->later, waiting);
+	window_put(&backlog->later, waiting);
 }
 
 int64_t backlog_next_ms(struct backlog *backlog)

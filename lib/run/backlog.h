@@ -19,25 +19,34 @@ enum { BACKLOG_MAX = 65536 };
 struct waiting {
 	RB_ENTRY(waiting) link;
 	int64_t at_ms;        /* real time from which it may run; 0: any */
-	enum job_state state; /* JOB_READY or JOB_DELAYED */
+	enum job_state state; /* JOB_READY, JOB_DELAYED, or JOB_WAITING for a resource */
 	bool renamed_in;      /* foreign, and known to have come whole */
 	unsigned char tries;  /* how often it was met locked */
 	unsigned char priority;
 	char id[JOB_ID_LEN + 1]; /* of a foreign name: made from its ctime */
-	char file[];
+	char file[];             /* of JOB_WAITING, from .wait/ on: "@LABEL/NAME" */
 };
 
 RB_HEAD(waiting_tree, waiting);
 
 struct window {
 	struct waiting_tree tree;
-	size_t count;
+	size_t count, max;
+	size_t ready;          /* of them, JOB_READY ones */
 	struct waiting *fence; /* the first of those that were left out; NULL if none was */
 };
 
+void window_init(struct window *window, size_t max);
+void window_clear(struct window *window);
+/* An entry of its own, which the caller owns; NULL with ENOMEM. */
+struct waiting *waiting_new(const struct waiting *model, const char *file);
+/* Owns ENTRY from here on: it is dropped if its name is known already, or is behind the fence. */
+void window_put(struct window *window, struct waiting *entry);
+/* Takes out the first, which is the caller's; NULL if none. */
+struct waiting *window_take(struct window *window);
+
 struct backlog {
-	struct window ready, later;
-	size_t pending; /* entries of `later` that are JOB_READY: locked or young ones */
+	struct window ready, later; /* later.ready: locked or young ones */
 };
 
 void backlog_init(struct backlog *backlog);

@@ -446,7 +446,7 @@ static bool nothing_waits(const struct worker *w)
 {
 	const struct backlog *b = &w->backlog;
 
-	if (b->ready.count > 0 || b->ready.fence || b->pending > 0 || w->scan_error != 0)
+	if (b->ready.count > 0 || b->ready.fence || b->later.ready > 0 || w->scan_error != 0)
 		return false;
 	return w->options->drain == DRAIN_READY || (b->later.count == 0 && !b->later.fence);
 }
