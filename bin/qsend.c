@@ -24,6 +24,7 @@ enum long_option {
 	OPT_NEW_ONLY,
 	OPT_BATCH,
 	OPT_AFTER,
+	OPT_RESOURCE,
 	OPT_KEEP,
 	OPT_WAIT
 };
@@ -51,6 +52,8 @@ static const char help[] =
     "      --new-only          exit 1 if the key is held\n"
     "      --batch BATCH       a member of the batch\n"
     "      --after ID|BATCH    not before that is over; repeatable\n"
+    "      --resource NAME[=N] needs that to run; N at most have it at once, unless qlimit\n"
+    "                          says otherwise; repeatable\n"
     "      --keep DURATION     keep the finished job and its output so long\n"
     "      --wait              until it has ended; then write the handler's output and exit\n"
     "                          with its status\n"
@@ -153,6 +156,34 @@ static void add_after(struct sending *s, const char *text)
 		err(EX_OSERR, NULL);
 }
 
+/* The limit, if there is one behind the last '='; the name ends before it. */
+static unsigned cut_limit(char *name)
+{
+	char *limit = strrchr(name, '=');
+
+	if (!limit || !limit[1] || strspn(limit + 1, "0123456789") != strlen(limit + 1))
+		return 0;
+	*limit = '\0';
+	return (unsigned)cli_number("--resource", limit + 1, 1, RESOURCE_JOBS_MAX);
+}
+
+static void add_resource(struct sending *s, const char *text)
+{
+	char *name = strdup(text);
+	unsigned limit;
+
+	if (!name)
+		err(EX_OSERR, NULL);
+	limit = cut_limit(name);
+	if (meta_add_resource(&s->meta, name, limit) != 0) {
+		if (errno == ENOMEM)
+			err(EX_OSERR, NULL);
+		cli_usage("--resource %s: %s", text,
+		    errno == EEXIST ? "that is given already" : "NAME or NAME=LIMIT is wanted");
+	}
+	free(name);
+}
+
 /* What orders a job among others; false if OPTION is another one. */
 static bool order_option(struct sending *s, int option)
 {
@@ -170,6 +201,9 @@ static bool order_option(struct sending *s, int option)
 		return true;
 	case OPT_AFTER:
 		add_after(s, optarg);
+		return true;
+	case OPT_RESOURCE:
+		add_resource(s, optarg);
 		return true;
 	default:
 		return false;
@@ -264,6 +298,7 @@ static void parse(struct sending *s, int argc, char *const *argv)
 	    {"new-only", no_argument, NULL, OPT_NEW_ONLY},
 	    {"batch", required_argument, NULL, OPT_BATCH},
 	    {"after", required_argument, NULL, OPT_AFTER},
+	    {"resource", required_argument, NULL, OPT_RESOURCE},
 	    {"keep", required_argument, NULL, OPT_KEEP}, {"wait", no_argument, NULL, OPT_WAIT},
 	    CLI_LONG};
 	int option;

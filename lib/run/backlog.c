@@ -76,6 +76,20 @@ void window_put(struct window *window, struct waiting *entry)
 	window->fence = entry;
 }
 
+const struct waiting *window_first(struct window *window)
+{
+	return RB_MIN(waiting_tree, &window->tree);
+}
+
+void window_drop(struct window *window, struct waiting *entry)
+{
+	struct waiting *found = RB_FIND(waiting_tree, &window->tree, entry);
+
+	if (found)
+		take_out(window, found);
+	free(found);
+}
+
 struct waiting *window_take(struct window *window)
 {
 	struct waiting *entry = RB_MIN(waiting_tree, &window->tree);

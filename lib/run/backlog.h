@@ -42,8 +42,12 @@ void window_clear(struct window *window);
 struct waiting *waiting_new(const struct waiting *model, const char *file);
 /* Owns ENTRY from here on: it is dropped if its name is known already, or is behind the fence. */
 void window_put(struct window *window, struct waiting *entry);
+/* The first, which stays; NULL if none. */
+const struct waiting *window_first(struct window *window);
 /* Takes out the first, which is the caller's; NULL if none. */
 struct waiting *window_take(struct window *window);
+/* Forgets the one that is the same as ENTRY. */
+void window_drop(struct window *window, struct waiting *entry);
 
 struct backlog {
 	struct window ready, later; /* later.ready: locked or young ones */

@@ -31,6 +31,21 @@ static void offer_to_oom_killer(const struct launch *launch)
 		(void)!write(fd, launch->oom_score_adj, strlen(launch->oom_score_adj));
 }
 
+static void keep_open(int fd)
+{
+	if (fd >= 0)
+		fcntl(fd, F_SETFD, 0);
+}
+
+/* SLOT: the last process that has it open, has it. */
+static void hand_down(const struct grip *grip)
+{
+	for (size_t i = 0; i < grip->count; i++) {
+		keep_open(grip->part[i].slot);
+		keep_open(grip->part[i].probe);
+	}
+}
+
 static _Noreturn void launch_child(struct launch *launch)
 {
 	const struct child_start *start = launch->start;
@@ -45,6 +60,7 @@ static _Noreturn void launch_child(struct launch *launch)
 	if (start->output >= 0 && dup2(start->output, STDOUT_FILENO) < 0)
 		goto fail;
 	offer_to_oom_killer(launch);
+	hand_down(start->grip);
 	sigaction(SIGPIPE, &plain, NULL);
 	sigprocmask(SIG_SETMASK, start->signals, NULL);
 	setrlimit(RLIMIT_NOFILE, start->files);

@@ -10,6 +10,7 @@
 #include "spool/controls.h"
 #include "spool/job.h"
 #include "spool/log.h"
+#include "spool/resource.h"
 
 struct child {
 	pid_t pid;  /* also its process group and session; 0 if none */
@@ -25,6 +26,7 @@ struct child_start {
 	unsigned attempts;       /* budget, for QJOB_ATTEMPTS */
 	const struct control_dir *controls;
 	const char *control;        /* name in it, for QJOB_CONTROL */
+	const struct grip *grip;    /* its slots, which it inherits */
 	const sigset_t *signals;    /* the mask and ... */
 	const struct rlimit *files; /* ... the RLIMIT_NOFILE that the handler starts with */
 	int oom_score_adj;

@@ -24,6 +24,8 @@ struct verdict {
 	const char *cause;  /* NULL for a success */
 	const char *reason; /* that the handler gave, or NULL */
 	int64_t asked_ms;   /* how long it asked to wait, or NEVER */
+	int64_t until_ms;   /* of T_HOLD_BACK: real time, or JOB_DUE_NONE */
+	bool blames;        /* a failure that its resources may be to blame for */
 	int status;
 	const struct rusage *used;
 };
@@ -143,6 +145,7 @@ static void fail(struct verdict *verdict, const char *cause, unsigned attempt, u
 	bool last = attempt >= of;
 
 	verdict->cause = cause;
+	verdict->blames = true;
 	verdict->to = last ? T_GIVEUP : T_RETRY;
 	verdict->outcome = last ? WORK_BURIED : WORK_RETRY;
 }
@@ -169,6 +172,7 @@ static void judge(const struct worker *w, const struct running *r, struct verdic
 		if (exited && w->options->bury_on[WEXITSTATUS(status)]) {
 			verdict->to = T_GIVEUP;
 			verdict->outcome = WORK_BURIED;
+			verdict->blames = false;
 		}
 	}
 }
@@ -182,11 +186,13 @@ static void obey(const struct running *r, const struct control *said, struct ver
 		verdict->to = T_GIVEUP;
 		verdict->outcome = WORK_BURIED;
 		verdict->cause = "buried by its handler";
+		verdict->blames = false;
 		verdict->reason = *said->reason ? said->reason : NULL;
 	} else if (said->verdict == CONTROL_DEFER && WIFEXITED(verdict->status) && !r->timed_out) {
 		verdict->to = T_DEFER;
 		verdict->outcome = WORK_DEFERRED;
 		verdict->cause = NULL;
+		verdict->blames = false;
 		verdict->asked_ms = said->wait_ms;
 	} else if (said->verdict == CONTROL_RETRY_AFTER && verdict->to == T_RETRY) {
 		verdict->asked_ms = said->wait_ms;
@@ -233,6 +239,7 @@ static void release(struct worker *w, struct running *r)
 {
 	job_release(&r->job);
 	meta_release(&r->meta);
+	grip_release(&r->grip);
 	if (r->settling)
 		w->held--;
 	r->active = false;
@@ -262,10 +269,14 @@ static void hold(struct worker *w, struct running *r)
  * moved its name (0), it is theirs now; an unlinked one counts as finished. */
 static void move_on(struct worker *w, struct running *r)
 {
-	int moved = job_move(&r->job, r->to, r->due_ms);
+	int moved = r->to == T_HOLD_BACK
+	    ? job_move_to_wait(&r->job, r->to, r->wait_name, JOB_DUE_NONE)
+	    : job_move(&r->job, r->to, r->due_ms);
 
 	if (moved >= 0) {
 		worker_moved(w, &r->job, moved);
+		if (moved > 0 && r->to == T_HOLD_BACK)
+			resources_add(w, &r->job);
 		release(w, r);
 		return;
 	}
@@ -306,6 +317,8 @@ static void report_end(
 
 static int64_t next_due(const struct running *r, const struct verdict *v)
 {
+	if (v->to == T_HOLD_BACK)
+		return v->until_ms;
 	if (v->asked_ms != NEVER)
 		return clock_real_ms() + v->asked_ms;
 	if (v->to == T_KEEP)
@@ -329,8 +342,32 @@ static void log_end(struct worker *w, struct running *r, const struct verdict *v
 	if (v->to == T_RETRY || v->to == T_GIVEUP || v->to == T_KEEP)
 		log_failure(w, &r->job, &attempt);
 	else if (v->to != T_FINISH &&
-	    log_notes(&r->job, v->to == T_DEFER ? "deferred" : "returned", notes) != 0)
+	    log_notes(&r->job,
+	        v->to == T_DEFER           ? "deferred"
+	            : v->to == T_HOLD_BACK ? "held back"
+	                                   : "returned",
+	        notes) != 0)
 		worker_trouble(w, "the notes of a handler could not be written", errno);
+}
+
+/* An attempt that had to fail, since what it needs was down already, is none. */
+static void heed_resources(
+    struct worker *w, struct running *r, const struct control *said, struct verdict *v)
+{
+	static char reason[LABEL_SIZE + 64];
+	enum attempt_end end = v->outcome == WORK_FINISHED ? END_SUCCESS
+	    : v->blames                                    ? END_FAILURE
+	                                                   : END_NEITHER;
+	const char *back = resources_settle(w, r, said, end, &v->until_ms);
+
+	if (!back)
+		return;
+	snprintf(reason, sizeof reason, "the breaker of %s is open", back);
+	v->to = T_HOLD_BACK;
+	v->outcome = WORK_DEFERRED;
+	v->cause = "held back";
+	v->reason = reason;
+	v->asked_ms = NEVER;
 }
 
 /* The job's next state is decided once; moving it there may take more than one try. */
@@ -347,6 +384,7 @@ static void settle(struct worker *w, struct running *r, int status, const struct
 	hear(w, r, &said);
 	judge(w, r, &v);
 	obey(r, &said, &v);
+	heed_resources(w, r, &said, &v);
 	if (v.to == T_FINISH && r->meta.has_keep)
 		v.to = T_KEEP;
 	r->due_ms = next_due(r, &v);

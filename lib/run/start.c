@@ -15,6 +15,7 @@ enum {
 	ERROR_DOUBLINGS = 6, /* to 64 s */
 	HOLD_FIRST_MS = 1000,
 	HOLD_CAP_MS = 60000,
+	ROUND_MAX = 1000,
 };
 
 bool start_allowed(const struct worker *w)
@@ -66,7 +67,7 @@ bool start_shortage(int error)
 
 /* One job cannot be opened, adopted or buried. Of the others some may need no space: it is
  * tried again later, beside them. */
-static void job_failed(struct worker *w, const char *cause, int error)
+void start_job_failed(struct worker *w, const char *cause, int error)
 {
 	if (start_shortage(error) || error == EROFS) {
 		hold_queue(w, cause, error, error);
@@ -88,7 +89,7 @@ static bool bury_unfit(struct worker *w, struct job *job, const char *why)
 		worker_trouble(w, "the reason for a burial could not be written", errno);
 	moved = job_move(job, T_BURY, JOB_DUE_NONE);
 	if (moved < 0) {
-		job_failed(w, "a job that cannot run could not be buried", errno);
+		start_job_failed(w, "a job that cannot run could not be buried", errno);
 		return false;
 	}
 	worker_moved(w, job, moved);
@@ -122,12 +123,13 @@ static void run(struct worker *w, struct running *r)
 	    .meta = &r->meta,
 	    .controls = &w->controls,
 	    .control = r->control,
+	    .grip = &r->grip,
 	    .signals = &w->old_signals,
 	    .files = &w->files,
 	    .oom_score_adj = w->oom_score_adj,
 	    .output = r->output};
 	int64_t timeout = settle_timeout(w, &r->meta);
-	bool exec = false, failed;
+	bool exec = false, started;
 
 	r->active = true;
 	r->settling = r->timed_out = r->stopped = false;
@@ -140,10 +142,11 @@ static void run(struct worker *w, struct running *r)
 	w->busy++;
 	handler_release(&w->handler);
 	spool_fail(w->queue.spool, w->queue.name, NULL, "handler"); /* for hold_queue() */
-	failed = handler_open(&w->handler, &w->queue, w->options->command) != 0 ||
-	    child_start(&r->child, &start, &exec) != 0;
+	started = handler_open(&w->handler, &w->queue, w->options->command) == 0 &&
+	    child_start(&r->child, &start, &exec) == 0;
+	grip_close(&r->grip);
 	sys_discard(&r->output);
-	if (failed) {
+	if (!started) {
 		start_failed(w, r, exec);
 		return;
 	}
@@ -193,7 +196,23 @@ static bool claim(struct worker *w, struct running *r)
 		hold_queue(w, "no job can be claimed", errno, errno);
 	job_release(&r->job);
 	meta_release(&r->meta);
+	grip_release(&r->grip);
 	return claimed == 0;
+}
+
+static enum claim open_entry(
+    struct worker *w, struct running *r, const struct waiting *entry, const char **why)
+{
+	char wait[WAIT_NAME_SIZE];
+	size_t len;
+
+	if (entry->state != JOB_WAITING)
+		return claim_open(&r->job, &w->queue, entry->state, entry->file, entry->renamed_in,
+		    &r->meta, why);
+	len = strcspn(entry->file, "/");
+	memcpy(wait, entry->file, len);
+	wait[len] = '\0';
+	return claim_open_waiting(&r->job, &w->queue, wait, entry->file + len + 1, &r->meta, why);
 }
 
 /* True if ENTRY is done with; false if *AGAIN_MS from now it is to be looked at again. */
@@ -203,15 +222,19 @@ static bool start_one(
 	int doublings = entry->tries < LOCKED_DOUBLINGS ? entry->tries : LOCKED_DOUBLINGS;
 	const char *why;
 	bool buried;
+	int taken;
 
 	*again_ms = (int64_t)ERROR_AGAIN_MS
 	    << (doublings < ERROR_DOUBLINGS ? doublings : ERROR_DOUBLINGS);
 	meta_init(&r->meta);
-	switch (claim_open(
-	    &r->job, &w->queue, entry->state, entry->file, entry->renamed_in, &r->meta, &why)) {
+	switch (open_entry(w, r, entry, &why)) {
 	case CLAIM_OPEN:
+		taken = resources_take(w, r);
+		if (taken != 1)
+			return taken == 0;
 		if (open_output(w, r))
 			return claim(w, r);
+		grip_release(&r->grip);
 		job_release(&r->job);
 		meta_release(&r->meta);
 		return false;
@@ -232,26 +255,38 @@ static bool start_one(
 		*again_ms = FOREIGN_AGE_MS;
 		return false;
 	case CLAIM_ERROR:
-		job_failed(w, "a job could not be opened", errno);
+		start_job_failed(w, "a job could not be opened", errno);
 		break;
 	}
 	return false;
 }
 
-void start_jobs(struct worker *w)
+static void start_entry(struct worker *w, struct waiting *entry)
 {
-	while (start_room(w) && start_allowed(w)) {
-		struct waiting *entry = backlog_take(&w->backlog);
-		int64_t again_ms;
+	int64_t again_ms;
+	bool done = start_one(w, start_free_slot(w), entry, &again_ms);
 
-		if (!entry)
-			return;
-		if (start_one(w, start_free_slot(w), entry, &again_ms)) {
-			free(entry);
-			continue;
-		}
+	if (entry->state == JOB_WAITING) {
+		resources_tried(w, entry, done, again_ms);
+	} else if (done) {
+		free(entry);
+	} else {
 		if (entry->tries < UINT8_MAX)
 			entry->tries++;
 		backlog_postpone(&w->backlog, entry, clock_real_ms() + again_ms);
+	}
+}
+
+/* Of a crowd that cannot run, those that do run are not to wait until all of it was looked at. */
+void start_jobs(struct worker *w)
+{
+	for (unsigned n = 0; start_room(w) && start_allowed(w); n++) {
+		struct waiting *entry = n < ROUND_MAX ? backlog_take(&w->backlog) : NULL;
+
+		if (!entry) {
+			w->look_again |= n == ROUND_MAX;
+			return;
+		}
+		start_entry(w, entry);
 	}
 }

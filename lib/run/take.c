@@ -228,22 +228,23 @@ void take_scan(struct worker *w)
 		w->scan_error = errno;
 		worker_trouble(w, "the queue cannot be read", errno);
 	}
+	resources_scan(w);
 }
 
-void take_event(void *worker, enum watched what, const char *name, bool renamed_in)
+void take_event(void *worker, const struct watched_event *event)
 {
 	struct worker *w = worker;
 
-	w->events++;
-	switch (what) {
+	w->events += event->what != WATCHED_OTHER;
+	switch (event->what) {
 	case WATCHED_NEW:
-		take_new(w, name, renamed_in);
+		take_new(w, event->name, event->renamed_in);
 		break;
 	case WATCHED_DELAY:
-		take_delayed(w, name);
+		take_delayed(w, event->name);
 		break;
 	case WATCHED_CUR:
-		recover_watch(w, name);
+		recover_watch(w, event->name);
 		break;
 	case WATCHED_QUEUE:
 		take_pause(w);
@@ -254,6 +255,9 @@ void take_event(void *worker, enum watched what, const char *name, bool renamed_
 		break;
 	case WATCHED_DEAD:
 		w->dead = true;
+		break;
+	case WATCHED_OTHER:
+		resources_event(w, event);
 		break;
 	case WATCHED_LEFT:
 		break; /* waking up was all that was wanted */

@@ -5,12 +5,20 @@
 #include <unistd.h>
 
 /* By descriptor, through /proc: what happened to the path meanwhile is no matter. */
-static int add(const struct watch *watch, int dir, uint32_t mask)
+int watch_add(const struct watch *watch, int dir, uint32_t mask)
 {
 	char path[32];
 
+	if (watch->fd < 0)
+		return -1;
 	snprintf(path, sizeof path, "/proc/self/fd/%d", dir);
 	return inotify_add_watch(watch->fd, path, mask | IN_ONLYDIR);
+}
+
+void watch_remove(const struct watch *watch, int added)
+{
+	if (watch->fd >= 0 && added >= 0)
+		inotify_rm_watch(watch->fd, added);
 }
 
 /* cur/: IN_CLOSE_WRITE only, or reading a running job's payload would wake every
@@ -25,10 +33,10 @@ int watch_open(struct watch *watch, const struct queue *queue, bool leaving)
 	watch->fd = inotify_init1(IN_NONBLOCK | IN_CLOEXEC);
 	if (watch->fd < 0)
 		return -1;
-	watch->new_ = add(watch, queue->dir[DIR_NEW], came);
-	watch->delay = add(watch, queue->dir[DIR_DELAY], came);
-	watch->cur = add(watch, queue->dir[DIR_CUR], IN_CLOSE_WRITE | IN_EXCL_UNLINK | left);
-	watch->queue = add(watch, queue->fd,
+	watch->new_ = watch_add(watch, queue->dir[DIR_NEW], came);
+	watch->delay = watch_add(watch, queue->dir[DIR_DELAY], came);
+	watch->cur = watch_add(watch, queue->dir[DIR_CUR], IN_CLOSE_WRITE | IN_EXCL_UNLINK | left);
+	watch->queue = watch_add(watch, queue->fd,
 	    IN_MOVED_TO | IN_MOVED_FROM | IN_CREATE | IN_DELETE | IN_CLOSE_WRITE | IN_MOVE_SELF);
 	if (watch->new_ >= 0 && watch->delay >= 0 && watch->cur >= 0 && watch->queue >= 0)
 		return 0;
@@ -41,23 +49,36 @@ void watch_close(struct watch *watch)
 	sys_discard(&watch->fd);
 }
 
+static enum watched kind(const struct watch *watch, const struct inotify_event *e)
+{
+	bool ended = e->mask & (IN_MOVE_SELF | IN_UNMOUNT | IN_IGNORED);
+
+	if (e->mask & IN_Q_OVERFLOW)
+		return WATCHED_SCAN;
+	if (e->wd != watch->new_ && e->wd != watch->delay && e->wd != watch->cur &&
+	    e->wd != watch->queue)
+		return WATCHED_OTHER;
+	if (ended)
+		return WATCHED_DEAD;
+	if (e->wd == watch->new_)
+		return WATCHED_NEW;
+	if (e->wd == watch->delay)
+		return WATCHED_DELAY;
+	if (e->wd == watch->cur)
+		return e->mask & IN_CLOSE_WRITE ? WATCHED_CUR : WATCHED_LEFT;
+	return WATCHED_QUEUE;
+}
+
 static void dispatch(
     const struct watch *watch, const struct inotify_event *e, watch_event *event, void *arg)
 {
-	const char *name = e->len > 0 ? e->name : "";
+	struct watched_event seen = {.what = kind(watch, e),
+	    .name = e->len > 0 ? e->name : "",
+	    .renamed_in = e->mask & IN_MOVED_TO,
+	    .watch = e->wd,
+	    .ended = e->mask & IN_IGNORED};
 
-	if (e->mask & IN_Q_OVERFLOW)
-		event(arg, WATCHED_SCAN, "", false);
-	else if (e->mask & (IN_MOVE_SELF | IN_UNMOUNT | IN_IGNORED))
-		event(arg, WATCHED_DEAD, "", false);
-	else if (e->wd == watch->new_)
-		event(arg, WATCHED_NEW, name, e->mask & IN_MOVED_TO);
-	else if (e->wd == watch->delay)
-		event(arg, WATCHED_DELAY, name, e->mask & IN_MOVED_TO);
-	else if (e->wd == watch->cur)
-		event(arg, e->mask & IN_CLOSE_WRITE ? WATCHED_CUR : WATCHED_LEFT, name, false);
-	else if (e->wd == watch->queue)
-		event(arg, WATCHED_QUEUE, name, false);
+	event(arg, &seen);
 }
 
 int watch_read(const struct watch *watch, watch_event *event, void *arg)

@@ -18,6 +18,7 @@
 
 #include "spool/order.h"
 #include "spool/sweep.h"
+#include "spool/wait.h"
 #include "sys/clock.h"
 #include "sys/proc.h"
 
@@ -198,6 +199,7 @@ static int worker_open(struct worker *w, struct spool *spool, const struct work_
 	    .grace_at = NEVER};
 	meta_init(&w->settings);
 	backlog_init(&w->backlog);
+	LIST_INIT(&w->blocked);
 	if (queue_open(&w->queue, spool, options->queue, true) != 0)
 		return -1;
 	if (handler_open(&w->handler, &w->queue, options->command) != 0)
@@ -252,6 +254,7 @@ static void worker_close(struct worker *w)
 		else
 			job_release(&r->job);
 		meta_release(&r->meta);
+		grip_release(&r->grip);
 		sys_discard(&r->child.errors);
 	}
 	if (w->signals >= 0) {
@@ -264,6 +267,7 @@ static void worker_close(struct worker *w)
 	sys_discard(&w->timer);
 	watch_close(&w->watch);
 	backlog_clear(&w->backlog);
+	resources_release(w);
 	strings_release(&w->strange);
 	strings_release(&w->releases);
 	meta_release(&w->settings);
@@ -354,7 +358,7 @@ static int64_t earliest(int64_t a, int64_t b)
 /* The next instant at which something is to be done, what is due by real time aside. */
 static int64_t next_deadline(const struct worker *w, int64_t now)
 {
-	int64_t next = earliest(recover_next(w), release_next(w));
+	int64_t next = earliest(earliest(recover_next(w), release_next(w)), resources_next(w));
 
 	if (w->look_again)
 		return now;
@@ -451,6 +455,26 @@ static bool nothing_waits(const struct worker *w)
 	return w->options->drain == DRAIN_READY || (b->later.count == 0 && !b->later.fence);
 }
 
+/* What waits for a resource was found by the scan, and nobody else may have what it needs. */
+static void try_blocked(struct worker *w)
+{
+	resources_tick(w, clock_mono_ms());
+	start_jobs(w);
+}
+
+static int is_waiting(void *arg, const struct job_place *place)
+{
+	(void)arg;
+	(void)place;
+	return 1;
+}
+
+/* For a job, a batch or a resource: what ends that makes an event, or the next scan sees it. */
+static bool somebody_waits(struct worker *w)
+{
+	return wait_each_job(w->queue.spool, w->queue.name, is_waiting, NULL) != 0;
+}
+
 /* One scan after the other misses a job that moves between them, such as one that
  * another qwork claims and retries meanwhile. If no name came or went while all
  * directories were read, what was seen is the whole of it. */
@@ -463,8 +487,10 @@ static bool sees_nothing(struct worker *w)
 	before = w->events;
 	take_scan(w);
 	backlog_promote(&w->backlog, clock_real_ms());
+	try_blocked(w);
 	w->look_again = !nothing_waits(w); /* rather than sleep */
-	nothing = !w->look_again && (w->options->drain == DRAIN_READY || !recover_others_run(w));
+	nothing = !w->look_again && w->busy == 0 &&
+	    (w->options->drain == DRAIN_READY || (!recover_others_run(w) && !somebody_waits(w)));
 	read_events(w);
 	w->look_again |= w->events != before;
 	return nothing && !w->look_again;
@@ -484,6 +510,8 @@ static bool drained(struct worker *w)
 		return false;
 	if (w->paused || stopped_by(w) != 0)
 		return true;
+	if (w->options->drain == DRAIN_ALL && resources_block(w))
+		return false;
 	return nothing_waits(w) && w->probes == 0 && w->releases.count == 0 && sees_nothing(w);
 }
 
@@ -515,6 +543,7 @@ static int loop(struct worker *w)
 		recover_tick(w, now);
 		settle_tick(w, now);
 		release_tick(w, now);
+		resources_tick(w, now);
 		start_jobs(w);
 		stop_after_grace(w, now);
 		if (w->dead && w->busy == 0) {

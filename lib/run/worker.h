@@ -6,6 +6,7 @@
  *   settle.c   from a handler's end to the job's next state
  *   recover.c  jobs in cur/ whose worker is lost
  *   release.c  jobs that waited for what is over
+ *   resources.c  what jobs share, and those that wait for it
  *   work.c     the loop: wait, and call these
  */
 #ifndef QSPOOL_RUN_WORKER_H
@@ -15,7 +16,9 @@
 #include "run/child.h"
 #include "run/watch.h"
 #include "spool/claim.h"
+#include "spool/resource.h"
 
+#include <bsd/sys/queue.h>
 #include <poll.h>
 #include <sys/resource.h>
 
@@ -29,6 +32,7 @@ struct running {
 	struct child child;
 	int output; /* of a job to be kept, until its handler is started; or -1 */
 	char control[CONTROL_NAME_SIZE]; /* its file in the worker's directory */
+	struct grip grip;                /* what it has of its resources */
 	bool active;                     /* the slot is taken */
 	bool timed_out;
 	bool stopped;      /* told to end because qwork ends */
@@ -40,6 +44,7 @@ struct running {
 	/* Once the handler has ended and the job could not be moved on (full disk): */
 	bool settling;
 	enum transition to;
+	char wait_name[WAIT_NAME_SIZE]; /* of T_HOLD_BACK */
 	int64_t due_ms;
 	int64_t settle_at;
 };
@@ -64,6 +69,10 @@ struct trouble {
 	int64_t wait, quiet_until;
 };
 
+/* A resource for which jobs of this queue wait. In resources.c. */
+struct blocked;
+LIST_HEAD(blocked_list, blocked);
+
 struct worker {
 	const struct work_options *options;
 	struct queue queue;
@@ -84,6 +93,8 @@ struct worker {
 	struct strings strange;  /* reported already */
 	struct strings releases; /* names below .wait/ that are over */
 	int64_t release_at;
+	struct blocked_list blocked;
+	size_t blocked_count;
 	struct trouble trouble[TROUBLES_MAX];
 	int signals, timer; /* signalfd, timerfd for the next DUE or the end of a pause */
 	int64_t timer_ms;   /* what it is set to */
@@ -110,7 +121,7 @@ struct worker {
 /* take.c */
 /* Reads all three directories anew; the backlog and the probes are rebuilt. */
 void take_scan(struct worker *w);
-void take_event(void *worker, enum watched what, const char *name, bool renamed_in);
+void take_event(void *worker, const struct watched_event *event);
 /* Looks whether the queue is paused, and removes a pause that is over. */
 void take_pause(struct worker *w);
 /* Reports a name that cannot be a job, once. */
@@ -124,6 +135,8 @@ bool start_allowed(const struct worker *w);
 /* Whether one more may run. */
 bool start_room(const struct worker *w);
 struct running *start_free_slot(struct worker *w);
+/* One job cannot be started now: it is tried again later. */
+void start_job_failed(struct worker *w, const char *cause, int error);
 /* Whether ERROR says that this process or machine is short of something, so that it is no
  * fault of the job or the file. */
 bool start_shortage(int error);
@@ -168,6 +181,29 @@ void release_tick(struct worker *w, int64_t now);
 int64_t release_next(const struct worker *w);
 /* At qwork's end. */
 void release_all(struct worker *w);
+
+/* resources.c */
+/* Looks at all that waits for resources. */
+void resources_scan(struct worker *w);
+void resources_event(struct worker *w, const struct watched_event *event);
+/* Puts the first of those whose turn it may be into the backlog: one of each resource. */
+void resources_tick(struct worker *w, int64_t now);
+int64_t resources_next(const struct worker *w);
+/* Takes what R's job, which is held, needs. 1; 0: it waits, or somebody has moved it; -1: it is to be
+ * tried again. But for 1, R is released. */
+NODISCARD int resources_take(struct worker *w, struct running *r);
+/* An entry of the backlog that waits for a resource was tried, and is owned: it is DONE with, or to be
+ * tried again in so long. */
+void resources_tried(struct worker *w, struct waiting *entry, bool done, int64_t again_ms);
+/* What an attempt's end does to the job's resources. NULL, or the name of the one to which the job shall go back,
+ * its attempt given back: r->wait_name is set, and *UNTIL_MS to when it may go on, or JOB_DUE_NONE. */
+const char *resources_settle(struct worker *w, struct running *r, const struct control *said,
+    enum attempt_end end, int64_t *until_ms);
+/* JOB waits now where it was moved to. */
+void resources_add(struct worker *w, const struct job *job);
+/* Whether jobs of this queue are known to wait for resources. */
+bool resources_block(const struct worker *w);
+void resources_release(struct worker *w);
 
 /* recover.c */
 void recover_scan(struct worker *w);

@@ -47,10 +47,9 @@ const char *strange_reason_of(mode_t mode)
 
 /* Whoever may write the directory may have linked somebody's file there that he could
  * not read; with one name it can only have been moved. */
-static const char *strange_link(
-    const struct queue *queue, enum queue_dir dir, const struct stat *st)
+static const char *strange_link(int dir, const struct stat *st)
 {
-	return st->st_nlink <= 1 || sys_within_reach(queue->dir[dir], st)
+	return st->st_nlink <= 1 || sys_within_reach(dir, st)
 	    ? NULL
 	    : "a link to a file that its sender might not read and write";
 }
@@ -65,7 +64,7 @@ const char *strange_now(const struct queue *queue, enum queue_dir dir, const cha
 		return strange_reason_of(st.st_mode);
 	if (faccessat(queue->dir[dir], file, R_OK | W_OK, AT_EACCESS) != 0)
 		return strange_reason(errno);
-	return strange_link(queue, dir, &st);
+	return strange_link(queue->dir[dir], &st);
 }
 
 /* Also when the clock was set back: then ctime lies ahead, and age is negative. */
@@ -179,7 +178,7 @@ enum claim claim_open(struct job *job, const struct queue *queue, enum job_state
 	case HOLD_DONE:
 		break;
 	}
-	*why = strange_link(queue, (enum queue_dir)state, &job->st);
+	*why = strange_link(job_dir(job), &job->st);
 	if (*why)
 		result = CLAIM_STRANGE;
 	else if (job->ours)
@@ -188,6 +187,34 @@ enum claim claim_open(struct job *job, const struct queue *queue, enum job_state
 		result = CLAIM_YOUNG;
 	else if (adopt(job, meta) == 0)
 		result = CLAIM_OPEN;
+	if (result != CLAIM_OPEN && result != CLAIM_UNFIT) {
+		meta_release(meta);
+		job_release(job);
+	}
+	return result;
+}
+
+enum claim claim_open_waiting(struct job *job, const struct queue *queue, const char *wait,
+    const char *file, struct meta *meta, const char **why)
+{
+	enum claim result = CLAIM_ERROR;
+
+	*why = NULL;
+	switch (job_hold_waiting(job, queue, wait, file, O_RDWR)) {
+	case HOLD_GONE:
+		return CLAIM_GONE;
+	case HOLD_LOCKED:
+		return CLAIM_LOCKED;
+	case HOLD_STRANGE:
+		*why = strange_reason(errno);
+		return CLAIM_STRANGE;
+	case HOLD_ERROR:
+		return CLAIM_ERROR;
+	case HOLD_DONE:
+		break;
+	}
+	*why = job->ours ? strange_link(job_dir(job), &job->st) : "not the name of a waiting job";
+	result = *why ? CLAIM_STRANGE : inspect(job, meta, why);
 	if (result != CLAIM_OPEN && result != CLAIM_UNFIT) {
 		meta_release(meta);
 		job_release(job);

@@ -30,6 +30,10 @@ enum { FOREIGN_AGE_MS = 2000 };
 NODISCARD enum claim claim_open(struct job *job, const struct queue *queue, enum job_state state,
     const char *file, bool renamed_in, struct meta *meta, const char **why);
 
+/* The same of FILE in .wait/WAIT, which waits for a resource. */
+NODISCARD enum claim claim_open_waiting(struct job *job, const struct queue *queue,
+    const char *wait, const char *file, struct meta *meta, const char **why);
+
 /* A job sent without sync may be torn after a power cut: compares the file FD with its NAME,
  * which has the mark. Why it is torn, or NULL. */
 const char *job_torn(int fd, const struct stat *st, const struct job_name *name);

@@ -1,0 +1,541 @@
+/*
+ * Jobs that wait for resources, and what the ends of attempts say of these.
+ *
+ * Of each resource for which jobs of this queue wait, the first names are kept, and only the very first is
+ * in the backlog when there is reason to try it: a slot was closed, a file of the resource changed, a
+ * time came, or a scan is made. If it gets what it needs, the next is tried. So 200,000 jobs that a
+ * breaker holds cost a window of names, and one attempt to start at a time.
+ */
+#include "run/worker.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+
+#include "spool/links.h"
+#include "spool/wait.h"
+#include "sys/clock.h"
+
+enum {
+	BLOCKED_MAX = 256, /* resources that are watched; others are tried with each scan only */
+	NAMES_MAX = 1024,
+	TRIES_MAX = 12,
+	SETTLED_S = 1, /* a directory that was changed just now may have changed again */
+};
+
+/* PROBE: the event of the last close comes a little before the lock falls; and who only probed a slot has had its
+ * lock for an instant. */
+static const int64_t again_after[] = {10, 90, 400};
+enum { STAGES = sizeof again_after / sizeof *again_after };
+
+struct blocked {
+	LIST_ENTRY(blocked) link;
+	char wait_name[WAIT_NAME_SIZE]; /* '@' and the label */
+	struct window window;           /* of names of this queue, as the backlog has them */
+	struct timespec read;           /* st_mtim of the directory when it was read */
+	bool unread;                    /* there may be names that the window lacks */
+	bool fed;                       /* the first is in the backlog */
+	bool stays;                     /* it was tried, and still waits here */
+	unsigned char tries;            /* how often the first could not be tried */
+	int dir_watch, slot_watch;      /* -1: none */
+	unsigned stage;                 /* of again_after[] */
+	int64_t try_at;                 /* monotonic ms */
+};
+
+static struct blocked *find(const struct worker *w, const char *wait_name)
+{
+	struct blocked *b;
+
+	LIST_FOREACH (b, &w->blocked, link)
+		if (strcmp(b->wait_name, wait_name) == 0)
+			return b;
+	return NULL;
+}
+
+static struct blocked *create(struct worker *w, const char *wait_name)
+{
+	struct blocked *b = w->blocked_count < BLOCKED_MAX ? calloc(1, sizeof *b) : NULL;
+
+	if (!b) {
+		if (w->blocked_count < BLOCKED_MAX)
+			worker_trouble(w, "no memory for what waits for a resource", errno);
+		return NULL;
+	}
+	snprintf(b->wait_name, sizeof b->wait_name, "%s", wait_name);
+	window_init(&b->window, NAMES_MAX);
+	b->unread = true;
+	b->dir_watch = b->slot_watch = -1;
+	b->try_at = NEVER;
+	LIST_INSERT_HEAD(&w->blocked, b, link);
+	w->blocked_count++;
+	return b;
+}
+
+static struct blocked *find_or_create(struct worker *w, const char *wait_name)
+{
+	struct blocked *b = find(w, wait_name);
+
+	return b ? b : create(w, wait_name);
+}
+
+static void forget(struct worker *w, struct blocked *b)
+{
+	watch_remove(&w->watch, b->dir_watch);
+	watch_remove(&w->watch, b->slot_watch);
+	if (b->window.count == 0)
+		wait_remove(w->queue.spool, b->wait_name); /* fails if it is not empty */
+	window_clear(&b->window);
+	LIST_REMOVE(b, link);
+	w->blocked_count--;
+	free(b);
+}
+
+void resources_release(struct worker *w)
+{
+	struct blocked *b, *next;
+
+	LIST_FOREACH_SAFE (b, &w->blocked, link, next)
+		forget(w, b);
+}
+
+bool resources_block(const struct worker *w)
+{
+	return !LIST_EMPTY(&w->blocked);
+}
+
+/* --- events --- */
+
+static int add_watch(struct worker *w, const struct blocked *b, const char *sub, uint32_t mask)
+{
+	char path[LABEL_SIZE + 8];
+	int top = spool_dir(w->queue.spool, SPOOL_RESOURCE, false), fd, added;
+
+	if (top < 0 || w->watch.fd < 0)
+		return -1;
+	snprintf(path, sizeof path, "%s%s", b->wait_name + 1, sub);
+	fd = sys_opendir(top, path);
+	added = fd < 0 ? -1 : watch_add(&w->watch, fd, mask);
+	sys_discard(&fd);
+	return added;
+}
+
+/* True if something is watched now that was not before: what happened until then was not seen. */
+static bool watch(struct worker *w, struct blocked *b)
+{
+	int dir = b->dir_watch, slot = b->slot_watch;
+
+	if (dir < 0)
+		b->dir_watch = add_watch(
+		    w, b, "", IN_CREATE | IN_DELETE | IN_MOVED_TO | IN_MOVED_FROM | IN_CLOSE_WRITE);
+	if (slot < 0)
+		b->slot_watch = add_watch(w, b, "/slot", IN_CLOSE_WRITE);
+	return dir != b->dir_watch || slot != b->slot_watch;
+}
+
+/* `state` changes with each job, and a draft says nothing yet. */
+static bool matters(const struct blocked *b, const struct watched_event *event)
+{
+	return event->watch != b->dir_watch || event->ended ||
+	    (event->name[0] != '.' && strcmp(event->name, "state") != 0);
+}
+
+void resources_event(struct worker *w, const struct watched_event *event)
+{
+	struct blocked *b;
+
+	LIST_FOREACH (b, &w->blocked, link)
+		if (event->watch == b->dir_watch || event->watch == b->slot_watch)
+			break;
+	if (!b || !matters(b, event))
+		return;
+	if (event->ended && event->watch == b->dir_watch)
+		b->dir_watch = -1;
+	else if (event->ended)
+		b->slot_watch = -1;
+	b->stage = 0;
+	b->try_at = clock_mono_ms();
+}
+
+/* --- names --- */
+
+static int take_name(void *arg, const struct job_place *place)
+{
+	struct waiting model = {
+	    .state = JOB_WAITING, .priority = (unsigned char)place->name.priority};
+	char file[WAIT_NAME_SIZE + FILE_NAME_SIZE + 1];
+	struct waiting *entry;
+
+	memcpy(model.id, place->name.id, sizeof model.id);
+	snprintf(file, sizeof file, "%s/%s", place->wait, place->file);
+	entry = waiting_new(&model, file);
+	if (!entry)
+		return -1;
+	window_put(arg, entry);
+	return 0;
+}
+
+static struct timespec changed(struct worker *w, const struct blocked *b)
+{
+	struct stat st = {0};
+	int fd = wait_open(w->queue.spool, b->wait_name, false);
+
+	if (fd >= 0 && fstat(fd, &st) != 0)
+		st = (struct stat){0};
+	sys_discard(&fd);
+	return st.st_mtim;
+}
+
+static void read_names(struct worker *w, struct blocked *b)
+{
+	struct timespec now = {.tv_sec = clock_real_ms() / 1000};
+
+	window_clear(&b->window);
+	b->read = changed(w, b);
+	if (now.tv_sec - b->read.tv_sec <= SETTLED_S)
+		b->read = (struct timespec){0};
+	if (wait_each(w->queue.spool, b->wait_name, w->queue.name, take_name, &b->window) != 0) {
+		w->scan_error = errno;
+		worker_trouble(w, "what waits for a resource cannot be read", errno);
+	}
+	b->unread = b->window.fence != NULL;
+}
+
+/* A large directory that did not change is not read each minute, nor is one of which enough is known. */
+static bool worth_reading(struct worker *w, const struct blocked *b)
+{
+	struct timespec now;
+
+	if (b->window.count == 0)
+		return true;
+	if (b->window.fence)
+		return false;
+	now = changed(w, b);
+	return now.tv_sec != b->read.tv_sec || now.tv_nsec != b->read.tv_nsec;
+}
+
+/* --- trying --- */
+
+/* The first that waits goes into the backlog, and there takes its place in the order of all. */
+static void feed(struct worker *w, struct blocked *b)
+{
+	struct waiting model;
+	const struct waiting *first;
+
+	if (b->fed)
+		return;
+	if (b->window.count == 0 && b->unread)
+		read_names(w, b);
+	first = window_first(&b->window);
+	b->try_at = NEVER;
+	if (!first)
+		return;
+	model = *first;
+	model.tries = b->tries;
+	b->fed = backlog_add(&w->backlog, &model, first->file, clock_real_ms()) == 0;
+	if (!b->fed) {
+		b->try_at = clock_mono_ms() + 1000;
+		worker_trouble(w, "no memory for the names that wait", errno);
+	}
+}
+
+void resources_tick(struct worker *w, int64_t now)
+{
+	struct blocked *b, *next;
+
+	LIST_FOREACH_SAFE (b, &w->blocked, link, next) {
+		if (!b->fed && b->try_at <= now)
+			feed(w, b);
+		if (!b->fed && b->window.count == 0 && !b->unread)
+			forget(w, b);
+	}
+}
+
+int64_t resources_next(const struct worker *w)
+{
+	const struct blocked *b;
+	int64_t next = NEVER;
+
+	LIST_FOREACH (b, &w->blocked, link)
+		if (!b->fed && b->try_at < next)
+			next = b->try_at;
+	return next;
+}
+
+static int scan_one(void *worker, const char *wait_name)
+{
+	struct worker *w = worker;
+	struct blocked *b, unwatched;
+
+	if (wait_name[0] != '@')
+		return 0;
+	b = find_or_create(w, wait_name);
+	if (b) {
+		if (worth_reading(w, b))
+			read_names(w, b);
+		b->stage = 0;
+		b->try_at = clock_mono_ms();
+		return 0;
+	}
+	unwatched = (struct blocked){.unread = true};
+	snprintf(unwatched.wait_name, sizeof unwatched.wait_name, "%s", wait_name);
+	window_init(&unwatched.window, 1);
+	feed(w, &unwatched);
+	window_clear(&unwatched.window);
+	return 0;
+}
+
+/* The backlog was cleared. */
+void resources_scan(struct worker *w)
+{
+	struct blocked *b;
+
+	LIST_FOREACH (b, &w->blocked, link)
+		b->fed = b->stays = false;
+	if (wait_each_name(w->queue.spool, scan_one, w) != 0) {
+		w->scan_error = errno;
+		worker_trouble(w, "what waits for resources cannot be read", errno);
+	}
+	LIST_FOREACH (b, &w->blocked, link)
+		if (b->try_at == NEVER) /* its directory is gone */
+			b->try_at = 0;
+}
+
+/* The next one's turn comes at once. One that could not be tried (somebody has its lock) is out of the window
+ * and found again when the directory is read anew. */
+void resources_tried(struct worker *w, struct waiting *entry, bool done, int64_t again_ms)
+{
+	char wait_name[WAIT_NAME_SIZE];
+	struct blocked *b;
+
+	snprintf(wait_name, sizeof wait_name, "%.*s", (int)strcspn(entry->file, "/"), entry->file);
+	b = find(w, wait_name);
+	if (!b)
+		goto out;
+	b->fed = false;
+	if (b->stays) {
+		b->stays = false;
+		goto out;
+	}
+	window_drop(&b->window, entry);
+	b->unread |= !done;
+	b->tries = done ? 0 : b->tries < TRIES_MAX ? (unsigned char)(b->tries + 1) : TRIES_MAX;
+	if (done || b->window.count > 0)
+		feed(w, b);
+	else
+		b->try_at = clock_mono_ms() + again_ms;
+out:
+	free(entry);
+}
+
+/* --- taking --- */
+
+static int64_t monotonic(int64_t real_ms)
+{
+	int64_t wait = real_ms - clock_real_ms();
+
+	return clock_mono_ms() + (wait > 0 ? wait : 0);
+}
+
+/* LOOK-AGAIN. */
+static void try_later(struct worker *w, struct blocked *b, int64_t lacks_until)
+{
+	int64_t at = NEVER;
+
+	if (watch(w, b))
+		at = clock_mono_ms();
+	else if (lacks_until != LACK_EVENT)
+		at = monotonic(lacks_until);
+	else if (b->stage < STAGES)
+		at = clock_mono_ms() + again_after[b->stage++];
+	if (b->stays || at < b->try_at)
+		b->try_at = at;
+}
+
+/* JOB is in .wait/@R since now. */
+static struct blocked *enter(struct worker *w, const struct job *job)
+{
+	struct job_place place = {.state = JOB_WAITING, .name = job->name};
+	struct blocked *b = find_or_create(w, job->wait_name);
+
+	if (!b)
+		return NULL;
+	snprintf(place.wait, sizeof place.wait, "%s", job->wait_name);
+	snprintf(place.file, sizeof place.file, "%s", job->file);
+	if (take_name(&b->window, &place) != 0)
+		b->unread = true;
+	b->stage = 0;
+	return b;
+}
+
+void resources_add(struct worker *w, const struct job *job)
+{
+	struct blocked *b = enter(w, job);
+
+	if (b)
+		try_later(w, b, clock_real_ms());
+}
+
+/* T18, or nothing if it waits for that already. 1; 0 if it was moved meanwhile; -1. */
+static int block(struct worker *w, struct job *job, const char *wait_name, int64_t lacks_until)
+{
+	struct blocked *b = NULL;
+	int moved = 1;
+
+	if (job->state == JOB_WAITING && strcmp(job->wait_name, wait_name) == 0) {
+		b = find(w, wait_name);
+		if (b)
+			b->stays = true;
+	} else {
+		moved = job_move_to_wait(job, T_BLOCK, wait_name, JOB_DUE_NONE);
+		if (moved == 1)
+			b = enter(w, job);
+	}
+	if (b)
+		try_later(w, b, lacks_until);
+	return moved;
+}
+
+static void report(const struct worker *w, const struct job *job, const char *cause,
+    const char *resource, int64_t due_ms)
+{
+	struct work_event event = settle_event(w, job, WORK_NOTE);
+
+	event.cause = cause;
+	event.reason = resource;
+	event.due_ms = due_ms;
+	worker_report(w, &event);
+}
+
+static void report_probes(const struct worker *w, const struct running *r)
+{
+	for (size_t i = 0; i < r->grip.count; i++)
+		if (r->grip.part[i].probing)
+			report(w, &r->job, "probes the breaker", r->meta.resource[i].name,
+			    JOB_DUE_NONE);
+}
+
+static void report_wrong(struct worker *w, const char *wait_name, const char *setting)
+{
+	spool_fail(w->queue.spool, spool_dir_name[SPOOL_RESOURCE], wait_name + 1, setting);
+	worker_trouble(w, "a resource's setting is not understood, and its jobs wait", EINVAL);
+}
+
+int resources_take(struct worker *w, struct running *r)
+{
+	static const char cause[] = "a job could not get its resources";
+	char wait_name[WAIT_NAME_SIZE];
+	struct lack lack;
+	int result = -1;
+
+	if (r->meta.resources == 0)
+		return 1;
+	switch (resource_take(w->queue.spool, &r->meta, &r->grip, &lack)) {
+	case TAKE_DONE:
+		report_probes(w, r);
+		return 1;
+	case TAKE_LACKS:
+		if (resource_wait_name(r->meta.resource[lack.resource].name, wait_name) == 0)
+			result = block(w, &r->job, wait_name, lack.at_ms) < 0 ? -1 : 0;
+		if (result == 0 && lack.wrong)
+			report_wrong(w, wait_name, lack.wrong);
+		break;
+	case TAKE_ERROR:
+		break;
+	}
+	if (result < 0)
+		start_job_failed(w, cause, errno);
+	job_release(&r->job);
+	meta_release(&r->meta);
+	return result;
+}
+
+/* --- the end of an attempt --- */
+
+static int64_t due_of(const struct breaker_news *news)
+{
+	return news->until_ms == OPEN_FOR_GOOD ? JOB_DUE_NONE : news->until_ms;
+}
+
+static void report_news(const struct worker *w, const struct running *r, const char *name,
+    const struct breaker_news *news)
+{
+	if (news->opened)
+		report(w, &r->job, "opens the breaker", name, due_of(news));
+	if (news->closed)
+		report(w, &r->job, "closes the breaker", name, JOB_DUE_NONE);
+}
+
+static bool uses(const struct running *r, const char *name)
+{
+	for (size_t i = 0; i < r->meta.resources; i++)
+		if (strcmp(r->meta.resource[i].name, name) == 0)
+			return true;
+	return false;
+}
+
+/* A handler may only speak of what its job uses. How many of its trips count. */
+static size_t count_trips(
+    const struct worker *w, const struct running *r, const struct control *said)
+{
+	size_t count = 0;
+
+	for (size_t i = 0; i < said->trips; i++) {
+		bool own = uses(r, said->tripped[i].resource);
+
+		count += own;
+		if (!own)
+			report(w, &r->job, "a trip of what the job does not use is ignored",
+			    said->tripped[i].resource, JOB_DUE_NONE);
+	}
+	return count;
+}
+
+static const struct control_trip *trip_of(const struct control *said, const char *name)
+{
+	for (size_t i = 0; i < said->trips; i++)
+		if (strcmp(said->tripped[i].resource, name) == 0)
+			return &said->tripped[i];
+	return NULL;
+}
+
+/* True if the attempt is blamed on it though it was known to be down. */
+static bool settle_one(struct worker *w, const struct running *r, size_t i, enum attempt_end end,
+    const struct control_trip *trip, struct breaker_news *news)
+{
+	const char *name = r->meta.resource[i].name;
+	bool probing = i < r->grip.count && r->grip.part[i].probing;
+	struct spool *spool = w->queue.spool;
+	int settled = trip ? resource_trip(spool, name, trip->for_ms, probing, news)
+	                   : resource_settle(spool, name, end, probing, news);
+
+	if (settled != 0) {
+		worker_trouble(w, "a breaker could not be told of an attempt's end", errno);
+		return false;
+	}
+	report_news(w, r, name, news);
+	return end == END_FAILURE && (news->was_open || probing);
+}
+
+const char *resources_settle(struct worker *w, struct running *r, const struct control *said,
+    enum attempt_end end, int64_t *until_ms)
+{
+	size_t trips = count_trips(w, r, said);
+	const char *back = NULL;
+
+	for (size_t i = 0; i < r->meta.resources; i++) {
+		const char *name = r->meta.resource[i].name;
+		const struct control_trip *trip = trip_of(said, name);
+		struct breaker_news news;
+
+		if (trips > 0 && !trip)
+			continue;
+		if (settle_one(w, r, i, end, trip, &news) && !back &&
+		    resource_wait_name(name, r->wait_name) == 0) {
+			back = name;
+			*until_ms = news.was_open || news.opened ? due_of(&news) : JOB_DUE_NONE;
+		}
+	}
+	return back;
+}
