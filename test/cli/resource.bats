@@ -1,0 +1,560 @@
+#!/usr/bin/env bats
+# What jobs share: limits, rates, and circuit breakers. No more than may, never less for long.
+
+load helper
+
+setup() {
+	common_setup
+	export TMPDIR=$test_dir/tmp
+	mkdir "$TMPDIR"
+	runs=$test_dir/runs
+	: >"$runs"
+}
+
+# set_limit RESOURCE SETTING VALUE: as a person does it, with a shell.
+set_limit() {
+	mkdir -p "$QSPOOL/.resource/$1"
+	echo "$3" >"$QSPOOL/.resource/$1/$2"
+}
+
+# Conditions: so many wait for a resource, or have run, or stand at the gate.
+waiting() { find "$QSPOOL/.wait/@$1" -type f 2>/dev/null | wc -l; }
+waiting_are() { [[ $(waiting "$2") == "$1" ]]; }
+have_run() { (($(wc -l <"$runs") >= $1)); }
+at_gate_are() { (($(find "$test_dir" -maxdepth 1 -name 'gate.started.*' | wc -l) == $1)); }
+all_is_done() {
+	local dir
+	for dir in "$QSPOOL"/[a-z]*/{new,cur,delay} "$QSPOOL"/.wait/@*; do
+		[[ ! -d $dir ]] || [[ -z $(find "$dir" -type f) ]] || return 1
+	done
+}
+
+# send_many NUMBER [OPTION...]
+send_many() { seq "$1" | qsend --lines --no-sync "${@:2}" >/dev/null; }
+
+# A handler that shows how many run at once: it holds one of so many locks, the lowest that is free, and
+# lets it go before it ends.
+make_counter() {
+	counter=$test_dir/counter
+	script "$counter" <<-END
+		trap 'exec 9>&-; exit 1' TERM
+		i=0
+		while :; do
+			i=\$((i + 1))
+			exec 9>>'$test_dir/at_once.'\$i
+			flock -n 9 && break
+		done
+		echo \$i >>'$runs'
+		sleep 0.0\${1:-2} 9>&-
+		exec 9>&-
+	END
+}
+most_at_once() { sort -n "$runs" | tail -n 1; }
+
+# A handler that fails as long as $test_dir/down exists; each run is a line: id, attempt, time, what `open` says.
+make_api() {
+	api=$test_dir/api
+	script "$api" <<-END
+		echo "\$QJOB_ID \$QJOB_ATTEMPT \$(date +%s%3N) \$(cat '$QSPOOL/.resource/api/open' 2>/dev/null)" >>'$runs'
+		[ ! -e '$test_dir/down' ]
+	END
+	touch "$test_dir/down"
+}
+
+# The attempts that all jobs have spent.
+spent() {
+	find "$QSPOOL" -path '*/tmp' -prune -o -type f -name '[0-9]*' -printf '%f\n' |
+		sed -nE 's/^([0-9]{8}T[0-9.]+Z\.)?[0-9]{2}\.[0-9a-z]{20}\.([0-9]+).*/\2/p' | awk '{ sum += $1 } END { print sum + 0 }'
+}
+
+breaker_is_open() { [[ -e $QSPOOL/.resource/api/open ]]; }
+breaker_is_closed() { ! breaker_is_open; }
+
+# --- limits ---------------------------------------------------------------------
+
+limit_holds() { # LIMIT
+	make_counter
+	set_limit db jobs "$1"
+	send_many 30 --resource db
+	for i in 1 2 3; do start_qwork -j 4 -- "$counter"; done
+	wait_for 60 all_is_done
+	lines_are 30 "$runs"
+	assert_equal "$(most_at_once)" "$1"
+}
+
+@test 'a limit of 1 is kept by all qworks together' { limit_holds 1; }
+@test 'a limit of 3 is kept by all qworks together, and is reached' { limit_holds 3; }
+
+@test 'a job states a limit of its own, where no operator has set one' {
+	make_gate
+	send_many 3 --resource db=1
+	start_qwork -j 4 -- "$gate"
+	wait_for 60 all_at_gate 1
+	wait_for 60 waiting_are 2 db
+	set_limit db jobs 2
+	wait_for 60 all_at_gate 2
+	wait_for 60 waiting_are 1 db
+	rm "$QSPOOL/.resource/db/jobs"
+	set_limit db jobs 3
+	wait_for 60 all_at_gate 3
+	open_gate
+	wait_for 60 all_is_done
+}
+
+@test 'an operator may lower a limit below what a job states; what runs counts' {
+	make_gate
+	send_many 5 --resource db=3
+	start_qwork -j 9 -- "$gate"
+	wait_for 60 all_at_gate 3
+	wait_for 60 waiting_are 2 db
+	set_limit db jobs 1
+	handlers=("$test_dir"/gate.started.*)
+	kill "$(cat "${handlers[0]}")"
+	# It comes back by a retry and waits with the others: two run still, and one may.
+	wait_for 60 waiting_are 2 db
+	assert_equal "$(job_count cur)" 2
+	open_gate
+	drain_all -b 10ms -- true
+	wait_for 60 all_is_done
+}
+
+@test 'a limit of 0 lets nobody in; one that is not understood neither, and qwork says so' {
+	set_limit db jobs 0
+	send x --resource db
+	drain -- true
+	assert_success
+	waiting_are 1 db
+	set_limit db jobs many
+	drain -- true
+	assert_success
+	waiting_are 1 db
+	assert_regex "$stderr" "cause=\"a resource's setting is not understood.*\.resource/db/jobs"
+	set_limit db jobs 1
+	drain -- true
+	assert_spool_empty
+	waiting_are 0 db
+}
+
+@test 'a slot is free when the last process that inherited it has ended, and not before' {
+	set_limit db jobs 1
+	script "$test_dir/leaves" <<-END
+		sleep 1000 2>/dev/null >/dev/null </dev/null &
+		echo \$! >>'$runs'
+	END
+	first=$(send 1 --resource db)
+	start_qwork -v -- "$test_dir/leaves"
+	wait_for 60 have_run 1
+	finished() { grep -q "job=$first .*outcome=finished" "$qwork_log"; }
+	wait_for 60 finished
+	send 2 --resource db
+	wait_for 60 waiting_are 1 db
+	kill -KILL "$qwork"
+	start_qwork -v -- "$test_dir/leaves"
+	wait_for 60 watches "$qwork"
+	lines_are 1 "$runs"
+	kill "$(head -n 1 "$runs")"
+	wait_for 60 have_run 2
+	wait_for 60 all_is_done
+	kill "$(tail -n 1 "$runs")"
+}
+
+@test 'who lacks one of two resources holds none' {
+	make_gate
+	set_limit a jobs 1
+	set_limit b jobs 1
+	send 1 --resource a >/dev/null
+	start_qwork -j 4 -- "$gate"
+	wait_for 60 all_at_gate 1
+	send both --resource a --resource b >/dev/null
+	wait_for 60 waiting_are 1 a
+	id=$(send 2 --resource b)
+	wait_for 60 at_gate "$id"
+	open_gate
+	wait_for 60 all_is_done
+}
+
+@test 'jobs that need several resources, in any mixture, all get them' {
+	make_counter
+	set_limit a jobs 1
+	set_limit b jobs 2
+	set_limit c rate 200/s
+	send_many 6 --resource a --resource b
+	send_many 6 --resource b --resource c
+	send_many 6 --resource c --resource a
+	send_many 6 --resource a --resource b --resource c
+	send_many 6 --resource b
+	for i in 1 2; do start_qwork -j 4 -- "$counter" 1; done
+	wait_for 60 all_is_done
+	lines_are 30 "$runs"
+}
+
+@test 'edits are noticed at once: a limit, a breaker opened and closed by touch and rm' {
+	make_gate
+	set_limit db jobs 1
+	send_many 2 --resource db
+	start_qwork -j 4 --scan 1h -- "$gate"
+	wait_for 60 all_at_gate 1
+	wait_for 60 waiting_are 1 db
+	set_limit db jobs 2
+	wait_for 60 all_at_gate 2
+	touch "$QSPOOL/.resource/db/open"
+	set_limit db jobs 9
+	send_many 2 --resource db
+	wait_for 60 waiting_are 2 db
+	at_gate_are 2
+	rm "$QSPOOL/.resource/db/open"
+	wait_for 60 all_at_gate 4
+	open_gate
+	wait_for 60 all_is_done
+}
+
+@test 'touch opens a breaker for good also where an old time lies' {
+	mkdir -p "$QSPOOL/.resource/db"
+	echo '2020-01-01T00:00:00Z 1s' >"$QSPOOL/.resource/db/open"
+	send x --resource db
+	drain -- true
+	waiting_are 1 db
+	refute_regex "$stderr" 'probes'
+}
+
+@test 'what is blocked keeps no other job from its place and its start' {
+	set_limit db jobs 0
+	send_many 300 --resource db
+	send a -p 60 >/dev/null && send b >/dev/null && send c -p 40 >/dev/null
+	drain -- sh -c 'cat && echo'
+	assert_output $'c\nb\na'
+	waiting_are 300 db
+	# Those that wait already are in nobody's way.
+	send_many 20
+	drain --bury-on 1 -- true
+	assert_success
+	spool_is_idle
+	waiting_are 300 db
+}
+
+@test 'a new qwork takes what waits, in order; of its own queue only' {
+	set_limit db jobs 0
+	for i in 3 1 2; do send "$i" --resource db -p "$i" >/dev/null; done
+	send x --resource db -q other >/dev/null
+	drain -- true
+	drain -q other -- true
+	waiting_are 4 db
+	set_limit db jobs 1
+	drain -- sh -c 'cat && echo'
+	assert_output $'1\n2\n3'
+	waiting_are 1 db
+	drain -q other -- true
+	waiting_are 0 db
+}
+
+@test '--drain tries what waits, once; --drain=all waits for it' {
+	make_gate
+	set_limit db jobs 1
+	send 1 --resource db >/dev/null
+	start_qwork -- "$gate"
+	wait_for 60 all_at_gate 1
+	send 2 --resource db >/dev/null
+	start_qwork --drain=all -- true
+	all=$qwork
+	wait_for 60 waiting_are 1 db
+	drain -- true
+	assert_success
+	waiting_are 1 db
+	watches "$all"
+	open_gate
+	exit_status 60 "$all"
+	assert_equal "$status" 0
+	waiting_are 0 db
+}
+
+@test '--drain runs all that share a slot, one after the other' {
+	send_many 8 --resource db=1
+	drain -j 4 -- sh -c 'echo >>"$1"' handler "$runs"
+	assert_success
+	lines_are 8 "$runs"
+	assert_spool_empty
+}
+
+@test 'resources have names of any bytes and any length' {
+	long=$(printf 'x%.0s' {1..300})
+	strange=$'a/b %.@\n\xff='
+	mkdir -p "$QSPOOL"
+	for name in "$long" "$strange" '.' '..' 'a b'; do
+		send_many 2 --resource "$name=1"
+		drain -j 2 -- sh -c 'echo >>"$1"' handler "$runs"
+		assert_success
+	done
+	lines_are 10 "$runs"
+	assert_spool_empty
+	run ls -A "$QSPOOL/.resource"
+	assert_equal "${#lines[@]}" 5
+	assert_equal "$(cat "$QSPOOL/.resource/$(printf 'x%.0s' {1..64})%%"*/name)" "$long"
+}
+
+@test 'SIGKILL of qworks leaks no slot and lets nobody in beyond the limit' {
+	make_counter
+	set_limit db jobs 3
+	jobs=${RESOURCE_JOBS:-60}
+	send_many "$jobs" --resource db
+	for i in 1 2 3 4; do start_qwork -j 4 -A 100 -b 10ms -- "$counter" 1; done
+	for ((i = 1; i < jobs / 4; i++)); do
+		wait_for 60 have_run $((i * 4))
+		[[ $((i % 3)) == 0 ]] || continue
+		kill -KILL "$qwork"
+		start_qwork -j 4 -A 100 -b 10ms -- "$counter" 1
+	done
+	wait_for 300 all_is_done
+	jobs_are 0 buried
+	assert_equal "$(most_at_once)" 3
+}
+
+# --- rates ----------------------------------------------------------------------
+
+@test 'a rate is not exceeded, by all qworks together, and nearly reached' {
+	set_limit api rate 40/s
+	jobs=100
+	send_many "$jobs" --resource api
+	for i in 1 2; do start_qwork -j 20 -- sh -c 'date +%s%3N >>"$1"' handler "$runs"; done
+	wait_for 60 all_is_done
+	lines_are "$jobs" "$runs"
+	# A burst of 4 comes at once, and each of the others takes 25 ms more.
+	took=$(($(sort -n "$runs" | tail -n 1) - $(sort -n "$runs" | head -n 1)))
+	((took >= (jobs - 4) * 25 - 200)) || fail "$jobs jobs at 40/s took $took ms"
+	((took <= 20000)) || fail "$jobs jobs at 40/s took $took ms"
+}
+
+@test 'a burst comes at once, and then the rate holds' {
+	set_limit api rate 1/h
+	set_limit api burst 5
+	send_many 8 --resource api
+	start_qwork -- sh -c 'echo >>"$1"' handler "$runs"
+	wait_for 60 have_run 5
+	wait_for 60 waiting_are 3 api
+	lines_are 5 "$runs"
+	set_limit api burst 7
+	wait_for 60 have_run 7
+	rm "$QSPOOL/.resource/api/rate"
+	wait_for 60 all_is_done
+}
+
+# --- breakers -------------------------------------------------------------------
+
+@test 'a breaker opens after so many failures in a row, which a success interrupts' {
+	make_api
+	set_limit api breaker 3,1h..1h
+	send_many 2 --resource api
+	drain -A 9 -b 1h -- "$api"
+	rm "$test_dir/down"
+	send_many 1 --resource api
+	drain -- "$api"
+	touch "$test_dir/down"
+	send_many 2 --resource api
+	drain -A 9 -b 1h -- "$api"
+	breaker_is_closed
+	send_many 1 --resource api
+	drain -A 9 -b 1h -- "$api"
+	assert_regex "$stderr" 'cause="opens the breaker" reason=api wait=[0-9hms.]+ due='
+	breaker_is_open
+	lines_are 6 "$runs"
+	send_many 3 --resource api
+	drain -- "$api"
+	lines_are 6 "$runs"
+	waiting_are 3 api
+}
+
+@test 'while it is open one probe runs a period, of all qworks, and no attempt is spent' {
+	make_api
+	set_limit api breaker 3,200ms..400ms
+	for queue in a b; do send_many 10 -q "$queue" --resource api; done
+	for queue in a a b; do start_qwork -q "$queue" -j 4 -A 5 -b 10ms -- "$api"; done
+	wait_for 60 breaker_is_open
+	wait_for 60 waiting_are 20 api
+	assert_equal "$(spent)" 3
+	before=$(wc -l <"$runs")
+	wait_for 60 have_run $((before + 6))
+	wait_for 60 waiting_are 20 api
+	assert_equal "$(spent)" 3
+	# Each probe found another time written, and began when the time before it was over.
+	python3 - "$runs" "$before" <<-'END'
+		import datetime, sys
+		last, seen = None, set()
+		for line in open(sys.argv[1]).readlines()[int(sys.argv[2]):]:
+		    job, attempt, at, until, wait = line.split()
+		    until = datetime.datetime.fromisoformat(until.replace("Z", "+00:00"))
+		    at = datetime.datetime.fromtimestamp(int(at) / 1000, datetime.timezone.utc)
+		    assert at < until, line
+		    assert last is None or at >= last, (line, last)
+		    assert until not in seen, line
+		    seen.add(until)
+		    last = until
+	END
+	rm "$test_dir/down"
+	wait_for 60 all_is_done
+	jobs_are 0 buried a
+	jobs_are 0 buried b
+	breaker_is_closed
+}
+
+@test 'a success closes it, and the others are let in gradually' {
+	make_gate
+	set_limit api breaker 1,100ms
+	send_many 1 --resource api
+	drain -A 9 -b 1ms -- false
+	breaker_is_open
+	send_many 9 --resource api
+	start_qwork -j 20 -- "$gate"
+	# The probe, and none beside it.
+	wait_for 60 all_at_gate 1
+	wait_for 60 waiting_are 9 api
+	at_gate_are 1
+	open_gate
+	wait_for 60 all_is_done
+	assert_equal "$(cat "$QSPOOL/.resource/api/window")" 10
+	breaker_is_closed
+	assert_regex "$(cat "$qwork_log")" 'outcome=note cause="probes the breaker" reason=api'
+	assert_regex "$(cat "$qwork_log")" 'outcome=note cause="closes the breaker" reason=api'
+}
+
+@test 'a window is a limit, and widens with each success' {
+	make_gate
+	mkdir -p "$QSPOOL/.resource/api"
+	echo 2 >"$QSPOOL/.resource/api/window"
+	send_many 8 --resource api
+	start_qwork -j 20 -- "$gate"
+	wait_for 60 all_at_gate 2
+	wait_for 60 waiting_are 6 api
+	at_gate_are 2
+	open_gate
+	wait_for 60 all_is_done
+	assert_equal "$(cat "$QSPOOL/.resource/api/window")" 10
+	echo 63 >"$QSPOOL/.resource/api/window"
+	send_many 1 --resource api
+	drain -- true
+	assert_not_exists "$QSPOOL/.resource/api/window"
+}
+
+@test 'a failed probe gives its attempt back, and the last attempt is not spent by it' {
+	make_api
+	set_limit api breaker 1,50ms
+	id=$(send x --resource api)
+	start_qwork -A 2 -b 1ms -- "$api"
+	wait_for 60 have_run 5
+	touch "$QSPOOL/.resource/api/open"
+	: >"$QSPOOL/.resource/api/open"
+	wait_for 60 waiting_are 1 api
+	jobs_are 0 buried
+	assert_equal "$(spent)" 1
+	assert_regex "$(cat "$qwork_log")" "job=$id attempt=2 of=2 outcome=deferred cause=\"held back\" reason=\"the breaker of api is open\""
+	rm "$test_dir/down" "$QSPOOL/.resource/api/open"
+	wait_for 60 all_is_done
+}
+
+@test 'SIGKILL of qwork while it probes: nobody else probes before the time that was written' {
+	make_gate
+	set_limit api breaker 1,1500ms
+	send x --resource api >/dev/null
+	drain -A 9 -b 1ms -- false
+	breaker_is_open
+	send y --resource api >/dev/null
+	start_qwork -A 9 -- "$gate"
+	wait_for 60 all_at_gate 1
+	written=$(cat "$QSPOOL/.resource/api/open")
+	kill -KILL "$qwork"
+	rm "$gate".started.*
+	open_gate
+	start_qwork -A 9 -b 1ms -- sh -c 'date +%s%3N >>"$1"' handler "$runs"
+	wait_for 60 all_is_done
+	(($(head -n 1 "$runs") >= $(date -d "${written% *}" +%s%3N))) || fail "$(cat "$runs") is before $written"
+}
+
+@test 'a job that is set aside, for exit 65 or by its handler, blames nothing; a timeout does' {
+	set_limit api breaker 1,1h
+	send x --resource api >/dev/null
+	drain -- sh -c 'exit 65'
+	breaker_is_closed
+	send x --resource api >/dev/null
+	drain -- sh -c 'echo bury >>"$QJOB_CONTROL"; exit 1'
+	breaker_is_closed
+	jobs_are 2 buried
+	send x --resource api >/dev/null
+	drain -- sh -c 'echo defer 1h >>"$QJOB_CONTROL"; exit 1'
+	breaker_is_closed
+	send x --resource api >/dev/null
+	drain --timeout 50ms -b 1h -- sleep 1000
+	breaker_is_open
+}
+
+@test 'trip names who is to blame, and for how long; without a breaker it opens all the same' {
+	set_limit other breaker 1,1h
+	send x --resource api --resource other >/dev/null
+	drain -b 1h -- sh -c 'echo trip api 300 >>"$QJOB_CONTROL"; exit 1'
+	breaker_is_open
+	assert_not_exists "$QSPOOL/.resource/other/open"
+	read -r until wait <"$QSPOOL/.resource/api/open"
+	left=$(($(date -d "$until" +%s) - $(date +%s)))
+	((left > 200 && left <= 300)) || fail "$left s of 300 are left"
+	assert_equal "$wait" 30s
+	assert_equal "$(spent)" 1
+}
+
+@test 'trip without a time opens for the base; with a success too, and the job is done' {
+	set_limit api breaker 9,1h..2h
+	send x --resource api >/dev/null
+	drain -- sh -c 'echo trip api >>"$QJOB_CONTROL"'
+	assert_spool_empty
+	read -r until wait <"$QSPOOL/.resource/api/open"
+	assert_equal "$wait" 1h
+	left=$(($(date -d "$until" +%s) - $(date +%s)))
+	((left > 1700 && left <= 3600)) || fail "$left s of an hour are left"
+}
+
+@test 'a trip of what the job does not use is ignored, and said' {
+	set_limit mine breaker 1,1h
+	send x --resource mine >/dev/null
+	drain -b 1h -- sh -c 'echo trip api >>"$QJOB_CONTROL"; exit 1'
+	breaker_is_closed
+	assert_exists "$QSPOOL/.resource/mine/open"
+	assert_regex "$stderr" 'cause="a trip of what the job does not use is ignored" reason=api'
+}
+
+# --- all together ----------------------------------------------------------------
+
+@test 'an idle qwork with jobs that wait makes no system call' {
+	need_strace
+	set_limit api jobs 0
+	send_many 5 --resource api
+	start_qwork --scan 1h -- true
+	wait_for 60 waiting_are 5 api
+	rested() { [[ $(cut -d ' ' -f 1 "/proc/$qwork/syscall" 2>/dev/null) == 7 ]]; }
+	[[ -r /proc/$qwork/syscall ]] || skip 'cannot see what a process waits in'
+	# The last look comes half a second after the last job went to wait.
+	wait_for 60 after_ms $(($(now_ms) + 1500))
+	wait_for 60 rested
+	start strace -f -o "$test_dir/trace" -p "$qwork"
+	tracer=$started
+	traced() { grep -q '^TracerPid:[[:space:]]*[1-9]' "/proc/$qwork/status"; }
+	wait_for 60 traced
+	wait_for 60 after_ms $(($(now_ms) + ${IDLE_SECONDS:-2} * 1000))
+	kill -INT "$tracer"
+	wait_for 60 gone "$tracer"
+	run grep -vcE 'poll|restart_syscall|<detached|resumed|strace' "$test_dir/trace"
+	assert_output 0
+}
+
+@test 'a crowd that waits costs neither memory nor the start of others' {
+	set_limit api jobs 0
+	held=${RESOURCE_HELD:-3000}
+	send_many "$held" --resource api
+	start_qwork -v -- true
+	wait_for 600 waiting_are "$held" api
+	memory() { awk '/^VmRSS/ {print $2}' "/proc/$qwork/status"; }
+	before=$(memory)
+	kill -KILL "$qwork"
+	start_qwork -v -- true
+	wait_for 60 watches "$qwork"
+	id=$(send x)
+	wait_for 60 all_is_done_of "$id"
+	(($(memory) <= before + 1000 && $(memory) < 20000)) ||
+		[[ -n ${QSPOOL_SANITIZED:-} ]] || fail "$(memory) kB, and $before kB before"
+}
+all_is_done_of() { grep -q "job=$1 .*outcome=finished" "$qwork_log"; }
