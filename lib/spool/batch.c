@@ -187,9 +187,10 @@ int batch_complete(struct spool *spool, const char *label)
 {
 	int top = spool_dir(spool, SPOOL_BATCH, false);
 	char path[BATCH_PATH_SIZE];
+	int state;
 
 	if (top < 0)
-		return -1;
+		return errno == ENOENT ? 1 : -1;
 	snprintf(path, sizeof path, "%s/%s", label, member_dir[1]);
 	if (sys_rmdir(top, path) == 0)
 		return 1;
@@ -197,7 +198,8 @@ int batch_complete(struct spool *spool, const char *label)
 		return 0;
 	if (errno != ENOENT)
 		return batch_fail(spool, label, member_dir[1]);
-	return state_of(top, label) == BATCH_COMPLETE;
+	state = state_of(top, label);
+	return state < 0 ? -1 : state == BATCH_COMPLETE || state == BATCH_UNKNOWN;
 }
 
 /* A byte for each, for people who ask how far it is. On a full disk it lags behind. */

@@ -23,7 +23,8 @@ NODISCARD int batch_leave(const struct queue *queue, const char *id, const char 
 /* Nobody can join any more, durably. 1: members are outstanding, 0: it is complete, -1: ENOENT if it
  * was never begun. */
 NODISCARD int batch_seal(struct spool *spool, const char *batch);
-/* Completes it if it is sealed and has no members. 1 if that is what it is now or was already, 0, -1. */
+/* Completes it if it is sealed and has no members. 1 if that is what it is now or was already, or if it is no
+ * more: who asks knows that it was, and what waited for what a person removed goes on. 0, -1. */
 NODISCARD int batch_complete(struct spool *spool, const char *label);
 /* Opens sealed/ or open/ of a LABEL for reading; -1 with ENOENT if it has neither. */
 NODISCARD int batch_open_members(struct spool *spool, const char *label);

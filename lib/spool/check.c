@@ -3,6 +3,7 @@
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -12,6 +13,7 @@
 #include "spool/motion.h"
 #include "spool/pause.h"
 #include "spool/sweep.h"
+#include "spool/wait.h"
 
 enum { PROGRESS_NAMES = 4096 };
 
@@ -31,7 +33,7 @@ static struct check_finding finding_of(const struct check *c, enum check_class c
 {
 	return (struct check_finding){.class = class,
 	    .kind = kind,
-	    .queue = c->queue.name,
+	    .queue = f->dir == DIR_WAIT ? NULL : c->queue.name,
 	    .dir = queue_dir_name[f->dir],
 	    .file = f->file,
 	    .id = f->name.id[0] ? f->name.id : NULL,
@@ -44,23 +46,27 @@ void check_tell(struct check *c, enum check_class class, const char *kind,
 	check_report(c, finding_of(c, class, kind, f, reason));
 }
 
-void check_mendable(struct check *c, enum check_class class, const char *kind,
-    const struct check_file *f, const char *reason, check_mend *mend)
+void check_outcome(struct check *c, struct check_finding finding, bool tried, int mended)
 {
-	struct check_finding finding = finding_of(c, class, kind, f, reason);
-	bool repair = c->options->repair && mend;
-	int mended = repair ? mend(c, f, reason) : -1;
-
 	if (mended == 0)
 		return;
 	if (mended == 1)
 		finding.class = CHECK_REPAIRED;
-	else if (repair)
+	else if (tried)
 		finding.error = errno;
 	/* What a worker will do when it can is a fault if we could not do it. */
-	if (finding.error != 0 && finding.error != EBUSY && class == CHECK_PENDING)
+	if (finding.error != 0 && finding.error != EBUSY && finding.class == CHECK_PENDING)
 		finding.class = CHECK_FAULT;
 	check_report(c, finding);
+}
+
+void check_mendable(struct check *c, enum check_class class, const char *kind,
+    const struct check_file *f, const char *reason, check_mend *mend)
+{
+	bool tried = c->options->repair && mend;
+	int mended = tried ? mend(c, f, reason) : -1;
+
+	check_outcome(c, finding_of(c, class, kind, f, reason), tried, mended);
 }
 
 void check_failed(const struct check *c)
@@ -74,6 +80,18 @@ bool check_still(const struct check *c, const struct check_file *f)
 
 	return fstatat(c->queue.dir[f->dir], f->file, &st, AT_SYMLINK_NOFOLLOW) == 0 &&
 	    st.st_ino == f->st.st_ino && st.st_dev == f->st.st_dev;
+}
+
+void check_path(enum queue_dir dir, const char *file, char path[static PLACE_PATH_SIZE])
+{
+	snprintf(path, PLACE_PATH_SIZE, "%s/%s", queue_dir_name[dir], file);
+}
+
+const char *check_base(const char *file)
+{
+	const char *slash = strrchr(file, '/');
+
+	return slash ? slash + 1 : file;
 }
 
 /* --- the directories of a queue --- */
@@ -114,30 +132,39 @@ static bool on_mount(int fd, const struct statx *top)
 	    (!(st.stx_mask & top->stx_mask & STATX_MNT_ID) || st.stx_mnt_id == top->stx_mnt_id);
 }
 
-static void check_dir(struct check *c, enum queue_dir dir, const struct statx *top)
+void check_directory(struct check *c, struct check_finding where, int fd)
 {
-	const char *reason = "has not the mode of the spool";
+	bool repair = c->options->repair;
 	mode_t wanted = c->spool->dir_mode;
 	struct stat st;
 
-	if (!on_mount(c->queue.dir[dir], top)) {
-		tell_dir(c, CHECK_FAULT, dir, "is on another mount", 0);
-	} else if (fstat(c->queue.dir[dir], &st) == 0 && (st.st_mode & wanted) != wanted) {
-		if (!c->options->repair)
-			tell_dir(c, CHECK_FAULT, dir, reason, 0);
-		else if (mend_directory(c, dir) == 1)
-			tell_dir(c, CHECK_REPAIRED, dir, reason, 0);
-		else
-			tell_dir(c, CHECK_FAULT, dir, reason, errno);
+	where.class = CHECK_FAULT;
+	where.kind = "directory";
+	if (!on_mount(fd, &c->top)) {
+		where.reason = "is on another mount";
+		check_report(c, where);
+	} else if (fstat(fd, &st) == 0 && (st.st_mode & wanted) != wanted) {
+		where.reason = "has not the mode of the spool";
+		check_outcome(c, where, repair, repair ? mend_directory(c, fd) : -1);
 	}
+}
+
+static void check_dir(struct check *c, enum queue_dir dir)
+{
+	struct check_finding where = {.queue = c->queue.name, .dir = queue_dir_name[dir]};
+
+	check_directory(c, where, c->queue.dir[dir]);
+}
+
+/* What else may be there, check_links() tells. */
+void check_open_waits(struct check *c)
+{
+	c->queue.dir[DIR_WAIT] = sys_opendir(c->spool->fd, queue_dir_name[DIR_WAIT]);
 }
 
 static void open_dirs(struct check *c)
 {
-	struct statx top = {0};
-
-	if (statx(c->spool->fd, "", AT_EMPTY_PATH, STATX_BASIC_STATS | STATX_MNT_ID, &top) != 0)
-		check_failed(c);
+	check_open_waits(c);
 	for (enum queue_dir dir = 0; dir < QUEUE_DIRS; dir++) {
 		if (dir == DIR_WAIT)
 			continue;
@@ -147,7 +174,7 @@ static void open_dirs(struct check *c)
 		if (c->queue.dir[dir] < 0)
 			lacks_dir(c, dir);
 		else
-			check_dir(c, dir, &top);
+			check_dir(c, dir);
 	}
 }
 
@@ -169,6 +196,23 @@ static int visit(void *arg, const char *name, bool regular)
 	return check_one(c, walk->dir, name);
 }
 
+static int visit_waiting(void *arg, const struct job_place *place)
+{
+	char path[PLACE_PATH_SIZE];
+
+	snprintf(path, sizeof path, "%s/%s", place->wait, place->file);
+	return visit(arg, path, true);
+}
+
+static int each_in(struct check *c, enum queue_dir dir)
+{
+	struct walk walk = {c, dir};
+
+	if (dir == DIR_WAIT)
+		return wait_each_job(c->spool, c->queue.name, visit_waiting, &walk);
+	return queue_each(&c->queue, dir, visit, &walk);
+}
+
 static int saw_moving(void *check, const char *name)
 {
 	char queue[QUEUE_NAME_SIZE];
@@ -185,18 +229,16 @@ static int saw_moving(void *check, const char *name)
  * it goes from then on. */
 static int check_files(struct check *c)
 {
-	static const enum queue_dir order[QUEUE_DIRS] = {
-	    DIR_META, DIR_LOG, DIR_OUT, DIR_TMP, DIR_NEW, DIR_CUR, DIR_DELAY, DIR_BURIED, DIR_DONE};
+	static const enum queue_dir order[QUEUE_DIRS] = {DIR_META, DIR_LOG, DIR_OUT, DIR_TMP,
+	    DIR_WAIT, DIR_NEW, DIR_CUR, DIR_DELAY, DIR_BURIED, DIR_DONE};
 	struct motion motion;
 	bool whole = motion_watch(&motion, c->spool, c->queue.name) == 0;
 	int result = 0;
 
 	for (size_t i = 0; result == 0 && i < QUEUE_DIRS; i++) {
-		struct walk walk = {c, order[i]};
-
 		if (c->queue.dir[order[i]] < 0)
 			continue;
-		result = queue_each(&c->queue, order[i], visit, &walk);
+		result = each_in(c, order[i]);
 		if (result != 0 && errno != ENOMEM) {
 			check_failed(c);
 			result = 0;
@@ -237,8 +279,7 @@ static void check_stray(struct check *c, const char *queue, const char *name)
 	check_report(c, finding);
 }
 
-/* Names in the directory FD, sorted; the caller's. -1 with errno. */
-static int list_names(int parent, const char *path, struct strings *names)
+int check_names(int parent, const char *path, struct strings *names)
 {
 	int fd = sys_opendir(parent, path);
 	DIR *dir = fd < 0 ? NULL : fdopendir(fd);
@@ -299,7 +340,7 @@ static int check_top(struct check *c)
 	static const char *const obeyed[] = {"handler", "settings"};
 	struct strings names = {0};
 	bool is_queue = false;
-	int result = list_names(c->queue.fd, ".", &names);
+	int result = check_names(c->queue.fd, ".", &names);
 
 	if (result != 0) {
 		spool_fail(c->spool, c->queue.name, NULL, NULL);
@@ -375,7 +416,7 @@ static int check_entry(struct check *c, const char *name)
 static int check_all(struct check *c)
 {
 	struct strings names = {0};
-	int result = list_names(c->spool->fd, ".", &names);
+	int result = check_names(c->spool->fd, ".", &names);
 
 	if (result != 0)
 		spool_fail(c->spool, NULL, NULL, NULL);
@@ -386,10 +427,10 @@ static int check_all(struct check *c)
 }
 
 /* A queue may be named twice. */
-static bool was_checked(const struct check *c, const char *name)
+bool check_was_checked(const struct check *c, const char *queue)
 {
 	for (size_t i = 0; i < c->queues.count; i++)
-		if (strcmp(c->queues.item[i], name) == 0)
+		if (strcmp(c->queues.item[i], queue) == 0)
 			return true;
 	return false;
 }
@@ -401,12 +442,14 @@ int spool_check(struct spool *spool, const struct strings *queues,
 	int result = 0;
 
 	*totals = (struct check_totals){0};
+	if (statx(spool->fd, "", AT_EMPTY_PATH, STATX_BASIC_STATS | STATX_MNT_ID, &c.top) != 0)
+		check_failed(&c);
 	if (queues->count == 0)
 		result = check_all(&c);
 	for (size_t i = 0; result == 0 && i < queues->count; i++) {
 		int checked = 1;
 
-		if (!was_checked(&c, queues->item[i]))
+		if (!check_was_checked(&c, queues->item[i]))
 			checked = check_queue(&c, queues->item[i]);
 		if (checked == 0)
 			errno = ENOENT;
@@ -415,6 +458,8 @@ int spool_check(struct spool *spool, const struct strings *queues,
 	}
 	if (result == 0)
 		result = check_owners(&c);
+	if (result == 0 && queues->count == 0)
+		result = check_links(&c);
 	free(c.seen.item);
 	free(c.owners.item);
 	strings_release(&c.queues);

@@ -9,6 +9,7 @@
 
 #include "spool/claim.h"
 #include "spool/sweep.h"
+#include "sys/clock.h"
 
 /* The file as it was found, for reading; -1 with errno, ENOENT if it has moved. */
 static int open_found(const struct check *c, const struct check_file *f)
@@ -40,7 +41,7 @@ static int is_free(const struct check *c, const struct check_file *f, int fd)
 	return check_still(c, f);
 }
 
-/* --- tmp/, meta/, log/ --- */
+/* --- tmp/, meta/, log/, out/ --- */
 
 static int check_draft(struct check *c, struct check_file *f)
 {
@@ -58,7 +59,7 @@ static int check_draft(struct check *c, struct check_file *f)
 		    c, CHECK_PENDING, "leftover", f, "its sender is gone; the sweep removes it");
 	if (!job_id_ok(f->file))
 		return 0;
-	return check_saw(c, f->file, DIR_TMP, f->st.st_nlink > 1 ? SEEN_LINKED : 0);
+	return check_saw(c, f->file, DIR_TMP, check_has_more_names(c, f) ? SEEN_LINKED : 0);
 }
 
 static int check_belonging(struct check *c, struct check_file *f)
@@ -70,7 +71,36 @@ static int check_belonging(struct check *c, struct check_file *f)
 	return check_saw(c, f->file, f->dir, 0);
 }
 
-/* --- new/, delay/, cur/, buried/ --- */
+/* --- the states of jobs --- */
+
+void check_parse(struct check_file *f)
+{
+	char queue[QUEUE_NAME_SIZE];
+
+	if (f->dir == DIR_WAIT)
+		f->ours = waiting_name_parse(check_base(f->file), &f->name, queue);
+	else
+		f->ours = job_name_parse(f->file, &f->name);
+	if (f->ours)
+		return;
+	f->name = (struct job_name){.due_ms = JOB_DUE_NONE};
+	if (f->dir == DIR_TMP && job_id_ok(f->file)) {
+		memcpy(f->name.id, f->file, sizeof f->name.id);
+		f->name.meta = true; /* it may have: its name does not say so yet */
+	}
+}
+
+/* What holds a key has two links, and no more names for that. */
+bool check_has_more_names(const struct check *c, const struct check_file *f)
+{
+	int own = 0;
+
+	if (f->st.st_nlink <= 1)
+		return false;
+	if (f->name.id[0])
+		own = links_count(&c->queue, &f->name, &f->st);
+	return f->st.st_nlink > 1 + (nlink_t)(own > 0 ? own : 0);
+}
 
 mode_t check_mode_of(const struct check *c, enum queue_dir dir)
 {
@@ -106,12 +136,18 @@ static void check_mode(struct check *c, const struct check_file *f)
 		    c, CHECK_FAULT, "mode", f, "its owner and group are not those of the spool");
 }
 
+/* Of these nobody runs any more. */
+static bool is_at_its_end(const struct check_file *f)
+{
+	return f->dir == DIR_BURIED || f->dir == DIR_DONE;
+}
+
 /* In buried/ it is where it belongs, and a person may have edited it. In cur/ its claim
  * found it whole, but a power cut may have come since. */
 static void check_content(struct check *c, const struct check_file *f, int fd, bool running)
 {
 	const char *why =
-	    f->name.unsynced && f->dir != DIR_BURIED ? job_torn(fd, &f->st, &f->name) : NULL;
+	    f->name.unsynced && !is_at_its_end(f) ? job_torn(fd, &f->st, &f->name) : NULL;
 
 	if (!why || !check_still(c, f))
 		return;
@@ -145,11 +181,15 @@ static void check_options(struct check *c, const struct check_file *f)
 	const char *why;
 	int has, error;
 
-	if (!f->name.meta)
+	if (!f->name.meta) {
+		check_order(c, f, NULL);
 		return;
+	}
 	meta_init(&meta);
 	has = job_meta(&c->queue, &f->name, &meta, &why);
 	error = errno;
+	if (has >= 0)
+		check_order(c, f, &meta);
 	meta_release(&meta);
 	check_meta_mode(c, f);
 	if (has >= 0 || !check_still(c, f))
@@ -160,7 +200,7 @@ static void check_options(struct check *c, const struct check_file *f)
 		return;
 	}
 	why = options_fault(error, why);
-	if (f->dir == DIR_BURIED)
+	if (is_at_its_end(f))
 		check_tell(c, CHECK_NOTE, "options", f, why);
 	else if (f->name.unsynced)
 		check_tell(c, CHECK_PENDING, "options", f, why);
@@ -196,9 +236,23 @@ static void check_open(struct check *c, const struct check_file *f)
 	sys_discard(&fd);
 }
 
+/* What a name must say in its directory. */
+static void check_due(struct check *c, const struct check_file *f)
+{
+	if (f->dir == DIR_DELAY && f->name.due_ms == JOB_DUE_NONE)
+		check_mendable(
+		    c, CHECK_FAULT, "name", f, "not the name of a delayed job", mend_bury);
+	if (f->dir == DIR_DONE && f->name.due_ms == JOB_DUE_NONE)
+		check_mendable(
+		    c, CHECK_FAULT, "name", f, "does not say until when it is kept", mend_bury);
+	else if (f->dir == DIR_DONE && f->name.due_ms < clock_real_ms())
+		check_tell(
+		    c, CHECK_PENDING, "expired", f, "its time is over; the sweep removes it");
+}
+
 static int check_state(struct check *c, struct check_file *f)
 {
-	unsigned mark = f->st.st_nlink > 1 ? SEEN_LINKED : 0;
+	unsigned mark = check_has_more_names(c, f) ? SEEN_LINKED : 0;
 
 	check_mode(c, f);
 	if (!f->ours) {
@@ -209,9 +263,7 @@ static int check_state(struct check *c, struct check_file *f)
 			    c, CHECK_FAULT, "name", f, "not the name of a job", mend_set_aside);
 		return 0;
 	}
-	if (f->dir == DIR_DELAY && f->name.due_ms == JOB_DUE_NONE)
-		check_mendable(
-		    c, CHECK_FAULT, "name", f, "not the name of a delayed job", mend_bury);
+	check_due(c, f);
 	if (f->dir == DIR_CUR || f->name.unsynced)
 		check_open(c, f);
 	check_options(c, f);
@@ -221,10 +273,9 @@ static int check_state(struct check *c, struct check_file *f)
 
 int check_one(struct check *c, enum queue_dir dir, const char *file)
 {
-	struct check_file f = {.dir = dir, .file = file, .ours = job_name_parse(file, &f.name)};
+	struct check_file f = {.dir = dir, .file = file};
 
-	if (!f.ours)
-		f.name = (struct job_name){.due_ms = JOB_DUE_NONE};
+	check_parse(&f);
 	if (fstatat(c->queue.dir[dir], file, &f.st, AT_SYMLINK_NOFOLLOW) != 0) {
 		cannot_read(c, &f);
 		return f.ours ? check_saw(c, f.name.id, SEEN_MOVING, 0) : 0;
@@ -235,7 +286,7 @@ int check_one(struct check *c, enum queue_dir dir, const char *file)
 	}
 	if (dir == DIR_TMP)
 		return check_draft(c, &f);
-	if (dir == DIR_META || dir == DIR_LOG)
+	if (dir == DIR_META || dir == DIR_LOG || dir == DIR_OUT)
 		return check_belonging(c, &f);
 	return check_state(c, &f);
 }

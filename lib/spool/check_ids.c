@@ -9,6 +9,8 @@
 #include <sys/file.h>
 #include <unistd.h>
 
+#include "spool/wait.h"
+
 int check_saw(struct check *c, const char *id, unsigned dir, unsigned mark)
 {
 	struct sightings *seen = &c->seen;
@@ -87,17 +89,14 @@ static int add_named(struct suspects *s, const struct check_file *f)
 static int visit(void *arg, const char *file, bool regular)
 {
 	struct suspects *s = arg;
-	struct check_file f = {.dir = s->dir, .file = file, .ours = job_name_parse(file, &f.name)};
+	struct check_file f = {.dir = s->dir, .file = file};
 	const struct sighting *known;
 	struct sighting key = {0};
 
 	(void)regular;
-	if (!f.ours && (s->dir != DIR_TMP || strlen(file) != JOB_ID_LEN))
+	check_parse(&f);
+	if (!f.name.id[0])
 		return 0;
-	if (!f.ours) {
-		f.name = (struct job_name){.due_ms = JOB_DUE_NONE};
-		memcpy(f.name.id, file, JOB_ID_LEN + 1);
-	}
 	memcpy(key.id, f.name.id, JOB_ID_LEN);
 	known = bsearch(&key, s->check->seen.item, s->ids, sizeof key, by_id);
 	if (!known || fstatat(s->check->queue.dir[s->dir], file, &f.st, AT_SYMLINK_NOFOLLOW) != 0 ||
@@ -105,10 +104,25 @@ static int visit(void *arg, const char *file, bool regular)
 		return 0;
 	if (known->mark != SEEN_LINKED)
 		return add_named(s, &f);
-	if (f.st.st_nlink > 1)
+	if (check_has_more_names(s->check, &f))
 		check_tell(
 		    s->check, CHECK_NOTE, "links", &f, "has more names elsewhere, as of a backup");
 	return 0;
+}
+
+static int visit_waiting(void *arg, const struct job_place *place)
+{
+	char path[PLACE_PATH_SIZE];
+
+	snprintf(path, sizeof path, "%s/%s", place->wait, place->file);
+	return visit(arg, path, true);
+}
+
+static int each_in(struct suspects *s)
+{
+	if (s->dir == DIR_WAIT)
+		return wait_each_job(s->check->spool, s->check->queue.name, visit_waiting, s);
+	return queue_each(&s->check->queue, s->dir, visit, s);
 }
 
 static bool same_file(const struct named *a, const struct named *b)
@@ -135,9 +149,9 @@ static int by_age(const void *a, const void *b)
 			order = by_time(&x->f.st.st_ctim, &y->f.st.st_ctim);
 		return order != 0 ? order : (x->f.st.st_ino < y->f.st.st_ino ? -1 : 1);
 	}
-	return order != 0
-	    ? order
-	    : twins_order((enum job_state)x->f.dir, x->file, (enum job_state)y->f.dir, y->file);
+	return order != 0 ? order
+	                  : twins_order((enum job_state)x->f.dir, check_base(x->file),
+	                        (enum job_state)y->f.dir, check_base(y->file));
 }
 
 static int open_held(const struct check *c, const struct named *named, bool *held)
@@ -153,14 +167,14 @@ static int open_held(const struct check *c, const struct named *named, bool *hel
  * was in motion, and what is told is no fault. */
 static void tell_twins(struct check *c, const struct named *first, const struct named *other)
 {
-	char reason[FILE_NAME_SIZE + 64];
+	char reason[PLACE_PATH_SIZE + 64], kept[PLACE_PATH_SIZE];
 	bool held, both;
 	int fd = open_held(c, first, &held);
 
 	both = check_still(c, &first->f) && check_still(c, &other->f);
 	sys_discard(&fd);
-	snprintf(reason, sizeof reason, "is the same file as %s/%s, which is kept",
-	    queue_dir_name[first->f.dir], first->file);
+	check_path(first->f.dir, first->file, kept);
+	snprintf(reason, sizeof reason, "is the same file as %s, which is kept", kept);
 	if (both)
 		check_mendable(c, CHECK_PENDING, "twins", &other->f, reason,
 		    other->f.dir == DIR_TMP ? NULL : mend_twins);
@@ -170,7 +184,7 @@ static void tell_twins(struct check *c, const struct named *first, const struct 
  * not touched: then the other is set aside. */
 static void tell_double(struct check *c, const struct named *first, const struct named *other)
 {
-	char reason[FILE_NAME_SIZE + 64];
+	char reason[PLACE_PATH_SIZE + 64], older[PLACE_PATH_SIZE];
 	bool held;
 	int fd = open_held(c, other, &held);
 
@@ -181,8 +195,8 @@ static void tell_double(struct check *c, const struct named *first, const struct
 		first = other;
 		other = swap;
 	}
-	snprintf(reason, sizeof reason, "has the id of %s/%s", queue_dir_name[first->f.dir],
-	    first->file);
+	check_path(first->f.dir, first->file, older);
+	snprintf(reason, sizeof reason, "has the id of %s", older);
 	if (check_still(c, &first->f) && check_still(c, &other->f))
 		check_mendable(c, CHECK_FAULT, "double", &other->f, reason, mend_set_aside);
 }
@@ -231,9 +245,9 @@ static int look_again(struct check *c, size_t ids)
 	struct suspects s = {.check = c, .ids = ids};
 	int result = 0;
 
-	for (s.dir = DIR_TMP; result == 0 && s.dir <= DIR_BURIED; s.dir++)
+	for (s.dir = DIR_TMP; result == 0 && s.dir <= DIR_WAIT; s.dir++)
 		if (c->queue.dir[s.dir] >= 0)
-			result = queue_each(&c->queue, s.dir, visit, &s);
+			result = each_in(&s);
 	if (result == 0)
 		compare(&s);
 	for (size_t i = 0; i < s.count; i++)
@@ -254,10 +268,10 @@ static int judge(
 	unsigned mark = 0;
 
 	for (size_t i = 0; i < count; i++) {
-		alive |= item[i].dir <= DIR_BURIED || item[i].dir == SEEN_MOVING;
+		alive |= item[i].dir <= DIR_WAIT || item[i].dir == SEEN_MOVING;
 		meta |= item[i].dir == DIR_META;
-		names += item[i].dir <= DIR_BURIED;
-		job |= item[i].dir <= DIR_BURIED && item[i].dir != DIR_TMP;
+		names += item[i].dir <= DIR_WAIT;
+		job |= item[i].dir <= DIR_WAIT && item[i].dir != DIR_TMP;
 		mark |= item[i].mark;
 	}
 	for (size_t i = 0; whole && !alive && i < count; i++) {

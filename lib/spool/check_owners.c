@@ -67,16 +67,20 @@ static int collect(void *arg, const struct job_place *place)
 static int collect_all(struct check *c, struct shared *shared)
 {
 	for (size_t i = 0; i < c->queues.count; i++)
-		for (enum job_state s = JOB_READY; s <= JOB_BURIED; s++)
+		for (enum job_state s = JOB_READY; s < JOB_STATES; s++)
 			if (spool_each(c->spool, c->queues.item[i], s, collect, shared) != 0 &&
 			    errno == ENOMEM)
 				return -1;
 	return 0;
 }
 
-static bool is_there(const struct queue *queue, const struct job_place *place, struct stat *st)
+static bool is_there(struct spool *spool, const struct job_place *place, struct stat *st)
 {
-	return fstatat(queue->dir[place->state], place->file, st, AT_SYMLINK_NOFOLLOW) == 0;
+	int dir = place_opendir(spool, place);
+	bool is = dir >= 0 && fstatat(dir, place->file, st, AT_SYMLINK_NOFOLLOW) == 0;
+
+	sys_discard(&dir);
+	return is;
 }
 
 /* FIRST is looked at twice: a person may just move it from one queue to the other. */
@@ -84,23 +88,21 @@ static void tell_shared(
     struct check *c, const struct job_place *first, const struct job_place *other)
 {
 	struct check_file f = {
-	    .dir = (enum queue_dir)other->state, .file = other->file, .ours = true};
-	char reason[QUEUE_NAME_SIZE + FILE_NAME_SIZE + 64];
-	struct queue queue;
+	    .dir = (enum queue_dir)other->state, .ours = true, .name = other->name};
+	char file[PLACE_PATH_SIZE], path[PLACE_PATH_SIZE], reason[PLACE_PATH_SIZE + 64];
 	struct stat st;
 
-	f.name = other->name;
-	snprintf(reason, sizeof reason, "has the id of %s/%s/%s", first->queue,
-	    queue_dir_name[first->state], first->file);
-	if (queue_open(&queue, c->spool, first->queue, false) != 0)
+	if (queue_open(&c->queue, c->spool, other->queue, false) != 0)
 		return;
-	if (queue_open(&c->queue, c->spool, other->queue, false) == 0) {
-		if (is_there(&queue, first, &st) && is_there(&c->queue, other, &f.st) &&
-		    is_there(&queue, first, &st))
-			check_mendable(c, CHECK_FAULT, "double", &f, reason, mend_set_aside);
-		queue_close(&c->queue);
-	}
-	queue_close(&queue);
+	check_open_waits(c);
+	snprintf(file, sizeof file, "%s%s%s", other->wait, *other->wait ? "/" : "", other->file);
+	f.file = file;
+	place_path(first, path);
+	snprintf(reason, sizeof reason, "has the id of %s", path);
+	if (is_there(c->spool, first, &st) && is_there(c->spool, other, &f.st) &&
+	    is_there(c->spool, first, &st))
+		check_mendable(c, CHECK_FAULT, "double", &f, reason, mend_set_aside);
+	queue_close(&c->queue);
 }
 
 int check_owners(struct check *c)

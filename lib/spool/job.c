@@ -40,8 +40,9 @@ static const struct {
     [T_FINISH] = {BIT(DIR_CUR), GONE, N_SAME, false, false},
     [T_DELETE] = {BIT(DIR_NEW) | BIT(DIR_DELAY) | BIT(DIR_BURIED) | BIT(DIR_DONE) | BIT(DIR_WAIT),
         GONE, N_SAME, false, true},
-    [T_SET_ASIDE] = {BIT(DIR_NEW) | BIT(DIR_DELAY) | BIT(DIR_CUR) | BIT(DIR_BURIED), DIR_BURIED,
-        N_SAME, false, true},
+    [T_SET_ASIDE] = {BIT(DIR_NEW) | BIT(DIR_DELAY) | BIT(DIR_CUR) | BIT(DIR_BURIED) |
+            BIT(DIR_DONE) | BIT(DIR_WAIT),
+        DIR_BURIED, N_SAME, false, true},
     [T_RELEASE] = {BIT(DIR_WAIT), DIR_NEW, N_SAME, false, false},
     [T_RELEASE_DELAYED] = {BIT(DIR_WAIT), DIR_DELAY, N_SAME, true, false},
     [T_PASS_ON] = {BIT(DIR_WAIT), DIR_WAIT, N_SAME, true, false},

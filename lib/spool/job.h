@@ -80,7 +80,7 @@ enum transition {
 	T_KICK,      /* buried, delay, waiting -> new */
 	T_FINISH,    /* cur -> nothing */
 	T_DELETE,    /* new, delay, buried, done, waiting -> nothing */
-	T_SET_ASIDE, /* new, delay, cur, buried -> buried, with job->name as the caller set it */
+	T_SET_ASIDE, /* new, delay, cur, buried, done, waiting -> buried, named as job->name says */
 	T_RELEASE,   /* waiting -> new */
 	T_RELEASE_DELAYED, /* waiting -> delay */
 	T_PASS_ON,         /* waiting -> waiting for the next */

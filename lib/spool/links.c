@@ -54,29 +54,45 @@ static bool is_link(
 
 enum { LINK_PATH_SIZE = LABEL_SIZE + LINK_NAME_SIZE + 16 };
 
-static int count_label(const struct queue *queue, enum spool_dir top, const char *name,
+static bool has_link(const struct queue *queue, enum spool_dir top, const char *name,
     const char *sub, const char *id, const struct stat *st)
 {
 	char label[LABEL_SIZE], path[LINK_PATH_SIZE];
 
 	if (!name || label_encode(name, label) != 0)
-		return 0;
+		return false;
 	snprintf(path, sizeof path, "%s/%s%s@%s", label, sub, id, queue->name);
 	return is_link(queue->spool, top, path, st);
+}
+
+bool links_has_key(
+    const struct queue *queue, const char *id, const char *key, const struct stat *st)
+{
+	return has_link(queue, SPOOL_KEY, key, "", id, st);
+}
+
+/* One link, also if it is seen in both places, since the batch is sealed between the looks. */
+bool links_has_batch(
+    const struct queue *queue, const char *id, const char *batch, const struct stat *st)
+{
+	return has_link(queue, SPOOL_BATCH, batch, "open/", id, st) ||
+	    has_link(queue, SPOOL_BATCH, batch, "sealed/", id, st);
+}
+
+bool links_has_mark(struct spool *spool, const char *id, const struct stat *st)
+{
+	char mark[LINK_PATH_SIZE];
+
+	snprintf(mark, sizeof mark, "%s/%s", id, AFTER_MARK);
+	return is_link(spool, SPOOL_WAIT, mark, st);
 }
 
 static int count_with(const struct queue *queue, const struct job_name *name,
     const struct meta *meta, const struct stat *st)
 {
-	char mark[LINK_PATH_SIZE];
-	int count = 0;
-
-	snprintf(mark, sizeof mark, "%s/%s", name->id, AFTER_MARK);
-	count += is_link(queue->spool, SPOOL_WAIT, mark, st);
-	count += count_label(queue, SPOOL_KEY, meta->key, "", name->id, st);
-	count += count_label(queue, SPOOL_BATCH, meta->batch, "open/", name->id, st);
-	count += count_label(queue, SPOOL_BATCH, meta->batch, "sealed/", name->id, st);
-	return count;
+	return links_has_mark(queue->spool, name->id, st) +
+	    links_has_key(queue, name->id, meta->key, st) +
+	    links_has_batch(queue, name->id, meta->batch, st);
 }
 
 int links_count(const struct queue *queue, const struct job_name *name, const struct stat *st)

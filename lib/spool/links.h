@@ -28,6 +28,12 @@ struct link_source link_source_of(const struct job *job);
 /* How many own links (rule OWN-LINKS) the job NAME of QUEUE has, whose file is ST; -1 with errno: its
  * options cannot be read. */
 int links_count(const struct queue *queue, const struct job_name *name, const struct stat *st);
+/* Whether the job ID, whose file is ST, has the link that says so. KEY and BATCH may be NULL: it has not. */
+bool links_has_key(
+    const struct queue *queue, const char *id, const char *key, const struct stat *st);
+bool links_has_batch(
+    const struct queue *queue, const char *id, const char *batch, const struct stat *st);
+bool links_has_mark(struct spool *spool, const char *id, const struct stat *st);
 
 /* After the job's name is gone or in done/ (rule OVER-FIRST): removes its links, with META as what it
  * belongs to. A crash leaves links whose count says that the job is over. -1 if some stay, with the

@@ -7,6 +7,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/file.h>
 
 #include "spool/log.h"
 
@@ -14,8 +15,11 @@ static int hold(struct job *job, const struct check *c, const struct check_file 
 {
 	struct job_place place = {
 	    .state = (enum job_state)f->dir, .ours = f->ours, .name = f->name};
+	const char *file = check_base(f->file);
 
-	snprintf(place.file, sizeof place.file, "%s", f->file);
+	snprintf(place.file, sizeof place.file, "%s", file);
+	if (f->dir == DIR_WAIT)
+		snprintf(place.wait, sizeof place.wait, "%.*s", (int)(file - f->file - 1), f->file);
 	return job_hold_resting(job, &c->queue, &place);
 }
 
@@ -31,14 +35,48 @@ int mend_twins(struct check *c, const struct check_file *f, const char *reason)
 	return result < 0 ? -1 : 1;
 }
 
-int mend_directory(struct check *c, enum queue_dir dir)
+int mend_directory(const struct check *c, int fd)
 {
 	struct stat st;
 
-	if (fstat(c->queue.dir[dir], &st) != 0 ||
-	    sys_chmod(c->queue.dir[dir], (st.st_mode & 07777) | c->spool->dir_mode) != 0)
+	if (fstat(fd, &st) != 0 || sys_chmod(fd, (st.st_mode & 07777) | c->spool->dir_mode) != 0)
 		return -1;
-	return sys_fsync(c->queue.dir[dir]) == 0 ? 1 : -1;
+	return sys_fsync(fd) == 0 ? 1 : -1;
+}
+
+static int remove_link(int top, const char *path)
+{
+	char dir[PLACE_PATH_SIZE];
+	int fd, result;
+
+	snprintf(dir, sizeof dir, "%.*s", (int)(check_base(path) - path - 1), path);
+	fd = sys_opendir(top, dir);
+	result = fd < 0 ? -1 : sys_unlink(fd, check_base(path));
+	if (result == 0)
+		result = sys_fsync(fd);
+	sys_discard(&fd);
+	return result == 0 ? 1 : -1;
+}
+
+int mend_link(int top, const char *path, const struct stat *st)
+{
+	struct stat now;
+	int fd = openat(top, path, O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_NOCTTY | O_CLOEXEC);
+	int result = -1;
+
+	if (fd < 0)
+		return errno == ENOENT ? 0 : -1;
+	if (flock(fd, LOCK_EX | LOCK_NB) != 0)
+		errno = EBUSY;
+	else if (fstatat(top, path, &now, AT_SYMLINK_NOFOLLOW) != 0 || now.st_ino != st->st_ino ||
+	    now.st_dev != st->st_dev)
+		result = 0;
+	else
+		result = remove_link(top, path);
+	if (result >= 0)
+		flock(fd, LOCK_UN);
+	sys_discard(&fd);
+	return result;
 }
 
 /* A file with other names may be one of somebody's own that a sender linked here. */
@@ -53,8 +91,11 @@ int mend_mode(struct check *c, const struct check_file *f, const char *reason)
 	if (fd < 0)
 		return errno == ENOENT ? 0 : -1;
 	if (fstat(fd, &st) == 0 && S_ISREG(st.st_mode)) {
+		struct check_file now = *f;
+
+		now.st = st;
 		errno = EMLINK;
-		if (st.st_nlink == 1)
+		if (!check_has_more_names(c, &now))
 			result = sys_chmod(fd, (st.st_mode & 07777) | check_mode_of(c, f->dir));
 		if (result == 0)
 			result = sys_fsync(fd);
