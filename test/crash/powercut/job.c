@@ -8,8 +8,8 @@
  *       The handler. Verifies the payload on standard input and, of "meta" ones, what its meta
  *       brought; notes in EVENTS what it saw. With "fail" it fails now and then, as the serial says.
  *   job look SPOOL
- *       Prints "QUEUE DIR NAME INODE SIZE SERIAL" of each file in a state directory or tmp/. SERIAL
- *       is 0 of an empty file, and "torn" of one that is not what was sent.
+ *       Prints "PARENT DIR NAME INODE SIZE SERIAL" of each file in a state directory or tmp/: PARENT is the
+ *       queue, or ".wait". SERIAL is 0 of an empty file, and "torn" of one that is not what was sent.
  *
  * A line of EVENTS is "POSITION WHAT ID SERIAL", POSITION being the number of records in the
  * disk's log, INDEX (log.h). It is read first and written before the handler ends, so what
@@ -223,28 +223,50 @@ static void look_at(int dir, const char *place, const char *name)
 	close(fd);
 }
 
-static void look_into(int spool, const char *queue, const char *name)
+/* PARENT/NAME, which some queues lack. */
+static DIR *open_place(int spool, const char *parent, const char *name)
 {
-	char path[512], place[512];
-	struct dirent *entry;
+	char path[512];
 	DIR *dir;
 	int fd;
 
-	snprintf(path, sizeof path, "%s/%s", queue, name);
-	snprintf(place, sizeof place, "%s %s", queue, name);
+	snprintf(path, sizeof path, "%s/%s", parent, name);
 	fd = openat(spool, path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 	dir = fd < 0 ? NULL : fdopendir(fd);
-	if (!dir)
+	if (!dir && errno != ENOENT)
 		err(EXIT_FAILURE, "%s", path);
-	while ((entry = readdir(dir)))
+	return dir;
+}
+
+static void look_into(int spool, const char *parent, const char *name)
+{
+	DIR *dir = open_place(spool, parent, name);
+	struct dirent *entry;
+	char place[512];
+
+	snprintf(place, sizeof place, "%s %s", parent, name);
+	while (dir && (entry = readdir(dir)))
 		if (entry->d_name[0] != '.')
-			look_at(fd, place, entry->d_name);
-	closedir(dir);
+			look_at(dirfd(dir), place, entry->d_name);
+	if (dir)
+		closedir(dir);
+}
+
+static void look_at_waiting(int spool)
+{
+	DIR *dir = open_place(spool, ".wait", ".");
+	struct dirent *entry;
+
+	while (dir && (entry = readdir(dir)))
+		if (entry->d_name[0] != '.')
+			look_into(spool, ".wait", entry->d_name);
+	if (dir)
+		closedir(dir);
 }
 
 static int look(const char *path)
 {
-	static const char *const names[] = {"tmp", "new", "delay", "cur", "buried"};
+	static const char *const names[] = {"tmp", "new", "delay", "cur", "buried", "done"};
 	struct dirent *entry;
 	DIR *spool = opendir(path);
 
@@ -253,6 +275,7 @@ static int look(const char *path)
 	while ((entry = readdir(spool)))
 		for (size_t i = 0; entry->d_name[0] != '.' && i < sizeof names / sizeof *names; i++)
 			look_into(dirfd(spool), entry->d_name, names[i]);
+	look_at_waiting(dirfd(spool));
 	closedir(spool);
 	return fflush(stdout) == 0 ? EXIT_SUCCESS : EXIT_FAILURE;
 }

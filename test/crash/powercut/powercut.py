@@ -18,10 +18,15 @@ How it works:
 The queue "work" has workers; in "still" nothing moves by itself, so that the checker can be
 strict about it: a job that nobody moves is in exactly one place.
 
+Many of the jobs have a key, are members of a batch, or wait for others. That a key is held
+acknowledges the job that holds it. What a power cut undoes may bring a job back whose key another has
+by then: one of the two is buried.
+
 What may be wrong with a state, as it is counted and printed: a job is "lost" (acknowledged, and gone
 or never run), "half-visible" (published without its whole content or options), "double" (in two
-places, two files, or run twice); what was done to it is "undone"; "qfsck" names a fault; the file
-system or the spool is "unreadable".
+places, two files, run twice, or two that hold one key); what was done to it is "undone"; it was let go
+on too "early", when what it waits for had not finished before the cut and has not since, or is
+"stuck", waiting for nothing; "qfsck" names a fault; the file system or the spool is "unreadable".
 
 Exit status: 0 sound, 1 a promise was broken (or a planted fault was not noticed), 77 something
 that the test needs is missing, which is named.
@@ -56,9 +61,10 @@ DISK, REPLAY, JOB = (os.path.join(BUILT, name) for name in ("disk", "replay", "j
 RECORD = struct.Struct("4Q")  # struct record of log.h
 FLUSH, WRITE = ord("F"), ord("W")
 QUEUES = ("work", "still")
-ROOM = 12  # jobs in a queue at which senders wait: few, so that a state is quickly examined
+ROOM = 16  # jobs in a queue at which senders wait: few, so that a state is quickly examined
 DEADLINE = 300  # seconds for one call of a tool
 FOREVER = math.inf
+EX_DATAERR, EX_NOINPUT = 65, 66
 
 TOOLS = {"bury": "qbury", "kick": "qkick", "delete": "qdel"}
 
@@ -173,10 +179,14 @@ class Workload:
     def __init__(self, recording, tools=BIN, fault=None):
         self.recording, self.tools = recording, tools
         self.environment = dict(os.environ, **({"QSPOOL_FAULT": fault} if fault else {}))
+        self.keeps = "--keep" in must(os.path.join(BIN, "qsend"), "--help")
+        self.kicks_waiting = "--waiting" in must(os.path.join(BIN, "qkick"), "--help")
         self.stopped = threading.Event()
         self.serials = iter(range(1, 1 << 31))
         self.lock = threading.Lock()
         self.errors = []
+        self.batch = dict.fromkeys(QUEUES, 1)  # the one that is being filled
+        self.recent = collections.deque(maxlen=12)  # ids
 
     def tool(self, name, *arguments, **options):
         return self.recording.tool(name, *arguments, where=self.tools, env=self.environment, **options)
@@ -198,6 +208,7 @@ class Workload:
             raise Broken(f"qsend: status {sent.returncode}, {len(ids)} ids: {sent.stderr.strip()}")
         for job, (serial, _) in zip(ids, payloads or [(0, "")]):
             self.recording.note("sent", job, serial, queue, how)
+            self.recent.append(job)
 
     def send_slowly(self, queue, payload):
         """Like send() of one job, but the file system commits all it has while the job is being written."""
@@ -241,14 +252,76 @@ class Workload:
             options += ["--", str(serial)]
         self.send(queue, [(serial, words)], *options)
 
+    def send_ordered(self, queue, payloads, options, order):
+        """Like send(), of jobs with these options that order them among others, {name: [word...]}. What
+        is refused, since a batch is sealed or not begun, is no event; neither is a payload whose key is
+        held, but the id of who holds it was made durable."""
+        text = must(JOB, "make", *(words for _, words in payloads))
+        options = [*options, *(f"--{name}={word}" for name, words in order.items() for word in words)]
+        sent = self.tool("qsend", "-v", "-q", queue, *options, input=text)
+        ids = sent.stdout.split()
+        if sent.returncode in (EX_DATAERR, EX_NOINPUT) and not ids:
+            return
+        held = "nothing was sent" in sent.stderr
+        if sent.returncode != 0 or len(ids) != (1 if held else len(payloads)):
+            raise Broken(f"qsend: status {sent.returncode}, {len(ids)} ids: {sent.stderr.strip()}")
+        if held:
+            self.recording.note("held", ids[0])
+            return
+        how = "no-sync" if "--no-sync" in options else "sync"
+        words = [f"{name}={','.join(words)}" for name, words in order.items()]
+        for job, (serial, _) in zip(ids, payloads):
+            self.recording.note("sent", job, serial, queue, how, *words)
+            self.recent.append(job)
+
+    def choose_order(self, queue, chance):
+        """A key, a batch, what to wait for; and how many jobs."""
+        kind = chance.choice(("key", "key", "member", "member", "merge", "after", "after", "key after"))
+        order, count = {}, 1
+        batch = self.batch[queue]
+        if "key" in kind:
+            order["key"] = [f"{queue}/{chance.randint(1, 3)}"]  # no label of a directory as it stands
+            if chance.random() < 0.2:
+                order["key-until"] = ["start"]
+        if kind == "member":
+            order["batch"] = [f"{queue}/{batch}"]
+            count = chance.choice((1, 1, 2, 10))
+        if kind == "merge":
+            order["after"] = [f"{queue}/{batch}"]
+            self.batch[queue] = batch + 1
+        if "after" in kind:
+            ids = list(self.recent)
+            order["after"] = chance.sample(ids, min(len(ids), chance.randint(1, 2)))
+        return order, count
+
+    def send_in_order(self, queue, chance):
+        order, count = self.choose_order(queue, chance)
+        options = ["-p", str(chance.randint(10, 90))] + ["--lines"] * (count > 1)
+        if chance.random() < 0.1:
+            options += ["--no-sync"]
+        if chance.random() < 0.15:
+            options += ["--delay", f"{chance.randint(50, 900)}ms"]
+        if self.keeps and chance.random() < 0.3:
+            options += ["--keep", "1h"]
+        sizes = chance.choices((80, 700, 5000, 30000), k=count)
+        self.send_ordered(queue, [self.payload(size) for size in sizes], options, order)
+
     def jobs_in(self, queue, *states):
         directory = os.path.join(self.recording.spool, queue)
         return [name for state in states for name in os.listdir(os.path.join(directory, state))]
 
+    def waiting(self, queue):
+        """The names of its jobs in .wait/."""
+        names = []
+        for directory, _, files in os.walk(os.path.join(self.recording.spool, ".wait")):
+            names += [name for name in files if name.endswith("@" + queue)]
+        return names
+
     def sender(self, queue, chance):
         while not self.stopped.is_set():
-            if len(self.jobs_in(queue, "new", "delay", "cur", "buried")) < ROOM:
-                self.send_any(queue, chance)
+            jobs = self.jobs_in(queue, "new", "delay", "cur", "buried") + self.waiting(queue)
+            if len(jobs) < ROOM:
+                chance.choice((self.send_any, self.send_in_order))(queue, chance)
             else:
                 self.stopped.wait(0.002)
 
@@ -257,13 +330,14 @@ class Workload:
     def operate(self, verb, queue, name):
         job = Name(name).id
         self.recording.note("begin-" + verb, job)
-        delayed = ["--delayed"] if verb == "kick" else []
-        done = self.tool(TOOLS[verb], "-v", "-q", queue, *delayed, job)
+        also = ["--delayed"] + ["--waiting"] * self.kicks_waiting if verb == "kick" else []
+        done = self.tool(TOOLS[verb], "-v", "-q", queue, *also, job)
         self.recording.note(verb if job in done.stdout.split() else "not-" + verb, job)
 
     def operator(self, queue, chance):
         while not self.stopped.wait(0.01):
-            buried, ready = self.jobs_in(queue, "buried"), self.jobs_in(queue, "new", "delay")
+            buried = self.jobs_in(queue, "buried")
+            ready = self.jobs_in(queue, "new", "delay") + self.waiting(queue)
             if len(buried) > ROOM // 4 or (buried and chance.random() < 0.2):
                 self.operate(chance.choice(("kick", "delete")), queue, chance.choice(buried))
             elif ready:
@@ -357,10 +431,10 @@ class Workload:
 
 
 class Name:
-    """The name of a job: [DUE.]PP.ID.N[,MARK]..., or ID alone in tmp/."""
+    """The name of a job: [DUE.]PP.ID.N[,MARK]...[@QUEUE], or ID alone in tmp/."""
 
     def __init__(self, name):
-        self.fields, *self.marks = name.split(",")
+        self.fields, *self.marks = name.partition("@")[0].split(",")
         words = self.fields.split(".")
         self.id = words[-2] if len(words) > 1 else name
         self.may_be_torn = any(mark[0] == "s" for mark in self.marks)
@@ -370,8 +444,16 @@ class Name:
 # What may have happened to a job from BEGIN on; and has, durably, at END, which is FOREVER if
 # nobody said so.
 Step = collections.namedtuple("Step", "what begin end")
-# Where a step leads: "ready" is new/, delay/ or cur/.
-LEADS_TO = {"bury": "buried", "kick": "ready", "delete": "gone", "gave-up": "buried", "ran": "gone"}
+# Where a step leads: "ready" is new/, delay/ or cur/, and who is kept in done/ is gone. A job is
+# orphaned when one for which it waits is deleted, unless it could go on before.
+LEADS_TO = {
+    "bury": "buried",
+    "kick": "ready",
+    "delete": "gone",
+    "gave-up": "buried",
+    "ran": "gone",
+    "orphaned": "buried",
+}
 
 
 class Acknowledged:
@@ -380,17 +462,27 @@ class Acknowledged:
     def __init__(self, job):
         self.id, self.serial, self.queue = job, None, None
         self.durable = FOREVER  # position from which it must survive
+        self.sent = FOREVER
+        self.order = {}  # as send_ordered() takes it
+        self.waits_for = []  # jobs, the members of batches among them
+        self.deletions = []  # positions at which one was tried
         self.steps = []
 
     def add(self, position, what, details):
         if what == "sent":
-            self.serial, self.queue = details[0], details[1]
-            if details[2] == "sync":
+            self.serial, self.queue, how, *words = details
+            self.sent = position
+            self.order = {name: text.split(",") for name, text in (word.split("=", 1) for word in words)}
+            if how == "sync":
                 self.durable = min(self.durable, position)
+        elif what == "held":
+            self.durable = min(self.durable, position)
         elif what in ("gave-up", "ran"):
             self.steps.append(Step(what, position, FOREVER))
         elif what.startswith("begin-"):
             self.steps.append(Step(what[6:], position, FOREVER))
+            if what == "begin-delete":
+                self.deletions.append(position)
         elif what.startswith("not-"):
             self.steps.pop(self.begun(what[4:]))
         elif what in TOOLS:
@@ -408,8 +500,47 @@ class Acknowledged:
         begun = [step for step in self.steps if step.begin <= position]
         last = max((i for i, step in enumerate(begun) if step.end <= position), default=None)
         since = begun if last is None else begun[last + 1 :]
-        before = "ready" if last is None else LEADS_TO[begun[last].what]
-        return {before} | {LEADS_TO[step.what] for step in since}, not since
+        if last is None:
+            before = {"ready", "waiting"} if self.waits_for else {"ready"}
+        else:
+            before = {LEADS_TO[begun[last].what]}
+        return before | {LEADS_TO[step.what] for step in since}, not since
+
+    def did(self, what, position):
+        return any(step.what == what and step.begin <= position for step in self.steps)
+
+    def lets_go(self, dependent, position):
+        """May what waits for this job go on at POSITION? Also if it may be lost, or was nowhere when the
+        dependent was sent: then it counts as over."""
+        return (
+            self.durable > position
+            or self.did("ran", position)
+            or any(begin <= dependent.sent for begin in self.deletions)
+        )
+
+    def keeps_waiting(self, position):
+        """What this job must still wait for if the power fails at POSITION, unless that ends first."""
+        if self.did("kick", position):
+            return []
+        return [job for job in self.waits_for if not job.lets_go(self, position)]
+
+    def may_lack_its_key(self, position):
+        """It has had a reason to give it back."""
+        return "key-until" in self.order or any(step.begin <= position for step in self.steps)
+
+
+def link_up(jobs):
+    """Finds what each job waits for. With what is deleted goes what waits for it."""
+    batches = collections.defaultdict(list)
+    for job in jobs.values():
+        for batch in job.order.get("batch", []):
+            batches[batch].append(job)
+    for job in jobs.values():
+        for name in job.order.get("after", []):
+            job.waits_for += [jobs[name]] if name in jobs else batches[name]
+        orphaned = [begin for other in job.waits_for for begin in other.deletions]
+        job.steps += [Step("orphaned", begin, FOREVER) for begin in orphaned]
+        job.steps.sort(key=lambda step: step.begin)
 
 
 def read_events(path):
@@ -419,7 +550,8 @@ def read_events(path):
         for line in events:
             position, what, job, *details = line.split()
             jobs.setdefault(job, Acknowledged(job)).add(int(position), what, details)
-            count += what in TOOLS or what in ("sent", "ran")
+            count += what in TOOLS or what in ("sent", "held", "ran")
+    link_up(jobs)
     return jobs, count
 
 
@@ -433,16 +565,21 @@ def look(spool):
     found = collections.defaultdict(list)
     for line in must(JOB, "look", spool).splitlines():
         queue, directory, name, inode, size, serial = line.split()
+        if queue == ".wait":
+            queue, directory = name.partition("@")[2], f".wait/{directory}"
         found[Name(name).id].append(File(queue, directory, Name(name), inode, int(size), serial))
     return found
 
 
 def published(files):
-    return [file for file in files if file.dir != "tmp"]
+    """Without what is finished, and kept."""
+    return [file for file in files if file.dir not in ("tmp", "done")]
 
 
 def place(file):
-    return file.dir if file.dir == "buried" else "ready"
+    if file.dir == "buried":
+        return "buried"
+    return "waiting" if file.dir.startswith(".wait/") else "ready"
 
 
 def check_content(found):
@@ -476,28 +613,47 @@ def check_acknowledged(found, jobs, position):
         if not places <= allowed:
             kind = "lost" if places == {"gone"} else "undone"
             yield kind, f"{job.id} ({job.queue}) is {'+'.join(places)}, not {' or '.join(allowed)}"
-        if any(file.serial not in (job.serial, "torn") for file in published(files)):
-            yield "half-visible", f"{job.id} has the payload of another job"
-        if job.queue == "still" and final and len(files) > 1:
+        if any(file.serial != job.serial for file in published(files)):
+            yield "half-visible", f"{job.id} is torn, or has the payload of another job"
+        if job.queue == "still" and final and not job.waits_for and len(files) > 1:
             yield "double", f"{job.id} is in {' and '.join(file.dir for file in files)}"
 
 
-def check_spool(spool, drained):
+def check_order(found, jobs, position):
+    """Nothing was let go on too early, and no key has two jobs that nobody touched."""
+    holders = {}
+    for job in jobs.values():
+        if any(place(file) == "ready" for file in published(found.get(job.id, []))):
+            for other in job.keeps_waiting(position):
+                yield "early", f"{job.id} is ready, and {other.id} has not finished"
+        if job.durable > position or job.may_lack_its_key(position):
+            continue
+        for key in job.order.get("key", []):
+            if holders.setdefault(key, job.id) != job.id:
+                yield "double", f"{job.id} has the key of {holders[key]}"
+
+
+def lacks_options(finding, jobs, position):
+    """A job that has run may be there again without its options, which went when it finished."""
+    job = jobs.get(finding.get("id"))
+    missing = finding.get("reason") == "its options are missing"
+    return missing and job is not None and job.did("ran", position)
+
+
+def check_spool(spool, drained, jobs, position):
     """qfsck; after qwork has recovered, not even what recovery mends may be left."""
     done = run(os.path.join(BIN, "qfsck"), "-s", spool, "--json")
     if done.returncode not in (0, 1):
         yield "qfsck", f"status {done.returncode}: {done.stderr.strip()}"
     for finding in map(json.loads, done.stdout.splitlines()):
+        if lacks_options(finding, jobs, position):
+            continue
         if finding["class"] == "fault" or (drained and "twin" in finding.get("kind", "")):
             yield "qfsck", f"{'after the drain: ' if drained else ''}{finding}"
 
 
-def drain(spool, scratch):
-    """Lets qwork run all that is there. Returns what the handlers saw, [(what, id)], and what
-    qwork buried, {id: cause}."""
-    events, index = os.path.join(scratch, "events"), os.path.join(scratch, "index")
-    for name in (events, index):
-        open(name, "w", encoding="utf-8").close()
+def work_off(spool, events, index):
+    """Lets qwork run all that is ready. Returns what it buried, {id: cause}."""
     command = [os.path.join(BIN, "qwork"), "-s", spool, "-j4", "-A1000", "-b1ms", "--drain=all"]
     qworks = [
         subprocess.Popen([*command, "-q", queue, "--", JOB, "run", events, index], stderr=PIPE, text=True)
@@ -512,12 +668,56 @@ def drain(spool, scratch):
             fields = dict(word.split("=", 1) for word in shlex.split(line) if "=" in word)
             if fields.get("outcome") == "buried":
                 buried[fields["job"]] = fields["cause"]
+    return buried
+
+
+def drain(spool, scratch):
+    """Lets qwork run all that is there, until what waits still waits. Returns what the handlers saw,
+    [(what, id)], what qwork buried, {id: cause}, and what is left."""
+    events, index = os.path.join(scratch, "events"), os.path.join(scratch, "index")
+    for name in (events, index):
+        open(name, "w", encoding="utf-8").close()
+    buried, left, before = {}, None, set()
+    while left != before:  # a qwork that ended may have got work from the other
+        before = left or set()
+        buried.update(work_off(spool, events, index))
+        after = look(spool)
+        left = {(job, place(file)) for job in after for file in published(after[job])}
+        left = {(job, where) for job, where in left if where != "buried"}
     with open(events, encoding="utf-8") as lines:
-        return [tuple(line.split()[1:3]) for line in lines], buried
+        return [tuple(line.split()[1:3]) for line in lines], buried, after
 
 
-def check_drained(before, after, ran, buried):
-    """Each job that was there has run once, or is buried; nothing ran torn and nothing is left over."""
+def may_be_buried(job, cause, jobs, position):
+    """By a qwork that finds, after a power cut, that JOB cannot run: its options went when it finished,
+    and that was kept while its end was not; or its key is held, which it or the holder had lost."""
+    known = jobs.get(job)
+    if known is None:
+        return False
+    if cause.startswith("its key is held by job "):
+        other = jobs.get(cause.split()[-1])
+        return other is None or any(one.may_lack_its_key(position) for one in (known, other))
+    return cause == "its options are missing" and known.did("ran", position)
+
+
+def check_order_drained(after, ran, jobs, position):
+    """Nothing ran before what it waits for, and what waits still does so for a reason."""
+    when = {job: i for i, (what, job) in reversed(list(enumerate(ran))) if what == "ran"}
+    for job in when:
+        for other in jobs[job].keeps_waiting(position) if job in jobs else []:
+            if when.get(other.id, FOREVER) > when[job]:
+                yield "early", f"{job} ran, and {other.id} had not finished"
+    for job, files in after.items():
+        if job not in jobs or "waiting" not in map(place, published(files)):
+            continue
+        left = [file for other in jobs[job].waits_for for file in after.get(other.id, [])]
+        if all(file.dir == "done" for file in left):
+            yield "stuck", f"{job} is in {files[0].dir} after the drain"
+
+
+def check_drained(before, after, ran, buried, jobs, position):
+    """Each job that was there has run once, is buried, or waits for one that is; nothing ran torn
+    and nothing is left over."""
     times = collections.Counter(job for what, job in ran if what == "ran")
     for what, job in ran:
         if what != "ran":
@@ -529,18 +729,21 @@ def check_drained(before, after, ran, buried):
             yield "lost", f"{job} is gone, and has not run"
         if times[job] > 1 or (times[job] and kept) or len(kept) > 1:
             yield "double", f"{job} ran {times[job]} times, and is in {len(kept)} places"
-        if job in buried and not any(file.name.may_be_torn or file.dir == "cur" for file in ready):
+        if job in buried and not (
+            any(file.name.may_be_torn or file.dir == "cur" for file in ready)
+            or may_be_buried(job, buried[job], jobs, position)
+        ):
             yield "half-visible", f"{job} was buried: {buried[job]}"
     for job, files in after.items():
         for file in published(files):
-            if file.dir != "buried":
+            if place(file) == "ready":
                 yield "lost", f"{job} is still in {file.dir} after the drain"
 
 
 # --- crash states ------------------------------------------------------------
 
 State = collections.namedtuple("State", "position keep")  # as replay.c takes them
-KINDS = ("lost", "half-visible", "double", "undone", "qfsck", "unreadable")
+KINDS = ("lost", "half-visible", "double", "undone", "early", "stuck", "qfsck", "unreadable")
 
 
 class Examiner:
@@ -582,10 +785,12 @@ class Examiner:
         faults = list(check_content(before))
         faults += check_single(before)
         faults += check_acknowledged(before, self.jobs.values(), position)
-        faults += check_spool(spool, drained=False)
-        ran, buried = drain(spool, self.dir)
-        faults += check_drained(before, look(spool), ran, buried)
-        faults += check_spool(spool, drained=True)
+        faults += check_order(before, self.jobs, position)
+        faults += check_spool(spool, False, self.jobs, position)
+        ran, buried, after = drain(spool, self.dir)
+        faults += check_drained(before, after, ran, buried, self.jobs, position)
+        faults += check_order_drained(after, ran, self.jobs, position)
+        faults += check_spool(spool, True, self.jobs, position)
         durable = (job for job in self.jobs.values() if job.durable <= position)
         expected = {job.id for job in durable if "gone" not in job.may_be(position)[0]}
         return len(expected | set(before)), faults
