@@ -18,6 +18,8 @@
 #include "spool/wait.h"
 #include "sys/clock.h"
 
+enum { USERS_SHOWN = 8 };
+
 static __attribute__((format(printf, 1, 2))) char *sentence(const char *format, ...)
 {
 	char *text = NULL;
@@ -72,14 +74,116 @@ out:
 	return text;
 }
 
+/* Those that have a resource now: a few ids, and how many there are. */
+struct users {
+	struct spool *spool;
+	const char *resource;
+	char ids[USERS_SHOWN * (JOB_ID_LEN + 2) + 8];
+	size_t len, count;
+};
+
+static bool uses(const struct meta *meta, const char *resource)
+{
+	for (size_t i = 0; i < meta->resources; i++)
+		if (strcmp(meta->resource[i].name, resource) == 0)
+			return true;
+	return false;
+}
+
+static int add_user(void *arg, const struct job_place *place)
+{
+	struct users *users = arg;
+	struct meta meta;
+	const char *why;
+
+	if (!place->ours || !place->name.meta)
+		return 0;
+	meta_init(&meta);
+	if (spool_meta(users->spool, place, &meta, &why) == 0 && uses(&meta, users->resource) &&
+	    users->count++ < USERS_SHOWN)
+		users->len += (size_t)snprintf(users->ids + users->len,
+		    sizeof users->ids - users->len, "%s%s", users->len ? ", " : "", place->name.id);
+	meta_release(&meta);
+	return 0;
+}
+
+static int find_users(struct users *users)
+{
+	struct strings queues = {0};
+	int result = spool_queues(users->spool, &queues);
+
+	for (size_t i = 0; result == 0 && i < queues.count; i++)
+		if (spool_each(users->spool, queues.item[i], JOB_RUNNING, add_user, users) != 0 &&
+		    errno != ENOENT)
+			result = -1;
+	strings_release(&queues);
+	return result;
+}
+
+struct lacking {
+	struct spool *spool;
+	const char *shown;
+	char *text;
+};
+
+static char *why_breaker(const struct lacking *l, const struct resource_status *status)
+{
+	int64_t wait = status->limits.until.until_ms - clock_real_ms();
+	char text[WHEN_SIZE];
+
+	if (status->limits.until.until_ms == OPEN_FOR_GOOD)
+		return sentence("resource %s: breaker open until somebody closes it", l->shown);
+	if (wait <= 0)
+		return sentence("resource %s: breaker open, a probe is due", l->shown);
+	duration_format_short(wait, text);
+	return sentence("resource %s: breaker open for %s more%s", l->shown, text,
+	    status->probing ? ", and one job probes" : "");
+}
+
+static char *why_limit(const struct lacking *l, const struct resource_status *status)
+{
+	struct users users = {.spool = l->spool, .resource = status->name};
+	const struct limits *limits = &status->limits;
+	unsigned limit = limits->jobs;
+
+	if (find_users(&users) != 0)
+		return NULL;
+	if (limits->window > 0 && (!limits->has_jobs || limits->window < limit))
+		return sentence(
+		    "resource %s: its breaker was open and lets in %u at once: %zu running"
+		    "%s%s%s",
+		    l->shown, limits->window, users.count, users.count ? " (" : "", users.ids,
+		    users.count ? ")" : "");
+	if (limits->has_jobs)
+		return sentence("resource %s: %zu of %u running%s%s%s", l->shown, users.count,
+		    limit, users.count ? " (" : "", users.ids, users.count ? ")" : "");
+	return users.count > 0
+	    ? sentence("resource %s: %zu running (%s)", l->shown, users.count, users.ids)
+	    : sentence("resource %s: a qwork gives it to this job soon", l->shown);
+}
+
+static int describe(void *arg, const struct resource_status *status)
+{
+	struct lacking *l = arg;
+
+	if (status->limits.wrong)
+		l->text = sentence("resource %s: its setting %s is not understood", l->shown,
+		    status->limits.wrong);
+	else
+		l->text = status->limits.open ? why_breaker(l, status) : why_limit(l, status);
+	return 0;
+}
+
 static char *why_resource(struct spool *spool, const char *label)
 {
 	char *name = label_name(spool, SPOOL_RESOURCE, label), *shown = name ? plain(name) : NULL;
-	char *text = shown ? sentence("it waits for resource %s", shown) : NULL;
+	struct lacking lacking = {.spool = spool, .shown = shown};
 
+	if (shown && resource_look(spool, name, describe, &lacking) != 0 && errno == ENOENT)
+		lacking.text = sentence("resource %s: a qwork gives it to this job soon", shown);
 	free(name);
 	free(shown);
-	return text;
+	return lacking.text;
 }
 
 static char *why_waiting(struct spool *spool, const struct job_place *place)
