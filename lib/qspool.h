@@ -304,6 +304,8 @@ int resource_each(struct spool *spool, resource_visit *visit, void *arg);
 int resource_look(struct spool *spool, const char *name, resource_visit *visit, void *arg);
 
 enum resource_setting { RESOURCE_JOBS, RESOURCE_RATE, RESOURCE_BURST, RESOURCE_BREAKER };
+/* Whether it may be set to TEXT. */
+bool resource_setting_ok(enum resource_setting setting, const char *text);
 /* Sets it to TEXT, durably, or removes it if that is NULL; the resource need not exist yet. 0 / -1:
  * EINVAL if TEXT is not understood. */
 QSPOOL_NODISCARD int resource_set(

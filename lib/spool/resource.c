@@ -210,15 +210,21 @@ int resource_put(const struct resource *r, const char *file, const char *text, b
 	return result == 0 ? 0 : resource_fail(r, file);
 }
 
+bool resource_setting_ok(enum resource_setting setting, const char *text)
+{
+	struct limits unused;
+
+	return settings[setting].parse(text, &unused);
+}
+
 int resource_set(
     struct spool *spool, const char *name, enum resource_setting setting, const char *text)
 {
-	struct limits unused;
 	struct limit_state state;
 	struct resource r;
 	int lock = -1, result = -1;
 
-	if (text && !settings[setting].parse(text, &unused)) {
+	if (text && !resource_setting_ok(setting, text)) {
 		errno = EINVAL;
 		return -1;
 	}

@@ -162,13 +162,14 @@ plant() { echo content >"$new/$1"; }
 	shows qcat -v "$new/$evil"
 	shows qstat "$evil.none"
 	shows qpause "$evil.none"
+	shows qlimit "$evil.none"
 	mkdir "$new/$evil.directory"
 	shows qcat "$new/$evil.directory"
 }
 
 @test 'messages about options: a file may be named like one, and * stands for it' {
 	send x
-	for tool in qsend qwork qbury qkick qdel qcat qstat qfsck qpause; do
+	for tool in qsend qwork qbury qkick qdel qcat qstat qfsck qpause qlimit; do
 		shows "$tool" "--$evil"
 		shows "$tool" -q "$evil"
 	done
@@ -180,7 +181,7 @@ plant() { echo content >"$new/$1"; }
 }
 
 @test 'messages about a spool whose path is evil' {
-	for tool in 'qbury x' 'qkick x' 'qdel x' 'qcat x' qstat qfsck 'qpause x'; do
+	for tool in 'qbury x' 'qkick x' 'qdel x' 'qcat x' qstat qfsck qlimit 'qpause x'; do
 		# shellcheck disable=SC2086
 		shows $tool -s "$test_dir/$evil"
 	done
