@@ -229,16 +229,23 @@ static int target_fail(const struct job *job, const struct target *target, const
 	return queue_fail(job->queue, target->to, file);
 }
 
+/* Whether the job is to go where it is, so that the old name is the new one. */
+static bool stays(const struct job *job, const struct target *target, const char *file)
+{
+	return job->state == (enum job_state)target->to && strcmp(job->file, file) == 0 &&
+	    (target->to != DIR_WAIT || strcmp(job->wait_name, target->wait_name) == 0);
+}
+
 /* A rename that was cut in two (no RENAME_NOREPLACE, or btrfs after a power cut) left
  * the job under both names: what remains to be done is to remove the old one. */
 static int finish_rename(struct job *job, const struct target *target, const char *file)
 {
 	struct stat st;
 
-	if (errno == EEXIST && fstatat(target->dir, file, &st, AT_SYMLINK_NOFOLLOW) == 0 &&
-	    st.st_ino == job->st.st_ino && st.st_dev == job->st.st_dev)
-		return sys_unlink(job_dir(job), job->file);
-	return -1;
+	if (errno != EEXIST || fstatat(target->dir, file, &st, AT_SYMLINK_NOFOLLOW) != 0 ||
+	    st.st_ino != job->st.st_ino || st.st_dev != job->st.st_dev)
+		return -1;
+	return stays(job, target, file) ? 0 : sys_unlink(job_dir(job), job->file);
 }
 
 /* ENOENT: of the name, which somebody moved, or of the directory it should go to? */
@@ -476,11 +483,10 @@ int job_move_to_wait(struct job *job, enum transition transition, const char *na
 
 	for (int i = 0; i < N_TRIES && moved < 0; i++) {
 		target.dir = wait_open(job->queue->spool, name, true);
-		if (target.dir < 0)
-			return -1;
-		moved = move(job, transition, &target, due_ms);
+		if (target.dir >= 0)
+			moved = move(job, transition, &target, due_ms);
 		sys_discard(&target.dir);
-		if (moved < 0 && errno != ESTALE)
+		if (moved < 0 && errno != ESTALE && errno != ENOENT)
 			break;
 	}
 	return moved;
