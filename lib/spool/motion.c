@@ -9,7 +9,7 @@
 
 #include "spool/wait.h"
 
-enum { LOCATE_TRIES = 20 };
+enum { LOCATE_TRIES = 20, WATCH_TRIES = 20 };
 
 int motion_watch_dir(int fd, int dir, uint32_t mask)
 {
@@ -56,7 +56,7 @@ static int watch_wait(void *arg, const char *name)
 	return result;
 }
 
-/* Itself first: a directory that comes later is an event, see motion_read(). */
+/* Itself first: a directory that comes while the others are read is an event, see is_watched(). */
 static int watch_waits(int fd, struct spool *spool)
 {
 	struct waits waits = {spool, fd};
@@ -67,7 +67,7 @@ static int watch_waits(int fd, struct spool *spool)
 	return watch_dir(fd, top, IN_CREATE) == 0 ? wait_each_name(spool, watch_wait, &waits) : -1;
 }
 
-int motion_watch(struct motion *motion, struct spool *spool, const char *queue)
+static int watch_all(struct motion *motion, struct spool *spool, const char *queue)
 {
 	struct strings queues = {0};
 	int result = queue ? strings_add(&queues, queue) : spool_queues(spool, &queues);
@@ -87,29 +87,76 @@ int motion_watch(struct motion *motion, struct spool *spool, const char *queue)
 	return result;
 }
 
-void motion_close(struct motion *motion)
-{
-	sys_discard(&motion->fd);
-}
-
-bool motion_read(const struct motion *motion, int (*visit)(void *arg, const char *name), void *arg)
+/* Calls VISIT for each event until that returns anything but 0. False if that happened, or events
+ * were lost. */
+static bool read_events(
+    int fd, int (*visit)(void *arg, const struct inotify_event *event), void *arg)
 {
 	_Alignas(struct inotify_event) char buffer[65536];
 	ssize_t len;
 
-	while ((len = read(motion->fd, buffer, sizeof buffer)) > 0) {
+	while ((len = read(fd, buffer, sizeof buffer)) > 0) {
 		for (char *p = buffer; p < buffer + len;) {
 			const struct inotify_event *event = (const void *)p;
 
-			if (event->mask & IN_Q_OVERFLOW ||
-			    (event->mask & IN_CREATE && event->mask & IN_ISDIR))
-				return false;
-			if (event->len > 0 && visit(arg, event->name) != 0)
+			if (event->mask & IN_Q_OVERFLOW || visit(arg, event) != 0)
 				return false;
 			p += sizeof *event + event->len;
 		}
 	}
 	return len == 0 || errno == EAGAIN;
+}
+
+static int is_new_dir(void *unused, const struct inotify_event *event)
+{
+	(void)unused;
+	return event->mask & IN_CREATE && event->mask & IN_ISDIR;
+}
+
+/* A directory that came while the others were being watched may have been missed, and what is moved
+ * there from one that was not watched yet. What comes later is filled from watched ones only. */
+static bool is_watched(const struct motion *motion)
+{
+	return read_events(motion->fd, is_new_dir, NULL);
+}
+
+int motion_watch(struct motion *motion, struct spool *spool, const char *queue)
+{
+	for (int i = 0; i < WATCH_TRIES; i++) {
+		if (watch_all(motion, spool, queue) != 0)
+			return -1;
+		if (is_watched(motion))
+			return 0;
+		motion_close(motion);
+	}
+	errno = EAGAIN;
+	return wait_fail(spool, NULL, NULL);
+}
+
+void motion_close(struct motion *motion)
+{
+	sys_discard(&motion->fd);
+}
+
+struct reading {
+	int (*visit)(void *arg, const char *name);
+	void *arg;
+};
+
+static int read_name(void *arg, const struct inotify_event *event)
+{
+	const struct reading *reading = arg;
+
+	if (event->len == 0 || event->mask & IN_ISDIR)
+		return 0;
+	return reading->visit(reading->arg, event->name);
+}
+
+bool motion_read(const struct motion *motion, int (*visit)(void *arg, const char *name), void *arg)
+{
+	struct reading reading = {visit, arg};
+
+	return read_events(motion->fd, read_name, &reading);
 }
 
 struct sought {

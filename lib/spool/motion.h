@@ -13,11 +13,12 @@ int motion_watch_dir(int fd, int dir, uint32_t mask);
 struct motion {
 	int fd;
 };
-/* Watches those of QUEUE, or of all queues if that is NULL, and .wait/. -1 with errno. */
+/* Watches those of QUEUE, or of all queues if that is NULL, and .wait/. -1 with errno: EAGAIN if
+ * directories come there too quickly. */
 NODISCARD int motion_watch(struct motion *motion, struct spool *spool, const char *queue);
 void motion_close(struct motion *motion);
 /* Calls VISIT for each name that came or went since. False if that is not known, since events
- * were lost or .wait/ has a new directory, or if VISIT returned anything but 0. */
+ * were lost, or if VISIT returned anything but 0. */
 NODISCARD bool motion_read(
     const struct motion *motion, int (*visit)(void *arg, const char *name), void *arg);
 
