@@ -110,7 +110,8 @@ const char *job_torn(int fd, const struct stat *st, const struct job_name *name)
 	return NULL;
 }
 
-/* KEY-BEFORE-RUN. -1 with errno; *WHY if another job has its key. */
+/* KEY-BEFORE-RUN. -1 with errno, EBUSY if it cannot be told just now; *WHY if another job has its key. One
+ * that is to hold it until the start only may run beside the next one. */
 static int claim_key(const struct job *job, const struct meta *meta, const char **why)
 {
 	static char reason[JOB_ID_LEN + 64];
@@ -118,8 +119,8 @@ static int claim_key(const struct job *job, const struct meta *meta, const char 
 	struct link_name holder;
 	int taken = 1;
 
-	if (meta->key && !(meta->key_until_start && job->name.attempts > 0))
-		taken = key_take(&source, meta->key, &holder);
+	if (meta->key && !meta->key_until_start)
+		taken = key_take(&source, meta->key, 0, &holder);
 	if (taken == 0) {
 		snprintf(reason, sizeof reason, "its key is held by job %s", holder.id);
 		*why = reason;
@@ -144,7 +145,7 @@ static enum claim inspect(const struct job *job, struct meta *meta, const char *
 	if (!*why && meta->has_expires && clock_real_ms() >= meta->expires_ms)
 		*why = "expired";
 	if (!*why && claim_key(job, meta, why) != 0)
-		return CLAIM_ERROR;
+		return errno == EBUSY ? CLAIM_LOCKED : CLAIM_ERROR;
 	return *why ? CLAIM_UNFIT : CLAIM_OPEN;
 }
 

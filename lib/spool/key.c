@@ -10,12 +10,11 @@
 #include <unistd.h>
 
 #include "spool/wait.h"
+#include "sys/clock.h"
 
 enum {
 	KEY_PATH_SIZE = LABEL_SIZE + LINK_NAME_SIZE + 8,
 	PAUSE_MS = 10,
-	PAUSES_MAX =
-	    6000, /* a minute: a sender that holds a key is past its payload, and only syncs */
 };
 
 /* What may be the case with a key that another job has. */
@@ -132,8 +131,7 @@ static bool is_draft(const struct queue *queue, const char *id, const struct sta
 	    draft.st_ino == st->st_ino && draft.st_dev == st->st_dev;
 }
 
-/* Its own sender may have died before it synced. */
-static int settle_holder(const struct queue *queue, const struct meta *meta)
+static int settle_dirs(const struct queue *queue, const struct meta *meta)
 {
 	static const enum queue_dir order[] = {DIR_TMP, DIR_CUR, DIR_DELAY, DIR_NEW};
 
@@ -143,15 +141,33 @@ static int settle_holder(const struct queue *queue, const struct meta *meta)
 	return links_sync_waits(queue->spool, meta);
 }
 
+/* Its own sender may have died before it synced. */
+static enum judgement settle_holder(const struct queue *queue, const struct job_name *name)
+{
+	enum judgement judged = JUDGE_ERROR;
+	struct meta meta;
+	const char *why;
+
+	meta_init(&meta);
+	if ((job_meta(queue, name, &meta, &why) >= 0 || errno == EBADMSG) &&
+	    settle_dirs(queue, &meta) == 0)
+		judged = JUDGE_HELD;
+	meta_release(&meta);
+	return judged;
+}
+
 /* Somebody has its lock: its sender, who is about to be done, or who runs it. */
-static enum judgement judge_locked(const struct queue *queue, const char *id, const struct stat *st)
+static enum judgement judge_locked(
+    const struct queue *queue, const struct job_name *name, const struct stat *st)
 {
 	int runs;
 
 	if (st->st_nlink <= 1) /* just over: its links go next */
 		return JUDGE_SOON;
-	runs = is_in(queue, DIR_CUR, id);
-	return runs < 0 ? JUDGE_ERROR : runs ? JUDGE_HELD : JUDGE_SOON;
+	runs = is_in(queue, DIR_CUR, name->id);
+	if (runs == 1)
+		return settle_holder(queue, name);
+	return runs < 0 ? JUDGE_ERROR : JUDGE_SOON;
 }
 
 /* Under its lock, so that none of its links goes; one may come, so they are counted first. */
@@ -168,30 +184,18 @@ static int has_own_links_only(const struct queue *queue, const struct job_name *
 /* Under its lock. What has its links only is over; what is in tmp/ will never be sent; what is
  * set aside or finished holds nothing, whatever a crash left. */
 static enum judgement judge_at_rest(
-    const struct queue *queue, const char *id, const struct stat *st, int fd)
+    const struct queue *queue, const struct job_name *name, const struct stat *st, int fd)
 {
-	struct job_name name = {.meta = true};
-	struct meta meta;
-	const char *why;
-	enum judgement judged = JUDGE_ERROR;
-	int over, aside;
+	int over = has_own_links_only(queue, name, fd), aside = 0;
 
-	meta_init(&meta);
-	memcpy(name.id, id, sizeof name.id);
-	over = has_own_links_only(queue, &name, fd);
-	aside = is_in(queue, DIR_BURIED, id);
-	if (aside == 0)
-		aside = is_in(queue, DIR_DONE, id);
+	if (over == 0)
+		aside = is_in(queue, DIR_BURIED, name->id);
+	if (over == 0 && aside == 0)
+		aside = is_in(queue, DIR_DONE, name->id);
 	if (over < 0 || aside < 0)
-		goto out;
-	if (over || aside || is_draft(queue, id, st))
-		judged = JUDGE_FREE;
-	else if ((job_meta(queue, &name, &meta, &why) >= 0 || errno == EBADMSG) &&
-	    settle_holder(queue, &meta) == 0)
-		judged = JUDGE_HELD;
-out:
-	meta_release(&meta);
-	return judged;
+		return JUDGE_ERROR;
+	return over || aside || is_draft(queue, name->id, st) ? JUDGE_FREE
+	                                                      : settle_holder(queue, name);
 }
 
 static bool leads_to(int top, const char *link, const struct stat *st)
@@ -206,20 +210,35 @@ static bool leads_to(int top, const char *link, const struct stat *st)
 static enum judgement judge_open(
     const struct queue *queue, int top, const char *link, const char *id, int fd)
 {
+	struct job_name name = {.meta = true};
 	enum judgement judged;
 	struct stat st;
 
+	memcpy(name.id, id, sizeof name.id);
 	if (fstat(fd, &st) != 0)
 		return JUDGE_ERROR;
 	if (flock(fd, LOCK_EX | LOCK_NB) != 0)
-		return errno == EWOULDBLOCK ? judge_locked(queue, id, &st) : JUDGE_ERROR;
+		return errno == EWOULDBLOCK ? judge_locked(queue, &name, &st) : JUDGE_ERROR;
 	if (fstat(fd, &st) != 0)
 		return JUDGE_ERROR;
-	judged = leads_to(top, link, &st) ? judge_at_rest(queue, id, &st, fd) : JUDGE_SOON;
+	judged = leads_to(top, link, &st) ? judge_at_rest(queue, &name, &st, fd) : JUDGE_SOON;
 	if (judged == JUDGE_FREE && sys_unlink(top, link) != 0 && errno != ENOENT)
 		judged = JUDGE_ERROR;
 	flock(fd, LOCK_UN);
 	return judged;
+}
+
+/* Of a queue that was removed, with all its jobs. */
+static enum judgement remove_orphan(
+    struct spool *spool, int top, const char *label, const struct link_name *holder)
+{
+	char link[KEY_PATH_SIZE];
+
+	snprintf(link, sizeof link, "%s/%s@%s", label, holder->id, holder->queue);
+	if (sys_unlink(top, link) == 0 || errno == ENOENT)
+		return JUDGE_FREE;
+	key_fail(spool, label, NULL);
+	return JUDGE_ERROR;
 }
 
 static enum judgement judge(
@@ -231,7 +250,7 @@ static enum judgement judge(
 	int fd;
 
 	if (queue_open(&queue, spool, holder->queue, false) != 0)
-		return JUDGE_ERROR;
+		return errno == ENOENT ? remove_orphan(spool, top, label, holder) : JUDGE_ERROR;
 	link_path(link, label, holder->id, &queue);
 	fd = openat(top, link, O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_NOCTTY | O_CLOEXEC);
 	if (fd >= 0)
@@ -246,9 +265,10 @@ static enum judgement judge(
 }
 
 /* 1 held by HOLDER, 0 it is free now, -1. */
-static int ask_holder(struct spool *spool, int top, const char *label, struct link_name *holder)
+static int ask_holder(
+    struct spool *spool, int top, const char *label, int64_t patience_ms, struct link_name *holder)
 {
-	for (int i = 0; i < PAUSES_MAX; i++) {
+	for (int64_t until = clock_mono_ms() + patience_ms;;) {
 		int found = find_link(top, label, holder);
 
 		if (found <= 0)
@@ -261,28 +281,27 @@ static int ask_holder(struct spool *spool, int top, const char *label, struct li
 		case JUDGE_HELD:
 			return 1;
 		case JUDGE_SOON:
-			poll(NULL, 0, PAUSE_MS);
 			break;
 		}
+		if (clock_mono_ms() >= until) {
+			errno = EBUSY;
+			return key_fail(spool, label, NULL);
+		}
+		poll(NULL, 0, PAUSE_MS);
 	}
-	errno = EBUSY;
-	return key_fail(spool, label, NULL);
 }
 
-int key_take(const struct link_source *source, const char *key, struct link_name *holder)
+int key_take(const struct link_source *source, const char *key, int64_t patience_ms,
+    struct link_name *holder)
 {
 	struct spool *spool = source->queue->spool;
 	char label[LABEL_SIZE];
 	int top = top_of(spool, key, true, label);
-	int taken = 0, held = 0;
+	int taken = top < 0 ? -1 : key_has(source, key), held = 0;
 
-	if (top < 0)
-		return -1;
 	while (taken == 0 && held == 0) {
-		taken = key_has(source, key);
-		if (taken == 0)
-			held = ask_holder(spool, top, label, holder);
-		if (taken == 0 && held == 0)
+		held = ask_holder(spool, top, label, patience_ms, holder);
+		if (held == 0)
 			taken = try_to_take(source, top, label);
 	}
 	return taken != 0 ? taken : held < 0 ? -1 : 0;

@@ -9,9 +9,14 @@
 #include "spool/links.h"
 
 /* 1: the job has it now, durably, or had it already. 0: another has it, *HOLDER, which is on disk. -1: errno; EBUSY if
- * the other's sender does not come to an end. A crash leaves a draft, which the sweep removes, or
- * the link of a job that is not sent, which is found out by who wants the key next. */
-NODISCARD int key_take(const struct link_source *source, const char *key, struct link_name *holder);
+ * the other, *HOLDER, is still being sent, or just ended, PATIENCE_MS later. A crash leaves a draft,
+ * which the sweep removes, or the link of a job that is not sent, which is found out by who wants the
+ * key next. */
+enum {
+	KEY_PATIENCE_MS = 60 * 1000
+}; /* a sender that holds a key is past its payload, and only syncs */
+NODISCARD int key_take(const struct link_source *source, const char *key, int64_t patience_ms,
+    struct link_name *holder);
 /* 1 if the job has it, 0 if not, -1. */
 NODISCARD int key_has(const struct link_source *source, const char *key);
 /* Gives it back if the job ID of QUEUE has it. 0 / -1. */

@@ -77,7 +77,7 @@ static int take_key(const struct job *job)
 
 	meta_init(&meta);
 	if (job_meta(job->queue, &job->name, &meta, &why) == 1 && meta.key)
-		taken = key_take(&source, meta.key, &holder);
+		taken = key_take(&source, meta.key, KEY_PATIENCE_MS, &holder);
 	if (taken == 0) {
 		memcpy(spool->holder, holder.id, sizeof spool->holder);
 		taken = SPOOL_HELD;

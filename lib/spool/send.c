@@ -278,7 +278,7 @@ static int join_one(struct sender *sender, struct sending *job)
 
 	job->linked = true;
 	if (meta->key) {
-		joined = key_take(&source, meta->key, &sender->holder);
+		joined = key_take(&source, meta->key, KEY_PATIENCE_MS, &sender->holder);
 		if (joined == 0) {
 			refuse(sender, REFUSED_KEY, meta->key);
 			sender->refusal.id = sender->holder.id;

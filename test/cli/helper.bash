@@ -343,6 +343,34 @@ start_running() {
 	wait_for 20 at_gate "$id"
 }
 
+# --- between two system calls --------------------------------------------------
+
+# hooked FAULT TOOL [ARG...]: the tool with a fault of test/crash/hook.c; options of run_tool's.
+hooked() { QSPOOL_FAULT=$1 "$QSPOOL_BIN/../test/crash/tools/$2" "${@:3}"; }
+
+# start_stopped CALL TOOL [ARG...]: it runs up to that call (rename:1: the first one) and is
+# stopped there; `kill -CONT $started` lets it go on. Its output is in $test_dir/stopped.
+start_stopped() {
+	need_hooked
+	start hooked "stop:$1" "${@:2}" >"$test_dir/stopped" 2>"$test_dir/stopped.err"
+	wait_for 20 is_stopped "$started"
+}
+# The function is run by a shell, whose child the tool is.
+is_stopped() {
+	local child children
+	read -ra children < <(cat "/proc/$1/task/$1/children" 2>/dev/null && echo)
+	for child in "${children[@]}"; do
+		if grep -q '^State:.*T (stopped)' "/proc/$child/status"; then
+			# shellcheck disable=SC2034
+			stopped=$child
+			return 0
+		fi
+	done
+	return 1
+}
+go_on() { kill -CONT "$stopped" && exit_status 60 "$started"; }
+need_hooked() { [[ -x $QSPOOL_BIN/../test/crash/tools/qsend ]] || skip 'needs test/crash/tools'; }
+
 # --- what all tools promise ---------------------------------------------------
 
 # assert_usage ARG...: a wrong command line exits 64, says why, and prints nothing.

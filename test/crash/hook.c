@@ -6,6 +6,7 @@
  *   CALL    create fchmod write fsync-file fsync-dir syncfs close rename link unlink
  *           mkdir rmdir, or any
  *   ACTION  kill-before kill-after   SIGKILL
+ *           stop     SIGSTOP before it; made once it goes on
  *           skip     say that it was made
  *           late     of fsync-file and syncfs: made only after the next rename
  *           short    write half of it
@@ -36,7 +37,7 @@
 
 enum { FAULTS_MAX = 8, LATE_MAX = 64, STACK_MAX = 32, MADE = 0 };
 
-enum action { KILL_BEFORE, KILL_AFTER, SKIP, LATE, SHORT, FAIL };
+enum action { KILL_BEFORE, KILL_AFTER, STOP, SKIP, LATE, SHORT, FAIL };
 
 struct fault {
 	enum action action;
@@ -60,7 +61,7 @@ static int log_fd = -1;
 static bool log_sites;
 
 static const char *const action_name[] = {
-    "kill-before", "kill-after", "skip", "late", "short", "fail"};
+    "kill-before", "kill-after", "stop", "skip", "late", "short", "fail"};
 
 static const struct {
 	const char *name;
@@ -210,6 +211,9 @@ static int strike(const char *call, int fd, size_t *len)
 	case KILL_BEFORE:
 		put_log(call, "kill-before", 0);
 		kill(getpid(), SIGKILL);
+		break;
+	case STOP:
+		kill(getpid(), SIGSTOP);
 		break;
 	case LATE:
 		put_off(call, fd);

@@ -87,11 +87,11 @@ def age_leftovers(spool, seconds=7200):
 
 
 class Call(collections.namedtuple("Call", "pid call done error sites path")):
-    """A line of the hook's log. done: made, short, fail, skip, late, kill-before, kill-after."""
+    """A line of the hook's log. done: made, short, stop, fail, skip, late, kill-before, kill-after."""
 
     @property
     def took_effect(self):
-        return self.error == 0 and self.done in ("made", "short", "kill-after")
+        return self.error == 0 and self.done in ("made", "short", "stop", "kill-after")
 
     @property
     def struck(self):
