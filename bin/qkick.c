@@ -4,9 +4,9 @@
 static const char help[] =
     "usage: qkick [-q QUEUE] [-d] [--dry-run] JOB...\n"
     "       qkick [-q QUEUE] [-d] [--dry-run] -n N | --all\n"
-    "Moves buried jobs back to new/ with a fresh budget of attempts. JOBs are ids, unique\n"
-    "beginnings of ids, or paths; without any, they are read from standard input, one\n"
-    "a line.\n"
+    "Moves buried jobs back to new/ with a fresh budget of attempts, and those that wait\n"
+    "for other jobs and are named. JOBs are ids, unique beginnings of ids, or paths;\n"
+    "without any, they are read from standard input, one a line.\n"
     "\n"
     "  -n, --oldest N          the N oldest\n"
     "      --all               all\n"
