@@ -9,7 +9,7 @@
 #include "spool/after.h"
 #include "sys/clock.h"
 
-enum { RELEASE_STEP = 200, RELEASE_AGAIN_MS = 5 };
+enum { RELEASE_STEP = 200, RELEASE_AGAIN_MS = 5, RELEASE_HELD_MS = 50 };
 
 void release_add(struct worker *w, const char *name)
 {
@@ -37,6 +37,16 @@ static void forget_first(struct worker *w)
 	w->releases.count--;
 }
 
+/* So that one of which a job is held keeps no other waiting. */
+static void first_to_last(struct worker *w)
+{
+	char *first = w->releases.item[0];
+
+	memmove(w->releases.item, w->releases.item + 1,
+	    (w->releases.count - 1) * sizeof *w->releases.item);
+	w->releases.item[w->releases.count - 1] = first;
+}
+
 static int release_first(struct worker *w, size_t max)
 {
 	int done = after_release(w->queue.spool, w->releases.item[0], max);
@@ -44,23 +54,31 @@ static int release_first(struct worker *w, size_t max)
 	if (done < 0)
 		worker_trouble(
 		    w, "what waits for a job could not go on; the sweep tries again", errno);
-	if (done != 0)
+	if (done == 1 || done < 0)
 		forget_first(w);
+	else
+		first_to_last(w);
 	return done;
 }
 
 void release_tick(struct worker *w, int64_t now)
 {
+	int done;
+
 	if (w->releases.count == 0 || w->release_at > now)
 		return;
-	w->release_at = now + (release_first(w, RELEASE_STEP) == 0 ? RELEASE_AGAIN_MS : 0);
+	done = release_first(w, RELEASE_STEP);
+	w->release_at = now +
+	    (done == AFTER_HELD ? RELEASE_HELD_MS
+	            : done == 0 ? RELEASE_AGAIN_MS
+	                        : 0);
 }
 
+/* What somebody holds then is left to the sweep. */
 void release_all(struct worker *w)
 {
-	while (w->releases.count > 0)
-		if (release_first(w, SIZE_MAX) == 0)
-			forget_first(w);
+	for (size_t i = w->releases.count; i > 0; i--)
+		(void)!release_first(w, SIZE_MAX);
 }
 
 int64_t release_next(const struct worker *w)

@@ -303,10 +303,11 @@ static void note_sweep(struct worker *w, int swept, const char *cause)
 static void sweep(struct worker *w)
 {
 	note_sweep(w, sweep_drafts(&w->queue), "leftovers of senders could not be swept");
-	note_sweep(w, sweep_orphans(&w->queue), "what belonged to jobs could not be swept");
-	note_sweep(w, sweep_queues(w->queue.spool), "leftover queues could not be swept");
+	/* Before the options, which tell of links whose they are. */
 	note_sweep(
 	    w, order_sweep(w->queue.spool), "links of jobs that are over could not be swept");
+	note_sweep(w, sweep_orphans(&w->queue), "what belonged to jobs could not be swept");
+	note_sweep(w, sweep_queues(w->queue.spool), "leftover queues could not be swept");
 }
 
 static void found_over(void *arg, const char *name)

@@ -28,6 +28,15 @@ static void mark_path(char path[static MARK_PATH_SIZE], const char *name)
 	snprintf(path, MARK_PATH_SIZE, "%s/%s", name, AFTER_MARK);
 }
 
+static int sync_mark(struct spool *spool, const char *id)
+{
+	int wait = wait_open(spool, id, false);
+	int result = wait < 0 ? -1 : sys_fsync(wait);
+
+	sys_discard(&wait);
+	return result == 0 ? 0 : wait_fail(spool, id, NULL);
+}
+
 /* Links the job at PLACE to .wait/ID/.job: 1, 0 if it moved meanwhile, -1. */
 static int mark(struct spool *spool, const struct job_place *place)
 {
@@ -45,38 +54,60 @@ static int mark(struct spool *spool, const struct job_place *place)
 	return result < 0 ? place_fail(spool, place) : result;
 }
 
-/* 1: it is marked; 0: it is over; -1. A job that moves is looked for again. */
-static int prepare_job(struct spool *spool, const char *id)
+/* A job that moves is looked for again. */
+static int find_and_mark(struct spool *spool, const char *id)
 {
 	struct job_place place;
 
 	for (int i = 0; i < MARK_TRIES; i++) {
 		int found = motion_locate(spool, id, &place), marked;
 
-		if (found <= 0)
-			return found;
-		if (place.state == JOB_DONE)
-			return 0;
+		if (found <= 0 || place.state == JOB_DONE)
+			return found < 0 ? -1 : 0;
 		marked = mark(spool, &place);
 		if (marked != 0)
-			return marked;
+			return marked < 0 ? -1 : 0;
 	}
 	errno = EAGAIN;
 	return wait_fail(spool, id, NULL);
 }
 
-int after_next(struct spool *spool, const struct strings *after, size_t from,
-    char name[static WAIT_NAME_SIZE], size_t *which)
+/* 0: it is marked, or over; -1. Another sender's mark, which may not be on disk yet, spares the search. */
+static int prepare_job(struct spool *spool, const char *id)
 {
-	for (size_t i = from; i < after->count; i++) {
+	int over = after_look(spool, id);
+
+	if (over == 0 && sync_mark(spool, id) == 0)
+		return 0;
+	if (over < 0 || (over == 0 && errno != ENOENT))
+		return -1;
+	return find_and_mark(spool, id);
+}
+
+int after_prepare(struct spool *spool, const struct strings *after, size_t *which)
+{
+	int top;
+
+	for (size_t i = 0; i < after->count; i++) {
 		const char *item = after->item[i];
-		int waits = job_id_ok(item) ? prepare_job(spool, item) : batch_seal(spool, item);
 
 		*which = i;
-		if (waits == 1)
-			waits = after_wait_name(item, name) == 0 ? 1 : -1;
-		if (waits != 0)
-			return waits;
+		if (job_id_ok(item) ? prepare_job(spool, item) < 0 : batch_seal(spool, item) < 0)
+			return -1;
+	}
+	top = after->count > 0 ? spool_dir(spool, SPOOL_WAIT, false) : -1;
+	return top < 0 || sys_fsync(top) == 0 ? 0 : wait_fail(spool, NULL, NULL);
+}
+
+int after_next(
+    struct spool *spool, const struct strings *after, size_t from, char name[static WAIT_NAME_SIZE])
+{
+	for (size_t i = from; i < after->count; i++) {
+		int over =
+		    after_wait_name(after->item[i], name) == 0 ? after_look(spool, name) : -1;
+
+		if (over != 1)
+			return over < 0 ? -1 : 1;
 	}
 	return 0;
 }
@@ -89,11 +120,23 @@ int after_look(struct spool *spool, const char *name)
 	struct stat st;
 
 	if (!job_id_ok(name))
-		return batch_complete(spool, name);
+		return batch_over(spool, name);
 	mark_path(path, name);
 	if (top >= 0 && fstatat(top, path, &st, AT_SYMLINK_NOFOLLOW) == 0)
 		return st.st_nlink <= 1;
 	return errno == ENOENT ? 1 : wait_fail(spool, name, AFTER_MARK);
+}
+
+int after_unmark_last(struct spool *spool, const char *id)
+{
+	int top = spool_dir(spool, SPOOL_WAIT, false);
+	char path[MARK_PATH_SIZE];
+	struct stat st;
+
+	mark_path(path, id);
+	if (top >= 0 && fstatat(top, path, &st, AT_SYMLINK_NOFOLLOW) == 0)
+		return st.st_nlink > 1 ? 0 : after_unmark(spool, id) < 0 ? -1 : 1;
+	return errno == ENOENT ? 1 : wait_fail(spool, id, AFTER_MARK);
 }
 
 int after_unmark(struct spool *spool, const char *id)
@@ -124,9 +167,8 @@ static int release_to(struct job *job, const struct meta *meta)
 {
 	char name[WAIT_NAME_SIZE];
 	int64_t due_ms = job->name.due_ms;
-	size_t which;
-	int waits = after_next(
-	    job->queue->spool, &meta->after, next_index(meta, job->wait_name), name, &which);
+	int waits =
+	    after_next(job->queue->spool, &meta->after, next_index(meta, job->wait_name), name);
 
 	if (waits < 0)
 		return -1;
@@ -157,8 +199,9 @@ int after_release_one(struct job *job)
 struct releasing {
 	struct spool *spool;
 	struct queue queue; /* the last one */
-	size_t room, left;
+	size_t room;
 	const char *reason; /* of burying */
+	bool more, held;
 	int error;
 };
 
@@ -170,13 +213,7 @@ static int open_queue(struct releasing *r, const char *name)
 	return queue_open(&r->queue, r->spool, name, false);
 }
 
-static int bury_one(struct job *job, const char *reason)
-{
-	if (log_event(job, "buried", reason, true) != 0)
-		return -1;
-	return job_move(job, T_BURY, JOB_DUE_NONE);
-}
-
+/* Of a queue that was removed nothing can go on. */
 static enum hold hold_one(struct releasing *r, struct job *job, const struct job_place *place)
 {
 	if (open_queue(r, place->queue) != 0)
@@ -188,14 +225,13 @@ static enum hold hold_one(struct releasing *r, struct job *job, const struct job
  * directory and of the mark. What is in there now came after the mark. */
 static int settle_one(const struct releasing *r, struct job *job)
 {
-	int over;
+	int over = after_look(r->spool, job->wait_name);
 
-	if (r->reason)
-		return bury_one(job, r->reason);
-	over = after_look(r->spool, job->wait_name);
 	return over == 1 ? after_release_one(job) : over;
 }
 
+/* Those that stay, because of an error or since somebody holds them, must not keep those behind
+ * them from going on: MAX is of those that go. */
 static int release_visit(void *arg, const struct job_place *place)
 {
 	struct releasing *r = arg;
@@ -205,17 +241,16 @@ static int release_visit(void *arg, const struct job_place *place)
 	if (!place->ours)
 		return 0;
 	if (r->room == 0) {
-		r->left++;
+		r->more = true;
 		return 1;
 	}
-	r->room--;
 	switch (hold_one(r, &job, place)) {
 	case HOLD_DONE:
 		moved = settle_one(r, &job);
 		job_release(&job);
 		break;
 	case HOLD_LOCKED:
-		r->left++;
+		r->held = true;
 		break;
 	case HOLD_ERROR:
 		moved = -1;
@@ -226,50 +261,79 @@ static int release_visit(void *arg, const struct job_place *place)
 	}
 	if (moved < 0)
 		r->error = errno;
+	r->room -= moved > 0;
 	return 0;
 }
 
 /* What came in while the directory was read is met by the next pass, or looks for itself. */
-static int release(struct releasing *r, const char *name)
-{
-	int result = wait_each(r->spool, name, NULL, release_visit, r);
-
-	queue_close(&r->queue);
-	if (result == -1)
-		return -1;
-	errno = r->error;
-	if (r->error != 0)
-		return -1;
-	if (r->left == 0)
-		wait_remove(r->spool, name);
-	return r->left == 0;
-}
-
 int after_release(struct spool *spool, const char *name, size_t max)
 {
-	struct releasing releasing = {.spool = spool, .queue = QUEUE_CLOSED, .room = max};
+	struct releasing r = {.spool = spool, .queue = QUEUE_CLOSED, .room = max};
+	int result = wait_each(spool, name, NULL, release_visit, &r);
 
-	return release(&releasing, name);
+	queue_close(&r.queue);
+	if (result == -1)
+		return -1;
+	if (r.more)
+		return 0;
+	errno = r.error;
+	if (r.error != 0)
+		return -1;
+	if (r.held)
+		return AFTER_HELD;
+	wait_remove(spool, name);
+	return 1;
 }
 
-int after_let_go(struct spool *spool, const char *id, const struct over *over, size_t max)
+int after_let_go(struct spool *spool, const char *id, const struct over *over)
 {
-	int result = 1;
+	int result = 0;
 
-	if (over->id)
-		result = after_release(spool, id, max);
-	if (over->batch && result >= 0) {
-		int other = after_release(spool, over->batch_name, max);
-
-		result = other < 0 ? -1 : result && other;
-	}
+	if (over->id && after_release(spool, id, SIZE_MAX) < 0)
+		result = -1;
+	if (over->batch && after_release(spool, over->batch_name, SIZE_MAX) < 0)
+		result = -1;
 	return result;
+}
+/* --- setting aside what waits --- */
+
+/* That a power cut may undo it is an error here: what it waits for is to be deleted next. */
+static int bury_held(struct job *job, const char *reason)
+{
+	int moved;
+
+	if (log_event(job, "buried", reason, true) != 0)
+		return -1;
+	moved = job_move(job, T_BURY, JOB_DUE_NONE);
+	return moved == MOVED_UNSURE ? -1 : moved;
+}
+
+static int bury_visit(void *arg, const struct job_place *place)
+{
+	struct releasing *r = arg;
+	struct job job;
+	int held;
+
+	if (!place->ours)
+		return 0;
+	if (open_queue(r, place->queue) != 0)
+		return errno == ENOENT ? 0 : -1;
+	held = job_hold_resting(&job, &r->queue, place);
+	if (held != 1)
+		return held;
+	held = bury_held(&job, r->reason);
+	job_release(&job);
+	return held < 0 ? -1 : 0;
 }
 
 int after_bury(struct spool *spool, const char *name, const char *reason)
 {
-	struct releasing releasing = {
-	    .spool = spool, .queue = QUEUE_CLOSED, .room = SIZE_MAX, .reason = reason};
+	struct releasing r = {.spool = spool, .queue = QUEUE_CLOSED, .reason = reason};
+	int result = wait_each(spool, name, NULL, bury_visit, &r);
 
-	return release(&releasing, name) < 0 ? -1 : 0;
+	queue_close(&r.queue);
+	if (result != 0)
+		return -1;
+	wait_remove(spool, name);
+	return 0;
 }

@@ -235,14 +235,11 @@ int batch_leave(const struct queue *queue, const char *id, const char *batch)
 	return 0;
 }
 
-int batch_seal(struct spool *spool, const char *batch)
+static int seal(struct spool *spool, int top, const char *label)
 {
-	char label[LABEL_SIZE], from[BATCH_PATH_SIZE], to[BATCH_PATH_SIZE];
-	int top = top_of(spool, batch, false, label);
+	char from[BATCH_PATH_SIZE], to[BATCH_PATH_SIZE];
 	int complete;
 
-	if (top < 0)
-		return batch_fail(spool, label, NULL);
 	snprintf(from, sizeof from, "%s/%s", label, member_dir[0]);
 	snprintf(to, sizeof to, "%s/%s", label, member_dir[1]);
 	if (sys_rename_dir(top, from, top, to) != 0 && errno != ENOENT)
@@ -251,6 +248,34 @@ int batch_seal(struct spool *spool, const char *batch)
 		return batch_fail(spool, label, NULL);
 	complete = batch_complete(spool, label);
 	return complete < 0 ? -1 : !complete;
+}
+
+int batch_seal(struct spool *spool, const char *batch)
+{
+	char label[LABEL_SIZE];
+	int top = top_of(spool, batch, false, label);
+
+	return top < 0 ? batch_fail(spool, label, NULL) : seal(spool, top, label);
+}
+
+int batch_over(struct spool *spool, const char *label)
+{
+	int top = spool_dir(spool, SPOOL_BATCH, false);
+	int over = top < 0 ? -1 : batch_complete(spool, label);
+
+	if (over < 0 && errno == ENOENT) /* all of .batch/ was removed */
+		return 1;
+	if (over != 0)
+		return over;
+	switch (state_of(top, label)) {
+	case BATCH_UNKNOWN:
+		return 1;
+	case BATCH_OPEN: /* one of this name was begun again */
+		over = seal(spool, top, label);
+		return over < 0 ? -1 : !over;
+	default:
+		return 0;
+	}
 }
 
 int batch_open_members(struct spool *spool, const char *label)

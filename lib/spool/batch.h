@@ -26,6 +26,9 @@ NODISCARD int batch_seal(struct spool *spool, const char *batch);
 /* Completes it if it is sealed and has no members. 1 if that is what it is now or was already, or if it is no
  * more: who asks knows that it was, and what waited for what a person removed goes on. 0, -1. */
 NODISCARD int batch_complete(struct spool *spool, const char *label);
+/* Whether what waits for it may go on: 1 if it is complete, also if that was so long ago that it was swept
+ * or somebody removed it; 0, and then it is sealed; -1. */
+NODISCARD int batch_over(struct spool *spool, const char *label);
 /* Opens sealed/ or open/ of a LABEL for reading; -1 with ENOENT if it has neither. */
 NODISCARD int batch_open_members(struct spool *spool, const char *label);
 

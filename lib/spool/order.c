@@ -21,19 +21,22 @@ struct finding {
 	void (*over)(void *arg, const char *name);
 	void *arg;
 	struct strings kept; /* marked jobs that may be in done/ */
+	int error;
 };
 
 static int is_over_name(struct finding *f, const char *name)
 {
-	int over = after_look(f->spool, name);
+	int over;
 
-	if (over == 1 && job_id_ok(name) && after_unmark(f->spool, name) < 0)
-		return -1;
-	if (over == 0 && job_id_ok(name) && strings_add(&f->kept, name) != 0)
+	if (!job_id_ok(name))
+		return after_look(f->spool, name);
+	over = after_unmark_last(f->spool, name);
+	if (over == 0 && strings_add(&f->kept, name) != 0)
 		return -1;
 	return over;
 }
 
+/* One that cannot be looked at must not keep the others waiting. */
 static int look(void *arg, const char *name)
 {
 	struct finding *f = arg;
@@ -46,7 +49,9 @@ static int look(void *arg, const char *name)
 	over = is_over_name(f, name);
 	if (over == 1)
 		f->over(f->arg, name);
-	return over < 0 ? -1 : 0;
+	if (over < 0)
+		f->error = errno;
+	return 0;
 }
 
 static int by_text(const void *a, const void *b)
@@ -95,6 +100,10 @@ int order_find_over(struct spool *spool, void (*over)(void *arg, const char *nam
 	if (result == 0)
 		result = find_kept(&finding);
 	strings_release(&finding.kept);
+	if (result == 0 && finding.error != 0) {
+		errno = finding.error;
+		result = -1;
+	}
 	return result;
 }
 
@@ -135,6 +144,15 @@ static bool open_queue(struct sweeping *s, const char *name)
 	return queue_open(&s->queue, s->spool, name, false) == 0;
 }
 
+/* With its queue all of a job is gone, but for the links, which are as many as there are. */
+static int count_own(struct sweeping *s, const struct link_name *link, const struct job_name *name,
+    const struct stat *st)
+{
+	if (open_queue(s, link->queue))
+		return links_count(&s->queue, name, st);
+	return errno == ENOENT ? (int)st->st_nlink : -1;
+}
+
 /* Rule OWN-LINKS, under the job's lock. Own links may come meanwhile, but not go: counted first. */
 static bool is_over(struct sweeping *s, const struct link_name *link, int fd)
 {
@@ -146,7 +164,7 @@ static bool is_over(struct sweeping *s, const struct link_name *link, int fd)
 	if (fstat(fd, &st) != 0)
 		return false;
 	if (st.st_nlink > 1)
-		own = open_queue(s, link->queue) ? links_count(&s->queue, &name, &st) : -1;
+		own = count_own(s, link, &name, &st);
 	return own >= 0 && fstat(fd, &st) == 0 && st.st_nlink <= (own > 1 ? (nlink_t)own : 1);
 }
 
@@ -208,8 +226,8 @@ static bool is_older(int top, const char *name, int64_t seconds)
 static void remove_dir(struct sweeping *s, int top, const char *name)
 {
 	if (each(sys_opendir(top, name), remove_file, s) != 0 ||
-	    (sys_rmdir(top, name) != 0 && errno != ENOENT && errno != ENOTEMPTY))
-		s->error = errno;
+	    (sys_rmdir(top, name) != 0 && errno != ENOTEMPTY))
+		s->error = errno == ENOENT ? s->error : errno; /* by another sweep */
 }
 
 /* True if NAME is none of what people see. */

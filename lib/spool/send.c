@@ -24,7 +24,7 @@
 
 /* Up to this many, each file is synced by itself; more share one syncfs, which
  * may have to wait for data of others, if the kernel's syncfs tells of errors. */
-enum { FEW = 8, WAIT_TRIES = 10 };
+enum { FEW = 8, WAIT_TRIES = 100 };
 
 struct sending {
 	struct job_name name;
@@ -310,13 +310,18 @@ static int join(struct sender *sender)
 static int find_wait(struct sender *sender)
 {
 	const struct strings *after = &order_of(sender)->after;
+	struct spool *spool = sender->queue.spool;
 	size_t which = 0;
-	int waits = after_next(sender->queue.spool, after, 0, sender->wait_name, &which);
+	int waits;
 
+	if (after_prepare(spool, after, &which) != 0) {
+		if (errno == ENOENT && !job_id_ok(after->item[which]))
+			return refuse(sender, REFUSED_UNKNOWN, after->item[which]);
+		return -1;
+	}
+	waits = after_next(spool, after, 0, sender->wait_name);
 	if (waits == 0)
 		sender->wait_name[0] = '\0';
-	if (waits < 0 && errno == ENOENT && !job_id_ok(after->item[which]))
-		return refuse(sender, REFUSED_UNKNOWN, after->item[which]);
 	return waits < 0 ? -1 : 0;
 }
 
@@ -336,8 +341,14 @@ static enum queue_dir destination(const struct sender *sender)
 	return sender->options.due_ms == JOB_DUE_NONE ? DIR_NEW : DIR_DELAY;
 }
 
-/* The directory goes when what it is for is over, and may do so just then: made anew without its mark
- * it says just that, and we look again. */
+static bool in_tmp(const struct sender *sender, const struct sending *job)
+{
+	struct stat st;
+
+	return fstatat(sender->queue.dir[DIR_TMP], job->name.id, &st, AT_SYMLINK_NOFOLLOW) == 0;
+}
+
+/* What they wait for may be over just now, and then its directory goes once it is empty. */
 static int publish_to_wait(const struct sender *sender, const struct sending *job)
 {
 	struct spool *spool = sender->queue.spool;
@@ -345,13 +356,13 @@ static int publish_to_wait(const struct sender *sender, const struct sending *jo
 	int result = -1;
 
 	waiting_name_format(&job->name, sender->queue.name, file);
-	for (int i = 0; result < 0 && i < WAIT_TRIES; i++) {
+	for (int i = 0; i < WAIT_TRIES && result < 0; i++) {
 		int dir = wait_open(spool, sender->wait_name, true);
 
 		if (dir >= 0)
 			result = sys_rename(sender->queue.dir[DIR_TMP], job->name.id, dir, file);
 		sys_discard(&dir);
-		if (result < 0 && errno != ENOENT)
+		if (result < 0 && (errno != ENOENT || !in_tmp(sender, job)))
 			break;
 	}
 	return result >= 0 ? 0 : wait_fail(spool, sender->wait_name, file);
@@ -381,32 +392,35 @@ static size_t publish(struct sender *sender)
 	return sender->count;
 }
 
-static int settle_wait(const struct sender *sender)
+static int settle_dir(const struct sender *sender, enum queue_dir dir)
+{
+	const struct queue *queue = &sender->queue;
+
+	return sys_fsync(queue->dir[dir]) == 0 ? 0 : queue_fail(queue, dir, NULL);
+}
+
+/* Those that are not locked may be let go on already, by a rename that nobody syncs. */
+static int settle_waits(const struct sender *sender)
 {
 	struct spool *spool = sender->queue.spool;
 	int top = spool_dir(spool, SPOOL_WAIT, false);
-	int dir = wait_open(spool, sender->wait_name, false), result = 0;
 
-	if (dir >= 0 && sys_fsync(dir) != 0)
-		result = wait_fail(spool, sender->wait_name, NULL);
-	if (result == 0 && top >= 0 && sys_fsync(top) != 0)
-		result = wait_fail(spool, NULL, NULL);
-	sys_discard(&dir);
-	return result;
+	if (links_sync_waits(spool, order_of(sender)) != 0)
+		return -1;
+	if (top < 0 || sys_fsync(top) != 0)
+		return wait_fail(spool, NULL, NULL);
+	return settle_dir(sender, DIR_DELAY) == 0 ? settle_dir(sender, DIR_NEW) : -1;
 }
 
 static int settle_dirs(const struct sender *sender)
 {
-	const struct queue *queue = &sender->queue;
 	enum queue_dir to = destination(sender);
 
 	if (sender->options.no_sync)
 		return 0;
-	if (sys_fsync(queue->dir[DIR_TMP]) != 0)
-		return queue_fail(queue, DIR_TMP, NULL);
-	if (to == DIR_WAIT)
-		return settle_wait(sender);
-	return sys_fsync(queue->dir[to]) == 0 ? 0 : queue_fail(queue, to, NULL);
+	if (settle_dir(sender, DIR_TMP) != 0)
+		return -1;
+	return to == DIR_WAIT ? settle_waits(sender) : settle_dir(sender, to);
 }
 
 /* OVER-FIRST: what they wait for may have ended just before they came. What fails here, the
@@ -426,7 +440,7 @@ static void unlink_job(struct sender *sender, const struct sending *job)
 
 	if (job->linked &&
 	    links_release(&sender->queue, job->name.id, order_of(sender), &over) == 0)
-		(void)!after_let_go(sender->queue.spool, job->name.id, &over, SIZE_MAX);
+		(void)!after_let_go(sender->queue.spool, job->name.id, &over);
 }
 
 /* Removes the jobs from FIRST on, which this sender created and did not publish. The one
