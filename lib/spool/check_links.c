@@ -16,6 +16,7 @@
 #include "spool/after.h"
 #include "spool/batch.h"
 #include "spool/claim.h"
+#include "spool/resource.h"
 #include "spool/sweep.h"
 
 struct walk {
@@ -280,10 +281,13 @@ static void check_name(const struct walk *w)
 	size_t len;
 	char *name = dir < 0 ? NULL : read_small(dir, "name", NAME_SIZE_MAX, &len, &st);
 
-	if (name && len > 0 && name[len - 1] == '\n')
+	/* Without its end it may just be written. */
+	if (name && len > 0 && name[len - 1] == '\n') {
 		name[len - 1] = '\0';
-	if (name && (label_encode(name, label) != 0 || strcmp(label, w->label) != 0))
-		tell(w, CHECK_FAULT, "name", "name", "is not the name of which this is the label");
+		if (label_encode(name, label) != 0 || strcmp(label, w->label) != 0)
+			tell(w, CHECK_FAULT, "name", "name",
+			    "is not the name of which this is the label");
+	}
 	free(name);
 	sys_discard(&dir);
 }
@@ -465,11 +469,31 @@ static int visit_of_resource(struct walk *w, const char *file)
 	return 0;
 }
 
+/* As a qwork reads them. */
+static void check_settings(const struct walk *w, const char *label)
+{
+	struct resource r = {.spool = w->check->spool, .fd = sys_opendir(w->fd, label)};
+	struct limits limits;
+	struct walk in = *w;
+
+	if (r.fd < 0)
+		return;
+	snprintf(in.path, sizeof in.path, "%s", label);
+	snprintf(r.label, sizeof r.label, "%.*s", LABEL_SIZE - 1, label);
+	if (resource_limits(&r, &limits) != 0)
+		check_failed(w->check);
+	else if (limits.wrong)
+		tell(&in, CHECK_FAULT, "setting", limits.wrong,
+		    "is not understood: the jobs that need this wait until it is put right");
+	resource_leave(&r);
+}
+
 static int visit_resource(struct walk *w, const char *label)
 {
 	if (check_hidden(w, label) || !is_directory(w, label))
 		return 0;
 	w->label = label;
+	check_settings(w, label);
 	return each_below(w, label, visit_of_resource);
 }
 

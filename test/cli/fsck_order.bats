@@ -365,11 +365,18 @@ fault link .key/K/$plain@default"
 	ln -s /etc "$QSPOOL/.batch"
 	: >"$QSPOOL/.unknown"
 	mkfifo "$QSPOOL/.resource/R/jobs"
+	mkdir "$QSPOOL/.resource/S"
+	echo 10/s >"$QSPOOL/.resource/S/rate"
+	echo 5,30s..10m >"$QSPOOL/.resource/S/breaker"
+	: >"$QSPOOL/.resource/S/open"
 	: >"$QSPOOL/.resource/R/slot/1"
 	: >"$QSPOOL/.resource/R/slot/one"
 	: >"$QSPOOL/.resource/R/what"
 	assert_findings 1 'fault directory .key' 'fault directory .batch' 'fault strange .resource/R/jobs' \
-		'note unknown .resource/R/slot/one' 'note unknown .resource/R/what'
+		'fault setting .resource/R/jobs' 'note unknown .resource/R/slot/one' 'note unknown .resource/R/what'
+	echo many >"$QSPOOL/.resource/S/jobs"
+	findings
+	assert_regex "$found" 'fault setting .resource/S/jobs'
 }
 
 @test 'qfsck changes nothing without --repair' {
