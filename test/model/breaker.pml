@@ -1,0 +1,152 @@
+/* The breaker of a resource: three jobs of two qworks meet it open; the clock runs; crashes anywhere.
+ *
+ * Promises: one probe at most runs, and no second one starts before the time is over that the first
+ * wrote; nothing else runs while the breaker is open; once a probe has succeeded, the others are let in
+ * gradually.
+ *
+ * Rules: NO_PROBE_LOCK NO_PROBE_WRITTEN NO_READ_AGAIN NO_WINDOW_FIRST */
+#ifndef CRASHES
+#define CRASHES 1
+#endif
+#define LAST 4 /* the clock stops there */
+#define WAIT 1 /* how long the breaker stays open after a probe */
+
+#define PROBE 1 /* inode of slot/probe */
+#define INODES 2
+#define NAMES 1
+byte running; /* handlers; they die with their qwork */
+byte probing;
+bool is_running[9], is_probing[9];
+#define AT_DEATH d_step {                                                            \
+	running = running - is_running[_pid];                                        \
+	probing = probing - is_probing[_pid];                                        \
+	is_running[_pid] = false;                                                    \
+	is_probing[_pid] = false;                                                    \
+}
+#include "spool.pml"
+
+byte now;
+bool open = true; /* .resource/R/open, and the time in it */
+byte until = 1;
+byte window; /* .resource/R/window, 0: is not there, so that any number may run */
+byte next_probe; /* no probe may start before */
+byte widened = 1; /* what window ought to be */
+
+proctype clock()
+{
+end:
+	do
+	:: now < LAST -> now++
+	od
+}
+
+inline start(probe)
+{
+	d_step {
+		running++;
+		is_running[_pid] = true;
+		if
+		:: probe ->
+			assert(probing == 0 && now >= next_probe);
+			next_probe = read_until;
+			probing++;
+			is_probing[_pid] = true
+		:: else
+			assert(!open && running <= widened)
+		fi
+	}
+}
+
+inline end_run()
+{
+	AT_DEATH
+}
+
+/* A job: it is tried, and waits if it is refused. */
+proctype job(bool mortal)
+{
+	bool probe, is_open, ok;
+	byte read_until;
+
+end:
+	do
+	:: !open || now >= until ->
+		atomic { probe = false; ok = true; is_open = open; read_until = until };
+		if
+		:: is_open && now < read_until -> ok = false
+		:: is_open && now >= read_until ->
+#ifndef NO_PROBE_LOCK
+			atomic {
+				MAY_DIE;
+				d_step {
+					ok = (lock[PROBE] == 0);
+					if
+					:: ok -> lock[PROBE] = _pid
+					:: else
+					fi
+				}
+			};
+#endif
+#ifndef NO_READ_AGAIN
+			atomic { ok = ok && open && now >= until };
+#endif
+			if
+			:: ok ->
+				probe = true;
+				atomic {
+					MAY_DIE;
+					read_until = now + WAIT;
+#ifndef NO_PROBE_WRITTEN
+					until = read_until
+#endif
+				}
+			:: else
+			fi
+		:: else
+		fi;
+		if
+		:: ok ->
+			atomic {
+				if
+				:: !probe && (open || (window > 0 && running >= window)) -> ok = false
+				:: else -> start(probe)
+				fi
+			}
+		:: else
+		fi;
+		if
+		:: ok && probe -> /* it fails: T20 */
+#ifdef NO_PROBE_WRITTEN
+			atomic { MAY_DIE; until = read_until };
+#endif
+			atomic { MAY_DIE; end_run() }
+		:: ok && probe -> /* it succeeds */
+#ifndef NO_WINDOW_FIRST
+			atomic { MAY_DIE; window = 1 };
+			atomic { MAY_DIE; open = false };
+#else
+			atomic { MAY_DIE; open = false };
+			atomic { MAY_DIE; window = 1 };
+#endif
+			end_run()
+		:: ok && !probe -> /* each success widens it by one */
+			atomic { MAY_DIE; widened++; window = (window > 0 -> window + 1 : 0); end_run() };
+			goto over
+		:: else
+		fi;
+died:
+		atomic { unlock(PROBE); probe = false; ok = false; is_open = false; read_until = 0 }
+	od;
+over:
+	skip
+}
+
+init
+{
+	atomic {
+		run job(true);
+		run job(false);
+		run job(false);
+		run clock()
+	}
+}
