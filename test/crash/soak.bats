@@ -41,6 +41,22 @@ handlers_have_run() { (($(cat "$test_dir"/qspool-soak.*/handlers 2>/dev/null | w
 	refute soak_processes
 }
 
+@test 'faults in the order among jobs that are planted are found' {
+	run_tool "${soak[@]}" --duration 5 \
+		--plant rekey,pair,seize,hasten,strand,orphan,join,crowd,unkeep,scribble
+	assert_failure 1
+	assert_line --regexp '^keyed: 2 '
+	assert_line --regexp '^paired: 1 '
+	assert_line --regexp '^held: [12] ' # also when all is over
+	assert_line --regexp '^ordered: 1 '
+	assert_line --regexp '^stuck: 1 '
+	assert_line --regexp '^orphaned: 1 '
+	assert_line --regexp '^joined: 1 '
+	assert_line --regexp '^exceeded: 1 '
+	assert_line --regexp '^unkept: 2 '
+	refute soak_processes
+}
+
 @test 'told to end, it leaves no process' {
 	start "${soak[@]}" >"$test_dir/out"
 	wait_for 60 handlers_have_run

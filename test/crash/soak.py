@@ -7,6 +7,7 @@ The tools are those in $QSPOOL_BIN, the handler is $SOAK_HANDLER; `make soak` se
 
  * Senders call qsend: one job or many, with and without options, --no-sync, delayed, with
    priorities; and they rename files of their own into new/.
+ * Others send families of jobs, with keys, in batches, after one another: soak_order.py.
  * Workers are qworks, several a queue. Their handler is soak_handler.c; each payload says
    what it is to do: succeed, fail, ask for burial, hang, turn deaf, crash, leave a daemon.
  * Operators call qbury, qkick and qdel, move and remove files by hand as spool-layout.md
@@ -32,12 +33,15 @@ import random
 import re
 import shutil
 import signal
+import subprocess
 import sys
 import tempfile
 import time
 import zlib
 
 import soak_judge
+import soak_order
+from soak_order import listing
 
 # In the first two some qworks live from beginning to end. Files are dropped into FOREIGN
 # queues, so there only jobs whose ids are known may be deleted; see Operators.delete_oldest.
@@ -60,14 +64,6 @@ def id_of(name):
     """The id in the name of a job; None for a foreign name."""
     match = NAME.match(name)
     return match and match[2]
-
-
-def listing(path):
-    """What is there; nothing if there is no such directory (any more)."""
-    try:
-        return os.listdir(path)
-    except (FileNotFoundError, PermissionError):
-        return []
 
 
 def become_subreaper():
@@ -235,11 +231,23 @@ class Soak:
         self.calls = 0
         self.queue_of = {}  # of each acknowledged id
         self.recent = {queue: collections.deque(maxlen=400) for queue in QUEUES}
-        self.fsck = os.path.exists(os.path.join(self.bin, "qfsck"))
+        self.fsck = self.has_tool("qfsck")
         os.mkdir(os.path.join(directory, "running"))
         self.processes = Processes(self.history, self.count, self.environment())
         self.workers = Workers(self)
         self.began = time.monotonic()
+        self.queues = QUEUES
+        self.ordering = self.known_options()
+
+    def has_tool(self, name):
+        return os.path.exists(os.path.join(self.bin, name))
+
+    def known_options(self):
+        """Of those that order jobs: what this qsend has."""
+        text = subprocess.run([os.path.join(self.bin, "qsend"), "--help"], check=True,
+                              capture_output=True, encoding="utf-8").stdout
+        return {word for word, option in soak_order.OPTIONS.items()
+                if option.partition("=")[0] in text}
 
     def environment(self):
         more = {"QSPOOL": self.spool, "SOAK": self.directory, "SOAK_ATTEMPTS": str(ATTEMPTS)}
@@ -252,6 +260,21 @@ class Soak:
 
     def backlog(self, queue):
         return sum(len(listing(self.path(queue, state))) for state in ("new", "delay", "cur"))
+
+    def is_full(self, queue):
+        return self.backlog(queue) > BACKLOG_MAX
+
+    def seconds_left(self):
+        return self.began + self.options.duration - time.monotonic()
+
+    def all_queues(self):
+        return soak_judge.queues(self.spool)
+
+    def files(self, queue, state):
+        """Paths of its jobs in that state."""
+        if state == "waiting":
+            return soak_order.waiting_of(self.spool, queue)
+        return [self.path(queue, state, name) for name in listing(self.path(queue, state))]
 
     def next_call(self):
         self.calls += 1
@@ -314,6 +337,7 @@ class Soak:
 
     async def run(self):
         senders, operators = Senders(self), Operators(self)
+        families = soak_order.Ordering(self, senders)
         plants = Plants(self, senders)
         nemesis = asyncio.create_task(Nemesis(self).act())
         progress = asyncio.create_task(self.show_progress())
@@ -321,6 +345,8 @@ class Soak:
         workers = [asyncio.create_task(self.workers.serve(queue)) for queue in QUEUES * 2]
         roles = [senders.drop_files(), senders.send_files(), operators.pause()]
         roles += [senders.send() for _ in range(6)]
+        roles += [families.send() for _ in range(4)]
+        roles += [families.wait()]
         roles += [operators.operate() for _ in range(4)]
         roles += [operators.watch() for _ in range(2)]
         roles += [plants.plant(fault) for fault in self.options.plant]
@@ -329,14 +355,15 @@ class Soak:
                                      return_when=asyncio.FIRST_EXCEPTION)
         self.over.set()
         await asyncio.gather(*done, *roles, nemesis)
-        await self.settle(workers)
+        await self.settle(workers, soak_order.Rest(self, senders))
         progress.cancel()
         if sys.stderr.isatty():
             sys.stderr.write("\n")
 
-    async def settle(self, workers):
+    async def settle(self, workers, rest):
         """Everybody goes on; then all that is left is run, twice over."""
         await self.wait_until("nobody is stopped", lambda: self.processes.stopped == 0)
+        await rest.come_to_rest(20 if self.options.plant else 2 * PATIENCE)
         await self.wait_until("the queues are empty", self.queues_are_empty, 2 * PATIENCE)
         await self.workers.measure()
         await self.workers.end(workers)
@@ -344,25 +371,40 @@ class Soak:
         await self.check_sound()
         self.history.put("calm")
         soak_judge.note_buried(self.history, self.spool)
+        rest.note_waiting(soak_judge.token_of)
+        await self.run_buried()
+        await rest.ask_for_keys()
         await self.run_buried()
         await self.wait_until("no process is left", lambda: not children(os.getpid()), 30)
         await self.check_sound()
         soak_judge.note_left(self.history, self.spool)
+        rest.note_left()
+        rest.note_kept()
 
     def queues_are_empty(self):
-        return not any(self.backlog(queue) for queue in soak_judge.queues(self.spool))
+        return not any(self.backlog(queue) for queue in self.all_queues())
+
+    def at_end(self):
+        """How many have still to be run."""
+        states = ("new", "delay", "cur", "buried", "waiting")
+        return sum(len(self.files(queue, state)) for queue in self.all_queues()
+                   for state in states)
 
     async def run_buried(self):
-        """By a handler that succeeds: all that is buried must be whole."""
-        with open(os.path.join(self.directory, "calm"), "x", encoding="ascii"):
+        """By a handler that succeeds: all that is buried must be whole. Of a key only one can
+        be run at a time, and what waits comes after what it waits for."""
+        with open(os.path.join(self.directory, "calm"), "w", encoding="ascii"):
             pass
         operators = Operators(self)
-        drains = []
-        for queue in soak_judge.queues(self.spool):
-            await operators.kick_oldest(queue, 20)
-            operators.by_hand("ready", queue, "buried", "new", listing(self.path(queue, "buried")))
-            drains.append(self.workers.drain(queue))
-        await asyncio.gather(*drains)
+        left, before = self.at_end(), None
+        while left != before:
+            drains = []
+            for queue in self.all_queues():
+                await operators.kick_oldest(queue, 20)
+                operators.by_hand("ready", queue, "new", self.files(queue, "buried"))
+                drains.append(self.workers.drain(queue))
+            await asyncio.gather(*drains)
+            left, before = self.at_end(), left
 
     async def check_sound(self):
         if self.fsck:
@@ -405,7 +447,7 @@ class Senders:
         """One sender: calls of every kind, one after the other."""
         while not self.soak.over.is_set():
             queue = self.random.choice(QUEUES)
-            if self.soak.backlog(queue) > BACKLOG_MAX:
+            if self.soak.is_full(queue):
                 await self.soak.sleep(0.05)
                 continue
             await self.send_some(queue)
@@ -446,9 +488,12 @@ class Senders:
         await self.call_qsend(queue, call, [*how, *options], [job + end for job in jobs], delay,
                               doom=0.06, stop=0.02)
 
-    async def call_qsend(self, queue, call, options, jobs, delay=0, doom=0.0, stop=0.0):
-        argv = ["qsend", "-q", queue, *options]
-        self.soak.history.put("offer", call, queue, len(jobs), delay * 1_000_000)
+    async def call_qsend(self, queue, call, options, jobs, delay=0, doom=0.0, stop=0.0, order=(),
+                         told=None):
+        """ORDER and TOLD are of soak_order.py. The ids of what was sent."""
+        argv = ["qsend", "-q", queue, *soak_order.arguments(order), *options]
+        self.soak.history.put("offer", call, queue, len(jobs), delay * 1_000_000,
+                              *soak_order.words(told or order))
         slow = len(jobs) > 1 and self.random.random() < 0.1
         stdin, feed = self.feed_slowly(jobs) if slow else (self.in_memory(jobs), None)
         try:
@@ -457,16 +502,25 @@ class Senders:
         finally:
             os.close(stdin)
         ids = out.decode().split("\n")[:-1]  # an unfinished line acknowledges nothing
+        refused, statuses = soak_order.refusal(errors)
+        if refused:
+            self.soak.history.put("refused", call, refused, *ids * (refused == "held"))
+            self.soak.count[f"refused: {refused}"] += 1
+        if refused == "held":
+            ids = []
+        self.acknowledge(queue, call, ids)
+        killed = self.soak.check_exit(argv, status, errors, statuses)
+        self.soak.history.put("sent", call, "killed" if killed else "ended")
+        if not killed and not refused and len(ids) != len(jobs):
+            self.soak.alarm("status", f"{argv} printed {len(ids)} ids for {len(jobs)} jobs")
+        return ids
+
+    def acknowledge(self, queue, call, ids):
         for i, job_id in enumerate(ids):
             self.soak.history.put("ack", call, i, job_id)
             self.soak.queue_of[job_id] = queue
             if queue in self.soak.recent:
                 self.soak.recent[queue].append(job_id)
-        killed = self.soak.check_exit(argv, status, errors, {0})
-        self.soak.history.put("sent", call, "killed" if killed else "ended")
-        if not killed and len(ids) != len(jobs):
-            self.soak.alarm("status", f"{argv} printed {len(ids)} ids for {len(jobs)} jobs")
-        return ids
 
     @staticmethod
     def in_memory(jobs):
@@ -567,7 +621,7 @@ class Workers:
         for queue in STEADY:
             self.steady[queue] = self.start(queue, "-j", "3", role="steady worker")
         if self.soak.options.plant:
-            self.apart[PLANT_QUEUE] = self.start(PLANT_QUEUE, "-j", "3", role="steady worker")
+            self.apart[PLANT_QUEUE] = self.start(PLANT_QUEUE, "-j", "9", role="steady worker")
 
     async def serve(self, queue):
         choose = self.soak.random.choice
@@ -652,8 +706,9 @@ class Operators:
 
     def known(self, queue, states, at_most):
         """Some ids that are in these states now, of those that were acknowledged."""
-        names = [name for state in states for name in listing(self.soak.path(queue, state))]
-        ids = [id_of(name) for name in self.random.sample(names, min(len(names), at_most))]
+        paths = [path for state in states for path in self.soak.files(queue, state)]
+        ids = [id_of(soak_order.plain(path))
+               for path in self.random.sample(paths, min(len(paths), at_most))]
         return [job_id for job_id in ids if job_id in self.soak.queue_of]
 
     def some(self, queue, states):
@@ -672,7 +727,7 @@ class Operators:
     async def bury(self, queue):
         kill = self.random.random() < 0.2
         await self.on_some("bury", queue, ["qbury", *["--kill"] * kill],
-                           ["cur"] if kill else ["new", "delay"])
+                           ["cur"] if kill else ["new", "delay", "waiting"])
 
     async def bury_oldest(self, queue):
         everything = ["--all"] if self.random.random() < 0.05 else ["-n", "10"]
@@ -680,7 +735,7 @@ class Operators:
 
     async def kick(self, queue):
         if self.random.random() < 0.5:
-            await self.on_some("kick", queue, ["qkick"], ["buried"])
+            await self.on_some("kick", queue, ["qkick"], ["buried", "waiting"])
         else:
             await self.kick_oldest(queue, 30)
 
@@ -694,7 +749,7 @@ class Operators:
     async def delete(self, queue):
         kill = self.random.random() < 0.3
         await self.on_some("delete", queue, ["qdel", *["--kill"] * kill],
-                           ["cur"] if kill else ["new", "delay", "buried"])
+                           ["cur"] if kill else ["new", "delay", "buried", "waiting", "done"])
 
     async def delete_oldest(self, queue):
         """Only where each id is known: that of a dropped file is known once it has run."""
@@ -709,26 +764,28 @@ class Operators:
         verb, source, target = self.random.choice((
             ("bury", "new", "buried"), ("bury", "delay", "buried"), ("ready", "buried", "new"),
             ("ready", "delay", "new"), ("priority", "new", "new"), ("delete", "new", None),
-            ("delete", "delay", None), ("delete", "buried", None)))
-        names = sorted(listing(self.soak.path(queue, source)))
+            ("delete", "delay", None), ("delete", "buried", None), ("ready", "waiting", "new"),
+            ("delete", "waiting", None)))
+        paths = sorted(self.soak.files(queue, source), key=os.path.basename)
         at_first = verb in ("delete", "priority") or self.random.random() < 0.5
-        names = names[:self.random.randrange(20)] if at_first else names[-20:]
-        self.by_hand(verb, queue, source, target, names)
+        paths = paths[:self.random.randrange(20)] if at_first else paths[-20:]
+        self.by_hand(verb, queue, target, paths)
 
-    def by_hand(self, verb, queue, source, target, names):
+    def by_hand(self, verb, queue, target, paths):
         """What spool-layout.md calls safe. ENOENT: somebody else was quicker."""
         act = self.soak.next_call()
         self.soak.history.put("begin", act, verb, queue, "hand")
-        for name in names:
-            job_id, old = id_of(name), self.soak.path(queue, source, name)
+        for path in paths:
+            name = soak_order.plain(path)
+            job_id = id_of(name)
             try:
                 if job_id is None and (verb != "delete" or not name.startswith("drop.")):
                     continue
                 if verb != "delete":
                     new = self.prioritized(name) if verb == "priority" else name
-                    os.rename(old, self.soak.path(queue, target, new))
+                    os.rename(path, self.soak.path(queue, target, new))
                 elif job_id is None or job_id in self.soak.queue_of:
-                    os.unlink(old)
+                    os.unlink(path)
                 else:
                     continue
             except FileNotFoundError:
@@ -771,7 +828,7 @@ class Operators:
         while not self.soak.over.is_set():
             await self.soak.sleep(1)
             queue = self.random.choice(QUEUES)
-            ids = self.known(queue, ["new", "delay", "cur", "buried"], 1)
+            ids = self.known(queue, ["new", "delay", "cur", "buried", "waiting"], 1)
             argv = self.random.choice(
                 (["qstat"], ["qstat", "--json", queue], ["qstat", *ids], ["qcat", *ids[:1]],
                  ["qfsck", "-q", queue] if self.soak.fsck else ["qstat", queue]))
@@ -837,15 +894,17 @@ class Nemesis:
         self.on_handler(signal.SIGSTOP, self.random.uniform(0.1, 3))
 
 
-class Plants:
+class Plants(soak_order.Plants):
     """What qspool must never do, done by us without a word in the history, each to a job of
     a queue that nobody else touches. soak_judge.py must find all of it."""
+
+    QUEUE = PLANT_QUEUE
+    FAULTS = ("remove", "forget", "copy", "lie", "garble", "budget", "early",
+              *soak_order.Plants.FAULTS)
 
     def __init__(self, soak, senders):
         self.soak = soak
         self.senders = senders
-
-    FAULTS = ("remove", "forget", "copy", "lie", "garble", "budget", "early")
 
     async def plant(self, fault):
         await self.soak.wait_until("the plant queue is there",

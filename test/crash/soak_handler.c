@@ -10,6 +10,8 @@
  * a job that brings none of its own. OPTIONS: "m" if it was sent with a header, a variable and
  * an argument that say CALL, "f" if it was dropped in as a file, else "-".
  *
+ * It prints "start" and "end", each with TOKEN and its pid, to standard output, which some jobs keep.
+ *
  * $SOAK/handlers takes the records, each appended by one write; $SOAK/running/ID is
  * made with O_EXCL, locked while the handler lives, and removed at its end: whoever meets
  * it locked runs at the same time as another handler of the job. One that lies there
@@ -316,8 +318,14 @@ static int run(struct task *task, int argc, char **argv)
 	    environment("QJOB_ATTEMPTS"), environment("QJOB_QUEUE"), (int)getppid());
 	check_environment(task, argc, argv);
 	check_lock(task);
+	printf("start %s %d\n", task->token, (int)getpid());
+	fflush(stdout);
 	status = carry_out(task);
-	if (status == 0 && !plan_is(task, "forget"))
+	printf("end %s %d\n", task->token, (int)getpid());
+	fflush(stdout);
+	if (status != 0)
+		record("failed", now_ns(), task->id, "%s %d", task->token, status);
+	else if (!plan_is(task, "forget"))
 		record("done", now_ns(), task->id, "%s", task->token);
 	remove_marker(task->id);
 	return status;

@@ -3,8 +3,10 @@
 The histories are lines of words, the first two of them KIND and TIME (CLOCK_MONOTONIC, ns).
 
 history, by soak.py:
-  offer CALL QUEUE COUNT DELAY   a sender was started with that many jobs, TOKENs CALL.0, ...
+  offer CALL QUEUE COUNT DELAY [WORD=VALUE]...   a sender was started with that many jobs, TOKENs
+                                 CALL.0, ..., and with options that order them
   ack CALL INDEX ID              it printed this id; of a dropped file: the name it had
+  refused CALL held|sealed|unknown [ID]   it sent nothing, or not all; ID has the key
   sent CALL killed|ended         it is gone; if it ended by itself all its jobs have ids
   begin ACT VERB QUEUE HOW [ID]...   an operator was started, on these jobs if named
   did ACT ID                     it reported to have done it
@@ -14,18 +16,25 @@ history, by soak.py:
   alarm KIND WORDS               found wrong at once
   calm                           from here on all handlers succeed
   buried / left STATE QUEUE TOKEN|NAME   what the spool held then
+  waiting FOR TOKEN              the same
+  asked ACT ID|BATCH... / waited ACT STATUS   of qwait
+  kept ID WORD...                a job in done/, and its output
 handlers, by soak_handler.c, after the time its pid and the job's id:
-  start TOKEN ATTEMPT ATTEMPTS QUEUE PARENT;  done TOKEN;  overlap, wrong, garbled WORDS
+  start TOKEN ATTEMPT ATTEMPTS QUEUE PARENT;  done TOKEN;  overlap, wrong, garbled WORDS;
+  failed TOKEN STATUS
 
 A job is what has a TOKEN. Acknowledged jobs are each finished, buried, deleted, or lost.
 What was only begun when its sender or operator was killed may have happened or not.
 """
 import collections
 import glob
+import math
 import os
 import re
 import time
 import zlib
+
+import soak_order_judge
 
 MEMORY_MAX_KB = 16 << 10  # of a qwork; measured: 3 MB
 DELAY_SLACK_NS = 2_000_000  # DUE is in ms
@@ -48,6 +57,7 @@ KINDS = {
     "hung": "what did not come to an end",
     "leaking": "qworks with more memory than they need",
     "idle": "runs in which nothing happened",
+    **soak_order_judge.KINDS,
 }
 
 
@@ -105,9 +115,21 @@ class Act:
         self.ended = None
         self.verb = verb
         self.kills = how == "kill"
+        self.by_hand = how == "hand"
         self.jobs = jobs
         self.did = []
         self.killed = False
+
+
+class Offer:
+    """A call of qsend."""
+
+    def __init__(self, at, queue, count, delay, order):
+        self.at = at
+        self.queue = queue
+        self.count = count
+        self.not_before = at + delay - DELAY_SLACK_NS if delay else 0
+        self.order = soak_order_judge.Order(order)
 
 
 class Start:
@@ -124,7 +146,16 @@ class Records:
 
     def __init__(self, directory):
         self.directory = directory
-        self.offers = {}  # of each call: (count, queue, not before)
+        self.offers = {}  # of each call
+        self.acked_at = {}  # of each token
+        self.refused = []  # (time, call, why, id)
+        self.waited = []  # (time, ids and batches), of qwaits that were told that all is over
+        self.may_wait = []  # the same of all qwaits, and when they began
+        self.asked = {}
+        self.waiting = set()  # tokens
+        self.kept = {}  # words of each id
+        self.failed = collections.defaultdict(list)  # of each token: (time, status)
+        self.failed_at = collections.defaultdict(list)  # (time, pid)
         self.acked = {}  # id, or name of a dropped file, of each token
         self.ids = collections.defaultdict(set)  # of each token
         self.token = {}  # of each id
@@ -162,13 +193,13 @@ class Records:
         except FileNotFoundError:
             pass
 
-    def take_offer(self, at, call, queue, count, delay):
-        not_before = at + int(delay) - DELAY_SLACK_NS if int(delay) else 0
-        self.offers[call] = (int(count), queue, not_before)
+    def take_offer(self, at, call, queue, count, delay, *order):
+        self.offers[call] = Offer(at, queue, int(count), int(delay), order)
 
-    def take_ack(self, _at, call, index, job_id):
+    def take_ack(self, at, call, index, job_id):
         token = f"{call}.{index}"
         self.acked[token] = job_id
+        self.acked_at[token] = at
         self.name(token, job_id)
 
     def name(self, token, job_id):
@@ -177,6 +208,27 @@ class Records:
         self.ids[token].add(job_id)
         if self.token.setdefault(job_id, token) != token:
             self.violation("garbled", job_id, f"is {self.token[job_id]} and {token}")
+
+    def take_refused(self, at, *call_why_id):
+        self.refused.append((at, *call_why_id))
+
+    def take_asked(self, at, act, *items):
+        self.asked[act] = items
+        self.may_wait.append((at, items))
+
+    def take_waited(self, at, act, status):
+        if status == "0":
+            self.waited.append((at, self.asked[act]))
+
+    def take_waiting(self, _at, _what, token):
+        self.waiting.add(token)
+
+    def take_kept(self, _at, job_id, *words):
+        self.kept[job_id] = list(words)
+
+    def take_failed(self, at, pid, _job_id, token, status):
+        self.failed[token].append((at, int(status)))
+        self.failed_at[token].append((at, int(pid)))
 
     def take_sent(self, _at, _call, how):
         self.killed_senders += how == "killed"
@@ -270,12 +322,16 @@ class Judge:
             self.maybe_deleted.update(map(self.token, act.jobs))
 
     def fate(self, token):
-        if any(not self.r.calm or at < self.r.calm for at, _ in self.r.done.get(token, ())):
+        calm = self.r.calm or math.inf
+        late = self.r.acked_at[token] > calm
+        if any(late or at < calm for at, _ in self.r.done.get(token, ())):
             return "finished"
         if token in self.deleted:
             return "deleted"
         if token in self.r.buried:
             return "buried"
+        if token in self.r.waiting:
+            return "waiting"
         return "unsure" if token in self.maybe_deleted else "lost"
 
     def all(self):
@@ -285,8 +341,8 @@ class Judge:
             fates[fate] += 1
             if fate == "lost":
                 self.r.violation("lost", token)
-            if fate == "buried" and token not in self.r.done:
-                self.r.violation("lost", token, "was buried, and could not be run in the end")
+            if fate in ("buried", "waiting") and token not in self.r.done:
+                self.r.violation("lost", token, f"was {fate}, and could not be run in the end")
         for token, ids in self.r.ids.items():
             self.check_token(token, ids)
         for job_id, starts in self.r.starts.items():
@@ -295,15 +351,17 @@ class Judge:
             self.check_attempts(job_id, starts)
             self.check_repeats(job_id, starts)
         self.check_leftovers()
+        soak_order_judge.OrderJudge(self.r, self).all()
         if not fates["finished"]:
             self.r.violation("idle", "no job has finished")
         return fates
 
     def check_token(self, token, ids):
         call, _, index = token.partition(".")
-        count, _, not_before = self.r.offers.get(call, (0, None, 0))
-        if int(index) >= count:
+        offer = self.r.offers.get(call)
+        if not offer or int(index) >= offer.count:
             self.r.violation("unknown", token)
+        not_before = offer.not_before if offer else 0
         if len(ids) > 1:
             self.r.violation("doubled", token, " ".join(sorted(ids)))
         for job_id in ids:
@@ -359,10 +417,14 @@ class Judge:
                 self.r.violation("repeated", token)
 
     def check_leftovers(self):
-        """Killed senders leave files in tmp/; killed qworks and operators meta and logs."""
+        """Killed senders leave files in tmp/, and links to them; killed qworks and operators meta
+        and logs."""
         acked = set(self.r.acked.values())
+        drafts = {name for state, _, name in self.r.left if state == "tmp"}
         for state, queue, name in self.r.left:
-            if state not in ("tmp", "meta", "log") or (state == "tmp" and name in acked):
+            job_id = name.partition("@")[0]
+            if not (state in ("meta", "log", "out") or job_id in drafts - acked or
+                    (state == "done" and name.split(".")[-2] in self.r.kept)):
                 self.r.violation("left", f"{queue}/{state}/{name}")
         partly = sum(self.unacknowledged(call) for call in self.r.offers)
         in_tmp = sum(state == "tmp" for state, *_ in self.r.left)
@@ -371,8 +433,8 @@ class Judge:
                              f"and only {partly} jobs of killed senders")
 
     def unacknowledged(self, call):
-        count, *_ = self.r.offers[call]
-        return sum(f"{call}.{index}" not in self.r.acked for index in range(count))
+        return sum(f"{call}.{index}" not in self.r.acked
+                   for index in range(self.r.offers[call].count))
 
     def ran_unacknowledged(self):
         return sum(token not in self.r.acked for token in self.r.done)
@@ -398,7 +460,7 @@ def show_violations(records):
         for subject, words in list(found.items())[:SHOWN]:
             print(f"  {subject} {words}")
             ids = records.ids.get(subject, {subject})
-            if kind not in ("status", "hung", "left", "leaking", "idle"):
+            if kind not in ("status", "hung", "left", "leaking", "idle", "barred"):
                 show_job(records.directory, {subject, *ids})
 
 
@@ -409,7 +471,7 @@ def counted(counts):
 def show_figures(records, judge, fates, count):
     starts = sum(map(len, records.starts.values()))
     print(f"  jobs acknowledged {len(records.acked)}: finished {fates['finished']}, "
-          f"buried {fates['buried']}, deleted {fates['deleted']}, unsure {fates['unsure']}, "
+          f"buried {fates['buried']}, waiting {fates['waiting']}, deleted {fates['deleted']}, unsure {fates['unsure']}, "
           f"lost {fates['lost']}")
     print(f"  of jobs not acknowledged, as their senders were killed, "
           f"{judge.ran_unacknowledged()} ran whole")
