@@ -4,7 +4,7 @@
  *
  * QSPOOL_FAULT=ACTION:CALL:K[,...]   at the K-th of these calls (from 1; 0: at each)
  *   CALL    create fchmod write fsync-file fsync-dir syncfs close rename link unlink
- *           mkdir rmdir, or any
+ *           mkdir rmdir, or any; CALL@TEXT: only of a path that contains TEXT
  *   ACTION  kill-before kill-after   SIGKILL
  *           stop     SIGSTOP before it; made once it goes on
  *           skip     say that it was made
@@ -43,6 +43,7 @@ struct fault {
 	enum action action;
 	int error;
 	const char *call;
+	const char *path; /* contains this, or NULL */
 	unsigned long long at, seen;
 };
 
@@ -88,14 +89,15 @@ static int parse_action(struct fault *f, const char *text)
 
 static void add_fault(char *text)
 {
-	char *action = strsep(&text, ":"), *call = strsep(&text, ":");
+	char *action = strsep(&text, ":"), *path = strsep(&text, ":");
 	const char *why = NULL;
 
 	if (faults == FAULTS_MAX)
 		errx(EX_USAGE, "QSPOOL_FAULT: too many");
 	if (!text || parse_action(&fault[faults], action) != 0)
 		errx(EX_USAGE, "QSPOOL_FAULT: %s: ACTION:CALL:K is wanted", action);
-	fault[faults].call = call;
+	fault[faults].call = strsep(&path, "@");
+	fault[faults].path = path;
 	fault[faults].at = (unsigned long long)strtonum(text, 0, INT64_MAX, &why);
 	if (why)
 		errx(EX_USAGE, "QSPOOL_FAULT: %s: %s", text, why);
@@ -171,7 +173,8 @@ static const struct fault *next_fault(const char *call)
 	for (size_t i = 0; i < faults; i++) {
 		struct fault *f = &fault[i];
 
-		if (strcmp(f->call, call) != 0 && strcmp(f->call, "any") != 0)
+		if ((strcmp(f->call, call) != 0 && strcmp(f->call, "any") != 0) ||
+		    (f->path && !strstr(place, f->path)))
 			continue;
 		f->seen++;
 		if (!strikes && (f->at == 0 || f->at == f->seen))
@@ -236,8 +239,8 @@ static int strike(const char *call, int fd, size_t *len)
 static int before(const char *call, int fd, const char *name, size_t *len)
 {
 	making = exact_call(call, fd);
-	now = next_fault(making);
 	find_place(fd, name);
+	now = next_fault(making);
 	return now ? strike(making, fd, len) : MADE;
 }
 

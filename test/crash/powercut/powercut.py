@@ -276,7 +276,7 @@ class Workload:
 
     def choose_order(self, queue, chance):
         """A key, a batch, what to wait for; and how many jobs."""
-        kind = chance.choice(("key", "key", "member", "member", "merge", "after", "after", "key after"))
+        kind = chance.choice(("key", "key", "key", "member", "member", "merge", "after", "after", "key after"))
         order, count = {}, 1
         batch = self.batch[queue]
         if "key" in kind:
@@ -285,7 +285,7 @@ class Workload:
                 order["key-until"] = ["start"]
         if kind == "member":
             order["batch"] = [f"{queue}/{batch}"]
-            count = chance.choice((1, 1, 2, 10))
+            count = chance.choice((1, 1, 1, 2, 2, 9))
         if kind == "merge":
             order["after"] = [f"{queue}/{batch}"]
             self.batch[queue] = batch + 1
@@ -321,7 +321,8 @@ class Workload:
         while not self.stopped.is_set():
             jobs = self.jobs_in(queue, "new", "delay", "cur", "buried") + self.waiting(queue)
             if len(jobs) < ROOM:
-                chance.choice((self.send_any, self.send_in_order))(queue, chance)
+                send = chance.choice((self.send_any, self.send_in_order, self.send_in_order))
+                send(queue, chance)
             else:
                 self.stopped.wait(0.002)
 
@@ -413,6 +414,27 @@ class Workload:
     def batches(self):
         for _ in range(4):
             self.send("still", [self.payload(9000) for _ in range(12)], "--lines")
+
+    def dependents(self):
+        self.send("still", [self.payload(9000)])
+        order = {"after": [self.recent[-1]]}
+        for _ in range(12):
+            self.send_ordered("still", [self.payload(9000)], [], order)
+
+    def members(self):
+        for batch in range(6):
+            self.send_ordered("still", [self.payload(9000)], [], {"batch": [str(batch)]})
+            self.send_ordered("still", [self.payload(9000)], [], {"after": [str(batch)]})
+
+    def keys(self):
+        for key in range(12):
+            self.send_ordered("still", [self.payload(9000)], [], {"key": [str(key)]})
+
+    def holders(self):
+        """Whose senders did not wait for the disk, but those that wanted their keys."""
+        for key in range(6):
+            for options in ["--no-sync"], []:
+                self.send_ordered("still", [self.payload(9000)], options, {"key": [str(key)]})
 
     def burials(self):
         for name in self.jobs_in("still", "new"):
@@ -544,13 +566,16 @@ def link_up(jobs):
 
 
 def read_events(path):
+    """The jobs by id, and how often each was acknowledged, also as one with a key and so on."""
     jobs = {}
-    count = 0
+    count = collections.Counter()
     with open(path, encoding="utf-8") as events:
         for line in events:
             position, what, job, *details = line.split()
             jobs.setdefault(job, Acknowledged(job)).add(int(position), what, details)
-            count += what in TOOLS or what in ("sent", "held", "ran")
+            if what in TOOLS or what in ("sent", "held", "ran"):
+                count[what] += 1
+            count.update(word.partition("=")[0] for word in details[3:])
     link_up(jobs)
     return jobs, count
 
@@ -569,6 +594,17 @@ def look(spool):
             queue, directory = name.partition("@")[2], f".wait/{directory}"
         found[Name(name).id].append(File(queue, directory, Name(name), inode, int(size), serial))
     return found
+
+
+def look_at_links(spool):
+    """The inodes of the jobs that have a key and that are members of a batch: {(what, id): inode}."""
+    links = {}
+    for what in ("key", "batch"):
+        for directory, _, names in os.walk(os.path.join(spool, "." + what)):
+            for name in names:
+                inode = os.stat(os.path.join(directory, name)).st_ino
+                links[what, name.partition("@")[0]] = str(inode)
+    return links
 
 
 def published(files):
@@ -619,8 +655,9 @@ def check_acknowledged(found, jobs, position):
             yield "double", f"{job.id} is in {' and '.join(file.dir for file in files)}"
 
 
-def check_order(found, jobs, position):
-    """Nothing was let go on too early, and no key has two jobs that nobody touched."""
+def check_order(found, links, jobs, position):
+    """Nothing was let go on too early. What nobody touched has its key and its batch, and no key has two
+    of them."""
     holders = {}
     for job in jobs.values():
         if any(place(file) == "ready" for file in published(found.get(job.id, []))):
@@ -628,6 +665,10 @@ def check_order(found, jobs, position):
                 yield "early", f"{job.id} is ready, and {other.id} has not finished"
         if job.durable > position or job.may_lack_its_key(position):
             continue
+        inodes = {file.inode for file in found.get(job.id, [])}
+        for what in {"key", "batch"} & job.order.keys():
+            if links.get((what, job.id)) not in inodes:
+                yield "lost", f"{job.id} has lost its {what}"
         for key in job.order.get("key", []):
             if holders.setdefault(key, job.id) != job.id:
                 yield "double", f"{job.id} has the key of {holders[key]}"
@@ -785,7 +826,7 @@ class Examiner:
         faults = list(check_content(before))
         faults += check_single(before)
         faults += check_acknowledged(before, self.jobs.values(), position)
-        faults += check_order(before, self.jobs, position)
+        faults += check_order(before, look_at_links(spool), self.jobs, position)
         faults += check_spool(spool, False, self.jobs, position)
         ran, buried, after = drain(spool, self.dir)
         faults += check_drained(before, after, ran, buried, self.jobs, position)
@@ -896,6 +937,14 @@ PLANTS = (
     Plant("skip:syncfs:0", "no syncfs of a batch", Workload.batches, ALL),
     Plant("late:fsync-file:0", "rename before the fsync of the file", Workload.side_by_side, ALL),
     Plant("skip:fsync-dir:0", "no fsync of the directories at a burial", Workload.burials, ALL),
+    Plant("skip:fsync-dir:0", "no fsync of the directories of what waits", Workload.dependents, ALL),
+    Plant("skip:fsync-dir@.wait:0", "no fsync where it waits", Workload.dependents, ("btrfs",)),
+    Plant("skip:fsync-dir@/open:0", "no fsync of a batch's links", Workload.members, ("btrfs",)),
+    Plant("skip:fsync-dir@/.batch:0", "no fsync of a batch", Workload.members, ("btrfs",)),
+    Plant("skip:fsync-dir@/.key:0", "no fsync of a key", Workload.keys, ("btrfs",)),
+    Plant("skip:fsync-file:0,skip:fsync-dir:0", "no fsync of who holds a key", Workload.holders, ALL),
+    Plant("", "nothing, keys", Workload.holders, ()),
+    Plant("", "nothing, members", Workload.members, ()),
     Plant("", "nothing, one by one", Workload.one_by_one, ()),
     Plant("", "nothing, side by side", Workload.side_by_side, ()),
 )
@@ -942,13 +991,15 @@ def cut_power(fs, options, scratch):
         batch, single = workload.batch_flushes()
         recording.forget()
         first = recording.position()
-        workload.everything(max(100, options.states // 2))
+        workload.everything(max(400, options.states))
         last = recording.position()
     kinds = collections.Counter(recording.kinds(first))
     print(f"{fs}: 64 jobs cost {batch} flushes in one batch, {single} one by one")
+    count = read_events(recording.events)[1]
+    acknowledged = ", ".join(f"{what} {count[what]}" for what in sorted(count))
     print(
-        f"{fs}: {kinds[FLUSH]} flushes, {kinds[WRITE]} writes,"
-        f" {read_events(recording.events)[1]} acknowledgements; {time.monotonic() - start:.0f} s",
+        f"{fs}: {kinds[FLUSH]} flushes, {kinds[WRITE]} writes; acknowledged: {acknowledged};"
+        f" {time.monotonic() - start:.0f} s",
         flush=True,
     )
     chance = random.Random(f"{options.seed} states")
@@ -1022,13 +1073,14 @@ def parse_arguments():
     parser.add_argument("--states", type=int, default=2000, help="how many on each file system")
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--plants", type=int, default=len(PLANTS), help="how many planted faults")
+    parser.add_argument("--first-plant", type=int, default=0, help="after how many others")
     parser.add_argument("--keep", default=".", help="where to keep the recording of a failure")
     again = ("RECORDING", "POSITION", "KEEP")
     parser.add_argument("--again", nargs=3, metavar=again, help="one state of such a recording")
     parser.add_argument("--scratch", help=argparse.SUPPRESS)
     options = parser.parse_args()
     options.fs = options.fs or list(FILE_SYSTEMS)
-    options.plants = PLANTS[: options.plants]
+    options.plants = PLANTS[options.first_plant :][: options.plants]
     return options
 
 
