@@ -59,7 +59,7 @@ static int try_to_take(const struct link_source *source, int top, const char *la
 	char draft[JOB_ID_LEN + 16], link[KEY_PATH_SIZE];
 	int taken = -1, saved;
 
-	snprintf(draft, sizeof draft, ".draft-%s", source->id);
+	snprintf(draft, sizeof draft, KEY_DRAFT "%s", source->id);
 	link_path(link, draft, source->id, source->queue);
 	if (make_draft(source, top, draft, link) == 0) {
 		taken = sys_rename_dir(top, draft, top, label) == 0;

@@ -8,6 +8,9 @@
 
 #include "spool/links.h"
 
+/* Before the job's id: the directory that is prepared for it. */
+#define KEY_DRAFT ".draft-"
+
 /* 1: the job has it now, durably, or had it already. 0: another has it, *HOLDER, which is on disk. -1: errno; EBUSY if
  * the other, *HOLDER, is still being sent, or just ended, PATIENCE_MS later. A crash leaves a draft,
  * which the sweep removes, or the link of a job that is not sent, which is found out by who wants the

@@ -87,11 +87,21 @@ bool links_has_mark(struct spool *spool, const char *id, const struct stat *st)
 	return is_link(spool, SPOOL_WAIT, mark, st);
 }
 
+/* Left by who died while it wanted the key for the job. */
+static bool has_key_draft(const struct queue *queue, const char *id, const struct stat *st)
+{
+	char path[LINK_PATH_SIZE];
+
+	snprintf(path, sizeof path, KEY_DRAFT "%s/%s@%s", id, id, queue->name);
+	return is_link(queue->spool, SPOOL_KEY, path, st);
+}
+
 static int count_with(const struct queue *queue, const struct job_name *name,
     const struct meta *meta, const struct stat *st)
 {
 	return links_has_mark(queue->spool, name->id, st) +
 	    links_has_key(queue, name->id, meta->key, st) +
+	    (meta->key && has_key_draft(queue, name->id, st)) +
 	    links_has_batch(queue, name->id, meta->batch, st);
 }
 
