@@ -26,6 +26,8 @@ esac"""
 # How jobs of a payload end: buried, or gone; and whether they may be started.
 NEVER_RUN = ("torn", "lost-meta", "expired", "long", "spent")
 BURIED = ("fail", "bad") + NEVER_RUN
+KEPT = ("kept",)  # finished, in done/
+OVER = ("over",)  # kept, and its time is over
 
 
 class Scenario:
@@ -122,6 +124,19 @@ def lost(payload, attempts=1, *arguments):
             template.path(payload),
             os.path.join(template.directory("cur"), f"{head}.{attempts}{marks}"),
         )
+
+    return prepare
+
+
+def kept_too_long(payload):
+    def prepare(template):
+        template.send(payload, "--keep", "1s")
+        for name in ("done", "out"):
+            os.mkdir(template.directory(name))
+        name = os.path.basename(template.path(payload)).replace(".0", ".1")
+        os.rename(template.path(payload), os.path.join(template.directory("done"), f"20200101T000000.000Z.{name}"))
+        with open(os.path.join(template.directory("out"), template.jobs[payload]), "w", encoding="utf-8"):
+            pass
 
     return prepare
 
@@ -418,7 +433,11 @@ def judge_end(run):
     """After an undisturbed qwork has done all that was left to do."""
     ran = starts(run)
     at_end = {}
+    kept = {identity for payload, identity in run.sent.items() if kind(payload) in KEPT}
+    yield from (f"in the end {lost} is not kept" for lost in kept - {job.id for job in run.jobs})
     for job in run.jobs:
+        if job.id in kept and job.state == "done":
+            continue
         if job.state != "buried":
             yield f"in the end {job.name} is in {job.state}/"
         if job.id in at_end:
@@ -443,7 +462,9 @@ def judge_job(run, payload, attempts, buried_as):
     exact = list(range(first, first + len(attempts)))
     out_of_attempts = run.killed and buried_as and buried_as.attempts >= ATTEMPTS
 
-    if kind(payload) in NEVER_RUN and attempts:
+    if kind(payload) in OVER and not attempts and not buried_as:
+        return
+    if kind(payload) in NEVER_RUN + OVER and attempts:
         yield f"{payload} ran"
     if kind(payload) not in NEVER_RUN and not attempts and not out_of_attempts:
         yield f"{payload} never ran"
@@ -525,6 +546,8 @@ SCENARIOS = [
     send("into a spool that is not there", prepare=()),
     send("into a queue that lacks directories", prepare=[no_meta_dir]),
     work("finishes", sent("ok"), sent("ok2", "-A", "2"), short=True),
+    work("keeps", sent("kept", "--keep", "1h"), short=True),
+    work("keeps no longer", kept_too_long("over")),
     work("two at once", sent("fail"), sent("ok", "-A", "2"), options=["-j", "2"]),
     work("retries", sent("fail"), short=True),
     work("gives up", sent("fail"), options=["-A", "1"]),

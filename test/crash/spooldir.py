@@ -8,7 +8,7 @@ import collections
 import os
 import re
 
-STATES = ("new", "delay", "cur", "buried")
+STATES = ("new", "delay", "cur", "buried", "done")
 NAME = re.compile(
     r"^(?:\d{8}T\d{6}\.\d{3}Z\.)?\d\d\.(?P<id>[0-9a-hjkmnp-tv-z]{20})\.(?P<attempts>\d+)(?P<marks>(?:,[^.]*)*)$"
 )
@@ -71,7 +71,7 @@ def leftovers(spool):
     left += [name for name in listdir(spool) if name.startswith(".draft-")]
     for queue in queues(spool):
         left += ["tmp/" + name for name in listdir(queue, "tmp")]
-        for kind in ("meta", "log"):
+        for kind in ("meta", "log", "out"):
             left += [kind + "/" + name for name in listdir(queue, kind) if name not in alive]
     return left
 
@@ -79,7 +79,7 @@ def leftovers(spool):
 def age_leftovers(spool, seconds=7200):
     """Lets the sweep take everything that it may take."""
     for queue in queues(spool):
-        for kind in ("tmp", "meta", "log"):
+        for kind in ("tmp", "meta", "log", "out"):
             for name in listdir(queue, kind):
                 path = os.path.join(queue, kind, name)
                 then = os.stat(path).st_mtime - seconds
