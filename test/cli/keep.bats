@@ -227,3 +227,49 @@ kept() {
 	run_tool qcat -o "$id" "$other"
 	assert_output xy
 }
+
+@test 'a job that is kept is over: what waits for it goes on, its batch completes, its key is free' {
+	id=$(send first --keep 1h --key K --batch B)
+	send second --after "$id"
+	send third --after B
+	run_tool send x --key K
+	assert_output "$id"
+	drain -- sh -c 'cat >>"$1"; echo >>"$1"' sh "$test_dir/ran"
+	assert_success
+	assert_equal "$(paste -sd ' ' "$test_dir/ran")" 'first second third'
+	assert_job "$id" 'done'
+	run_tool send x --key K
+	assert_success
+	refute_output "$id"
+	run_tool send fourth --after "$id"
+	assert_job "$output" new
+}
+
+@test 'a lost worker: the output is that of the attempt that finished' {
+	make_gate
+	id=$(send x --keep 1h -b 1ms..1ms)
+	start_qwork -- sh -c "echo lost; exec '$gate'"
+	wait_for 60 at_gate "$id"
+	kill -KILL "$qwork"
+	wait_for 60 gone "$handler"
+	drain_all -- echo found
+	assert_success
+	assert_job "$id" 'done'
+	run_tool qcat -o "$id"
+	assert_output found
+}
+
+@test 'a handler that cannot write its output has failed, and is retried' {
+	need_command prlimit
+	id=$(send x --keep 1h -A 1)
+	drain -- prlimit --fsize=10 -- sh -c 'echo more than ten bytes'
+	assert_job "$id" buried
+}
+
+@test 'in a spool for a group the output takes its mode' {
+	mkdir -m 2770 "$QSPOOL"
+	id=$(send x --keep 1h)
+	umask 077
+	drain -- true
+	assert_equal "$(stat -c %a "$QSPOOL/default/out/$id" "$QSPOOL/default/out" "$QSPOOL/default/done" | paste -sd ' ')" '660 2770 2770'
+}
