@@ -227,12 +227,13 @@ static void end(struct await *await, struct awaited *job)
 }
 
 /* Where a rename is a link and an unlink, what comes is told before what goes: then it has another
- * place by now. But among the directories below .wait/ this tells nothing. */
+ * place by now. But among the directories below .wait/ this tells nothing, nor does it while one is not
+ * watched yet. */
 static void leave(struct await *await, struct awaited *job, enum job_state state, bool deleted)
 {
 	if (job->state != state)
 		return;
-	if (deleted && state != JOB_WAITING)
+	if (deleted && state != JOB_WAITING && !await->scan_again)
 		end(await, job);
 	else
 		set_moving(await, job, true);
@@ -434,7 +435,7 @@ static int scan(struct await *await)
 	if (result == 0)
 		result = see_all(await, queues);
 	read_events(await);
-	if (result == 0 && !await->scan_again)
+	if (result == 0)
 		end_missing(await);
 	await->scanned_at = clock_mono_ms();
 	await->took_ms = await->scanned_at - start;

@@ -112,6 +112,20 @@ still_waits() { wait_for 60 waits "$waiter" && refute gone "$waiter"; }
 	waiter_exits 0
 }
 
+@test 'the same where a rename is a link and an unlink' {
+	id=$(send x)
+	start_qwait "$id"
+	mkdir -p "$QSPOOL/.wait/@new"
+	ln "$(job_path "$id" new)" "$QSPOOL/.wait/@new/50.$id.0@default"
+	rm "$(job_path "$id" new)"
+	still_waits
+	ln "$QSPOOL/.wait/@new/50.$id.0@default" "$QSPOOL/default/new/50.$id.0"
+	rm "$QSPOOL/.wait/@new/50.$id.0@default"
+	still_waits
+	drain -- true
+	waiter_exits 0
+}
+
 @test 'it waits for all of them, and one that is buried does not end it' {
 	a=$(send a)
 	b=$(send b)
