@@ -361,14 +361,17 @@ static void report(void *arg, const char *id, enum send_fate fate)
 static _Noreturn void give_up_to_holder(struct sending *s, const struct send_refusal *refusal)
 {
 	int status = s->new_only ? 1 : EX_OK;
+	char queue[QUEUE_NAME_SIZE], id[JOB_ID_LEN + 1];
 
 	if (s->cli.verbose)
 		warnx("nothing was sent: job %s in queue %s has the key", refusal->id,
 		    refusal->queue);
+	snprintf(queue, sizeof queue, "%s", refusal->queue);
+	snprintf(id, sizeof id, "%s", refusal->id);
+	send_close(s->sender); /* its draft must not lie there while we wait */
 	if (s->wait && !s->new_only)
-		exit(result_await(s->spool, refusal->queue, refusal->id));
-	puts(refusal->id);
-	send_close(s->sender);
+		exit(result_await(s->spool, queue, id));
+	puts(id);
 	cli_finish_output();
 	exit(status);
 }
@@ -377,6 +380,7 @@ static _Noreturn void give_up_to_holder(struct sending *s, const struct send_ref
 static _Noreturn void give_up_refused(struct sending *s, const struct send_refusal *refusal)
 {
 	char *name = cli_visible(refusal->name);
+	int status = refusal->why == REFUSED_UNKNOWN ? EX_NOINPUT : EX_DATAERR;
 
 	if (refusal->why == REFUSED_KEY)
 		give_up_to_holder(s, refusal);
@@ -392,7 +396,7 @@ static _Noreturn void give_up_refused(struct sending *s, const struct send_refus
 	warnx("%s", s->sent ? "not all was sent" : "nothing was sent");
 	send_close(s->sender);
 	cli_finish_output();
-	exit(refusal->why == REFUSED_UNKNOWN ? EX_NOINPUT : EX_DATAERR);
+	exit(status);
 }
 
 static _Noreturn void give_up(struct sending *s)

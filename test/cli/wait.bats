@@ -395,6 +395,7 @@ sender_exits() { exit_status 60 "$sender" && assert_equal "$status" "$1"; }
 	id=$(send first --key K --keep 1h)
 	start qsend --wait --key K <<<second >"$test_dir/sender.out"
 	wait_for 60 waits "$started"
+	assert_equal "$(job_count tmp) $(job_count meta)" '0 1'
 	drain -- cat
 	exit_status 60 "$started"
 	assert_equal "$status" 0
