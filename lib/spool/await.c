@@ -43,19 +43,18 @@ struct awaited {
 struct await {
 	struct spool *spool;
 	struct strings queues; /* of the jobs */
-	bool everywhere;       /* not known of all jobs: all queues */
 	struct awaited *job;   /* sorted once begun */
 	size_t count, room;
-	bool begun;
 	struct await_counts counts;
-	bool changed;
 	size_t moving;
-	int fd;              /* inotify, -1: none */
 	unsigned char *what; /* by watch descriptor: a state, LOOK_AGAIN or NOT_WATCHED */
 	size_t whats;
-	bool scan_again; /* events were lost, or there is a new directory */
 	/* Monotonic: when the next scan is to be made at the latest, when the last one was. */
 	int64_t scan_at, scanned_at, took_ms;
+	int fd;          /* inotify, -1: none */
+	bool everywhere; /* not known of all jobs of which queue they are: all queues */
+	bool begun, changed;
+	bool scan_again; /* events were lost, or there is a new directory */
 };
 
 struct await *await_open(struct spool *spool)
@@ -174,7 +173,7 @@ static struct awaited *find(const struct await *await, const char *file)
 {
 	char queue[QUEUE_NAME_SIZE];
 	struct job_name name;
-	struct awaited key;
+	struct awaited key = {.id = ""};
 
 	if (job_name_parse(file, &name) || waiting_name_parse(file, &name, queue))
 		file = name.id;
