@@ -15,7 +15,7 @@ enum {
 	ERROR_DOUBLINGS = 6, /* to 64 s */
 	HOLD_FIRST_MS = 1000,
 	HOLD_CAP_MS = 60000,
-	ROUND_MAX = 1000,
+	ROUND_MAX = 200,
 };
 
 bool start_allowed(const struct worker *w)

@@ -546,6 +546,8 @@ limit_holds() { # LIMIT
 	held=${RESOURCE_HELD:-3000}
 	send_many "$held" --resource api
 	start_qwork -v -- true
+	none_is_new() { [[ -z $(find "$QSPOOL/default/new" -type f -print -quit) ]]; }
+	wait_for 600 none_is_new
 	wait_for 600 waiting_are "$held" api
 	memory() { awk '/^VmRSS/ {print $2}' "/proc/$qwork/status"; }
 	before=$(memory)
