@@ -96,6 +96,7 @@ void resources_release(struct worker *w)
 {
 	struct blocked *b, *next;
 
+	/* cppcheck-suppress unknownMacro */
 	LIST_FOREACH_SAFE (b, &w->blocked, link, next)
 		forget(w, b);
 }
@@ -244,7 +245,8 @@ void resources_tick(struct worker *w, int64_t now)
 {
 	struct blocked *b, *next;
 
-	LIST_FOREACH_SAFE (b, &w->blocked, link, next) {
+	for (b = LIST_FIRST(&w->blocked); b; b = next) {
+		next = LIST_NEXT(b, link);
 		if (!b->fed && b->try_at <= now)
 			feed(w, b);
 		if (!b->fed && b->window.count == 0 && !b->unread)

@@ -337,15 +337,12 @@ static void leave_all(struct need *need, size_t count)
 	}
 }
 
-enum take resource_take(
+static struct need *make_needs(
     struct spool *spool, const struct meta *meta, struct grip *grip, struct lack *lack)
 {
 	struct need *need = calloc(meta->resources, sizeof *need);
-	enum take result = TAKE_ERROR;
 
-	*lack = (struct lack){.at_ms = LACK_EVENT};
-	*grip = (struct grip){calloc(meta->resources, sizeof *grip->part), meta->resources};
-	for (size_t i = 0; need && grip->part && i < grip->count; i++) {
+	for (size_t i = 0; need && i < meta->resources; i++) {
 		need[i] = (struct need){.resource = {.fd = -1},
 		    .spool = spool,
 		    .wanted = &meta->resource[i],
@@ -356,10 +353,22 @@ enum take resource_take(
 		    .state = -1};
 		grip->part[i] = (struct grip_part){-1, -1, false};
 	}
-	if (need && grip->part)
+	return need;
+}
+
+enum take resource_take(
+    struct spool *spool, const struct meta *meta, struct grip *grip, struct lack *lack)
+{
+	enum take result = TAKE_ERROR;
+	struct need *need;
+
+	*lack = (struct lack){.at_ms = LACK_EVENT};
+	*grip = (struct grip){calloc(meta->resources, sizeof *grip->part), meta->resources};
+	need = grip->part ? make_needs(spool, meta, grip, lack) : NULL;
+	if (need) {
 		result = take_all(need, grip->count, lack);
-	if (need)
 		leave_all(need, grip->count);
+	}
 	free(need);
 	if (result != TAKE_DONE)
 		grip_release(grip);

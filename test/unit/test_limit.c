@@ -8,18 +8,16 @@
 static void reads_and_writes_rates(void)
 {
 	static const struct {
-		const char *text;
-		unsigned count;
+		const char *text, *again;
 		int64_t per_ns;
-		const char *again;
-		unsigned burst;
+		unsigned count, burst;
 	} good[] = {
-	    {"10/s", 10, SECOND, "10/s", 1},
-	    {"50/s\n", 50, SECOND, "50/s", 5},
-	    {" 600/m \n", 600, 60 * SECOND, "600/m", 1},
-	    {"1000000/s", 1000000, SECOND, "1000000/s", 100000},
-	    {"1/h", 1, 3600 * SECOND, "1/h", 1},
-	    {"1000000/d", 1000000, 86400 * SECOND, "1000000/d", 1},
+	    {"10/s", "10/s", SECOND, 10, 1},
+	    {"50/s\n", "50/s", SECOND, 50, 5},
+	    {" 600/m \n", "600/m", 60 * SECOND, 600, 1},
+	    {"1000000/s", "1000000/s", SECOND, 1000000, 100000},
+	    {"1/h", "1/h", 3600 * SECOND, 1, 1},
+	    {"1000000/d", "1000000/d", 86400 * SECOND, 1000000, 1},
 	};
 
 	for (size_t i = 0; i < sizeof good / sizeof *good; i++) {
