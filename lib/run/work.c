@@ -211,7 +211,7 @@ static int worker_open(struct worker *w, struct spool *spool, const struct work_
 	w->poll_set = calloc(FIRST_FD + w->slots, sizeof *w->poll_set);
 	w->oom_score_adj = handlers_oom_score_adj();
 	for (unsigned i = 0; w->slot && i < w->slots; i++)
-		w->slot[i].job.fd = w->slot[i].child.errors = -1;
+		w->slot[i].job.fd = w->slot[i].job.wait = w->slot[i].child.errors = -1;
 	spool_fail(spool, options->queue, NULL, NULL); /* where the errors to come happened */
 	w->timer = timerfd_create(CLOCK_REALTIME, TFD_NONBLOCK | TFD_CLOEXEC);
 	if (!w->slot || !w->poll_set || w->timer < 0 || make_room_for_files(w) != 0 ||
