@@ -11,6 +11,8 @@
  *           late     of fsync-file and syncfs: made only after the next rename
  *           short    write half of it
  *           EIO ENOSPC ...           fail so
+ * QSPOOL_FAULT_PAUSE=US   before one in four of all calls, a pause of up to so many microseconds: so that
+ *                         what others do comes between
  * QSPOOL_FAULT_LOG=FILE   appends a line a call, with tabs between: process, call, what was
  *                         done, the errno that the tool saw (0: none), return addresses on
  *                         the stack, path. At exit, the call is "exit" and the errno the
@@ -35,7 +37,7 @@
 
 #include "sys/files.h"
 
-enum { FAULTS_MAX = 8, LATE_MAX = 64, STACK_MAX = 32, MADE = 0 };
+enum { FAULTS_MAX = 8, LATE_MAX = 64, STACK_MAX = 32, PAUSE_ONE_IN = 4, MADE = 0 };
 
 enum action { KILL_BEFORE, KILL_AFTER, STOP, SKIP, LATE, SHORT, FAIL };
 
@@ -59,6 +61,7 @@ static struct late {
 } late[LATE_MAX];
 static size_t lates;
 static int log_fd = -1;
+static uint32_t pause_us;
 static bool log_sites;
 
 static const char *const action_name[] = {
@@ -238,6 +241,8 @@ static int strike(const char *call, int fd, size_t *len)
 
 static int before(const char *call, int fd, const char *name, size_t *len)
 {
+	if (pause_us > 0 && arc4random_uniform(PAUSE_ONE_IN) == 0)
+		usleep(arc4random_uniform(pause_us));
 	making = exact_call(call, fd);
 	find_place(fd, name);
 	now = next_fault(making);
@@ -257,12 +262,17 @@ static void after(const char *call, int fd, const char *name, int error)
 __attribute__((constructor)) static void set_hook(void)
 {
 	static const struct sys_hook hook = {.before = before, .after = after};
-	const char *log = getenv("QSPOOL_FAULT_LOG"), *text = getenv("QSPOOL_FAULT");
+	const char *log = getenv("QSPOOL_FAULT_LOG"), *text = getenv("QSPOOL_FAULT"),
+	           *pause = getenv("QSPOOL_FAULT_PAUSE"), *why = NULL;
 	static char copy[1024];
 	char *list = text && *text ? copy : NULL, *item;
 
-	if (!log && !list)
+	if (!log && !list && !pause)
 		return;
+	if (pause)
+		pause_us = (uint32_t)strtonum(pause, 1, 1000000, &why);
+	if (why)
+		errx(EX_USAGE, "QSPOOL_FAULT_PAUSE: %s: %s", pause, why);
 	if (list && strlcpy(copy, text, sizeof copy) >= sizeof copy)
 		errx(EX_USAGE, "QSPOOL_FAULT: too long");
 	while ((item = strsep(&list, ",")) != NULL)
