@@ -304,6 +304,7 @@ static void sweep(struct worker *w)
 {
 	note_sweep(w, sweep_drafts(&w->queue), "leftovers of senders could not be swept");
 	/* Before the options, which tell of links whose they are. */
+	note_sweep(w, sweep_kept(&w->queue), "links of jobs that are kept could not be swept");
 	note_sweep(
 	    w, order_sweep(w->queue.spool), "links of jobs that are over could not be swept");
 	note_sweep(w, sweep_orphans(&w->queue), "what belonged to jobs could not be swept");

@@ -37,7 +37,7 @@ static void check_member(struct check *c, const struct check_file *f, const stru
 		check_tell(c, CHECK_NOTE, "batch", f, "is no member of its batch any more");
 	else if (is && f->dir == DIR_DONE && check_still(c, f))
 		check_tell(c, CHECK_PENDING, "batch", f,
-		    "its batch still waits for it, until it expires at the latest");
+		    "is over, but its batch waits for it; a sweep lets that go on");
 }
 
 /* Whether NAME, a directory below .wait/, is one of those that the options say. */

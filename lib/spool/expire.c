@@ -1,10 +1,10 @@
-/* T22: what was kept long enough goes. */
+/* T22: what was kept long enough goes. And what a crash in T21 left: links of a job that is kept. */
 #include "spool/sweep.h"
 
 #include <errno.h>
 #include <fcntl.h>
 
-#include "spool/job.h"
+#include "spool/links.h"
 #include "spool/output.h"
 #include "sys/clock.h"
 
@@ -53,4 +53,49 @@ int sweep_done(struct queue *queue)
 		return -1;
 	errno = expiry.error;
 	return expiry.error != 0 ? -1 : expiry.removed;
+}
+
+/* What then goes on is found by who looks for what is over. */
+static int release(const struct job *job)
+{
+	struct over over;
+	struct meta meta;
+	const char *why;
+	int result = -1;
+
+	meta_init(&meta);
+	if (job_meta(job->queue, &job->name, &meta, &why) >= 0)
+		result = links_release(job->queue, job->name.id, &meta, &over);
+	else if (errno == EBADMSG)
+		result = 0;
+	meta_release(&meta);
+	return result;
+}
+
+static int visit_linked(void *arg, const char *file, bool regular)
+{
+	struct expiry *expiry = arg;
+	struct stat st;
+	struct job job;
+
+	if (!regular ||
+	    fstatat(expiry->queue->dir[DIR_DONE], file, &st, AT_SYMLINK_NOFOLLOW) != 0 ||
+	    st.st_nlink <= 1 ||
+	    job_hold(&job, expiry->queue, JOB_DONE, file, O_RDONLY) != HOLD_DONE)
+		return 0;
+	if (job.ours && release(&job) != 0)
+		expiry->error = errno;
+	job_release(&job);
+	return 0;
+}
+
+int sweep_kept(struct queue *queue)
+{
+	struct expiry expiry = {.queue = queue};
+
+	output_find_dirs(queue);
+	if (queue_each(queue, DIR_DONE, visit_linked, &expiry) < 0)
+		return -1;
+	errno = expiry.error;
+	return expiry.error != 0 ? -1 : 0;
 }

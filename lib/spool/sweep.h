@@ -15,6 +15,9 @@ enum { SWEEP_AGE_S = 3600 };
 
 /* What was kept until now goes (T22), at any age. How many, or -1. */
 int sweep_done(struct queue *queue);
+/* Links of jobs that are kept, which a crash left: otherwise their keys and batches would wait until they
+ * go. Costs a stat for each. 0 / -1. */
+int sweep_kept(struct queue *queue);
 
 /* These three: how many were removed, or -1. A crash at any point loses nothing. */
 int sweep_drafts(const struct queue *queue);

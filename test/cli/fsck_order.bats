@@ -317,6 +317,9 @@ fault link .key/K/$plain@default"
 	findings
 	assert_equal "$status" 0
 	assert_equal "$(cut -d ' ' -f 1,2 <<<"$found" | xargs)" 'pending batch pending key pending wait'
+	drain_all -- cat
+	assert_equal "$(fold -w 1 <<<"$output" | sort | xargs)" 'y z'
+	assert_findings 0
 }
 
 @test 'drafts of keys and batches that a crash left are pending, and swept' {
