@@ -65,7 +65,8 @@ outlive() {
 @test 'what ran, failed, was buried, kicked and released leaves a sound spool' {
 	for i in {1..3}; do send "$i" --key "$i" --batch B; done
 	send after --after B
-	drain_all -A 2 -b 1ms -- false
+	drain -A 1 -- false
+	jobs_are 3 buried
 	findings
 	assert_equal "$found" ''
 	qkick -q default --all
@@ -423,7 +424,7 @@ keep() { until [[ -e $test_dir/stop ]]; do "$@" || true; done >/dev/null 2>&1 </
 	keep sh -c 'seq 5 | while read n; do echo $n | qsend --key $((n % 3)) --batch $((n % 2)); done' &
 	keep sh -c 'id=$(echo x | qsend --batch chain.$$); echo y | qsend --after $id --after chain.$$ --key chain' &
 	keep sh -c 'echo z | qsend -q other --key-until start --key 1 --after 0' &
-	keep qwork --drain=all -j 4 -b 5ms..20ms -- sh -c 'read x; case $x in *3) exit 1 ;; *4) exit 65 ;; esac' &
+	keep qwork --drain -j 4 -b 5ms..20ms -- sh -c 'read x; case $x in *3) exit 1 ;; *4) exit 65 ;; esac' &
 	keep qwork --drain -q other -- true &
 	keep qbury -n 2 -q default &
 	keep qkick --all --delayed -q default &
