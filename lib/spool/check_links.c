@@ -114,7 +114,7 @@ static enum judgement judge_in(const struct walk *w, const struct queue *queue, 
 	return is_wrong(w, queue, &name) && !is_draft(queue, id, st) ? LINK_WRONG : LINK_RIGHT;
 }
 
-/* What led to a queue that is no more leads to no job. */
+/* With its queue a job is gone. */
 static enum judgement judge(
     const struct walk *w, const struct link_name *link, const char *path, struct stat *st)
 {
@@ -126,7 +126,7 @@ static enum judgement judge(
 	if (st->st_nlink <= 1)
 		return LINK_OVER;
 	if (queue_open(&queue, w->check->spool, link->queue, false) != 0)
-		return errno == ENOENT ? LINK_WRONG : LINK_GONE;
+		return errno == ENOENT ? LINK_OVER : LINK_GONE;
 	judged = judge_in(w, &queue, link->id, path, st);
 	queue_close(&queue);
 	return judged;
