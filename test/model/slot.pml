@@ -213,6 +213,7 @@ end:
 		:: else
 		fi;
 		atomic { missing = 0; got = false }
+	:: atomic { state[q] == RUNNING && mortal && crashes < CRASHES -> DIE }
 	od
 }
 

@@ -27,9 +27,10 @@ byte drop; /* only counts */
 		drop = 0                                                             \
 	}
 
+#define DIE crashes++; AT_DEATH; DROP_LOCKS; goto died
 #define MAY_DIE                                                                      \
 	if                                                                           \
-	:: mortal && crashes < CRASHES -> crashes++; AT_DEATH; DROP_LOCKS; goto died \
+	:: mortal && crashes < CRASHES -> DIE                                        \
 	:: true                                                                      \
 	fi
 
@@ -76,7 +77,11 @@ inline rename_name(from, to, ok)
 	atomic {
 		MAY_DIE;
 		d_step {
+#ifndef NO_NOREPLACE
 			ok = (name[from] != 0 && name[to] == 0);
+#else
+			ok = (name[from] != 0);
+#endif
 			if
 			:: ok -> name[to] = name[from]; name[from] = 0
 			:: else
@@ -92,7 +97,11 @@ inline hold(n, i, ok)
 	atomic {
 		MAY_DIE;
 		d_step {
+#ifndef NO_LOCK
 			ok = (lock[i] == 0);
+#else
+			ok = true;
+#endif
 #ifndef NO_CHECK
 			ok = (ok && name[n] == i);
 #endif
