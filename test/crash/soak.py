@@ -50,6 +50,7 @@ STEADY = QUEUES[:2]
 FOREIGN = ("thumbs", "pay")
 DELETE_OLDEST = ("mail", "scan")
 PLANT_QUEUE = "plant"
+FRESH_QUEUE = "fresh"
 
 BACKLOG_MAX = 400  # of a queue: senders wait beyond it
 ATTEMPTS = 4
@@ -355,23 +356,24 @@ class Soak:
                                      return_when=asyncio.FIRST_EXCEPTION)
         self.over.set()
         await asyncio.gather(*done, *roles, nemesis)
-        await self.settle(workers, soak_order.Rest(self, senders))
+        await self.settle(workers, soak_order.Rest(self, senders), plants)
         progress.cancel()
         if sys.stderr.isatty():
             sys.stderr.write("\n")
 
-    async def settle(self, workers, rest):
+    async def settle(self, workers, rest, plants):
         """Everybody goes on; then all that is left is run, twice over."""
         await self.wait_until("nobody is stopped", lambda: self.processes.stopped == 0)
         await rest.come_to_rest(20 if self.options.plant else 2 * PATIENCE)
         await self.wait_until("the queues are empty", self.queues_are_empty, 2 * PATIENCE)
-        await self.workers.measure()
+        await self.workers.measure(rest)
         await self.workers.end(workers)
         await self.wait_until("no process is left", lambda: not children(os.getpid()), 30)
         await self.check_sound()
         self.history.put("calm")
         soak_judge.note_buried(self.history, self.spool)
         rest.note_waiting(soak_judge.token_of)
+        plants.relent()
         await self.run_buried()
         await rest.ask_for_keys()
         await self.run_buried()
@@ -644,11 +646,12 @@ class Workers:
         with open(f"/proc/{process.pid}/status", encoding="utf-8") as file:
             return int(re.search(r"VmHWM:\s+(\d+) kB", file.read())[1])
 
-    async def measure(self):
-        """A qwork that has worked all the time has no more descriptors than a new one."""
+    async def measure(self, rest):
+        """A qwork that has worked all the time has no more descriptors than one that has run a
+        job of each kind."""
         old = self.steady.values()
-        fresh = self.apart[STEADY[0]] = self.start(STEADY[0], "-j", "3", role="steady worker")
-        await self.soak.wait_until("a new qwork is ready", lambda: watches(fresh.pid))
+        fresh = self.apart[FRESH_QUEUE] = self.start(FRESH_QUEUE, "-j", "3", role="steady worker")
+        await rest.send_each_kind(FRESH_QUEUE)
         await self.soak.wait_until(
             "old qworks have no more descriptors than a new one",
             lambda: all(0 < self.descriptors(p) <= self.descriptors(fresh) for p in old), 20)

@@ -215,6 +215,17 @@ class Rest:
             if not ids:
                 self.soak.alarm("held", f"{key}, when all was over")
 
+    async def send_each_kind(self, queue):
+        """And waits until they have run."""
+        ids, batch = [], f"batch/{queue}"
+        for more in ([("key", queue), ("batch", batch), ("resource", f"{queue}=1")],
+                     [("after", batch), ("keep", "1ms")]):
+            call, order = self.soak.next_call(), [p for p in more if p[0] in self.soak.ordering]
+            job = self.senders.payload(f"{call}.0", queue, "ok", 50)
+            ids += await self.senders.call_qsend(queue, call, ["-v"], [job], order=order)
+        await self.soak.wait_until(f"{' and '.join(ids)} have run", lambda: not any(
+            self.soak.files(queue, state) for state in ("new", "cur", "waiting")))
+
     def note_waiting(self, token_of):
         for name, path in waiting(self.soak.spool):
             with open(path, "rb") as file:
@@ -241,6 +252,7 @@ class Plants:
 
     FAULTS = ("rekey", "pair", "seize", "hasten", "strand", "orphan", "join", "crowd", "unkeep",
               "scribble")
+    MARK = (".wait", "0" * 20, ".job")
 
     async def send_ordered(self, order, plan="ok", delay=0, told=None):
         """TOLD is the order that the history speaks of, if that is another one."""
@@ -288,12 +300,17 @@ class Plants:
         first = await self.send_ordered([], delay=2000)
         job_id = await self.send_ordered([("after", first)])
         path = await self.waiting_file(first, job_id)
-        elsewhere = self.soak.path(".wait", "0" * 20)
+        elsewhere, mark = self.soak.path(".wait", "0" * 20), self.soak.path(*self.MARK)
         os.mkdir(elsewhere)
-        with open(os.path.join(elsewhere, ".job"), "x", encoding="ascii"):
+        with open(mark, "x", encoding="ascii"):
             pass
-        os.link(os.path.join(elsewhere, ".job"), os.path.join(elsewhere, "a-second-link"))
+        os.link(mark, os.path.join(elsewhere, "a-second-link"))
         os.rename(path, os.path.join(elsewhere, os.path.basename(path)))
+
+    def relent(self):
+        """Once it was seen that it waits still: nothing would come to an end."""
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(self.soak.path(*self.MARK))
 
     async def orphan(self):
         """A job runs though what it waited for was deleted."""
