@@ -141,15 +141,17 @@ static int settle_dirs(const struct queue *queue, const struct meta *meta)
 	return links_sync_waits(queue->spool, meta);
 }
 
-/* Its own sender may have died before it synced. */
-static enum judgement settle_holder(const struct queue *queue, const struct job_name *name)
+/* Its own sender may have died before it synced, or not have meant to; its options are on disk since
+ * before it took the key. */
+static enum judgement settle_holder(
+    const struct queue *queue, const struct job_name *name, int fd)
 {
 	enum judgement judged = JUDGE_ERROR;
 	struct meta meta;
 	const char *why;
 
 	meta_init(&meta);
-	if ((job_meta(queue, name, &meta, &why) >= 0 || errno == EBADMSG) &&
+	if ((job_meta(queue, name, &meta, &why) >= 0 || errno == EBADMSG) && sys_fsync(fd) == 0 &&
 	    settle_dirs(queue, &meta) == 0)
 		judged = JUDGE_HELD;
 	meta_release(&meta);
@@ -158,7 +160,7 @@ static enum judgement settle_holder(const struct queue *queue, const struct job_
 
 /* Somebody has its lock: its sender, who is about to be done, or who runs it. */
 static enum judgement judge_locked(
-    const struct queue *queue, const struct job_name *name, const struct stat *st)
+    const struct queue *queue, const struct job_name *name, const struct stat *st, int fd)
 {
 	int runs;
 
@@ -166,7 +168,7 @@ static enum judgement judge_locked(
 		return JUDGE_SOON;
 	runs = is_in(queue, DIR_CUR, name->id);
 	if (runs == 1)
-		return settle_holder(queue, name);
+		return settle_holder(queue, name, fd);
 	return runs < 0 ? JUDGE_ERROR : JUDGE_SOON;
 }
 
@@ -195,7 +197,7 @@ static enum judgement judge_at_rest(
 	if (over < 0 || aside < 0)
 		return JUDGE_ERROR;
 	return over || aside || is_draft(queue, name->id, st) ? JUDGE_FREE
-	                                                      : settle_holder(queue, name);
+	                                                      : settle_holder(queue, name, fd);
 }
 
 static bool leads_to(int top, const char *link, const struct stat *st)
@@ -218,7 +220,7 @@ static enum judgement judge_open(
 	if (fstat(fd, &st) != 0)
 		return JUDGE_ERROR;
 	if (flock(fd, LOCK_EX | LOCK_NB) != 0)
-		return errno == EWOULDBLOCK ? judge_locked(queue, &name, &st) : JUDGE_ERROR;
+		return errno == EWOULDBLOCK ? judge_locked(queue, &name, &st, fd) : JUDGE_ERROR;
 	if (fstat(fd, &st) != 0)
 		return JUDGE_ERROR;
 	judged = leads_to(top, link, &st) ? judge_at_rest(queue, &name, &st, fd) : JUDGE_SOON;

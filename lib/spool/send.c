@@ -213,7 +213,7 @@ int send_end(struct sender *sender)
 		return -1;
 	if (sender->options.meta &&
 	    meta_write(&sender->queue, job->name.id, sender->options.meta,
-	        sender->options.no_sync && !job->name.unsynced) != 0)
+	        sender->options.no_sync && (!job->name.unsynced || order_of(sender)->key)) != 0)
 		return -1;
 	if (order_of(sender)->key || (sender->count <= FEW && !sender->options.no_sync))
 		return 0;
