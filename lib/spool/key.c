@@ -143,8 +143,7 @@ static int settle_dirs(const struct queue *queue, const struct meta *meta)
 
 /* Its own sender may have died before it synced, or not have meant to; its options are on disk since
  * before it took the key. */
-static enum judgement settle_holder(
-    const struct queue *queue, const struct job_name *name, int fd)
+static enum judgement settle_holder(const struct queue *queue, const struct job_name *name, int fd)
 {
 	enum judgement judged = JUDGE_ERROR;
 	struct meta meta;
