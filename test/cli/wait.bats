@@ -277,6 +277,21 @@ still_waits() { wait_for 60 waits "$waiter" && refute gone "$waiter"; }
 	refute grep -qE 'flock\(|rename|unlink|O_CREAT' "$test_dir/trace"
 }
 
+@test 'events that are lost are made up for by looking' {
+	max=$(</proc/sys/fs/inotify/max_queued_events)
+	((max <= 20000)) || skip 'a long queue of events'
+	finished=$(send x -p 0)
+	buried=$(send x)
+	start_qwait -v "$finished" "$buried"
+	kill -STOP "$waiter"
+	seq $((max / 3 + 10)) | qsend --lines --no-sync >/dev/null # each has three events
+	qwork --once -- true
+	qbury "$buried"
+	kill -CONT "$waiter"
+	waiter_exits 1
+	assert_equal "$(grep -c -e "$finished: finished" -e "$buried: buried" "$test_dir/waiter.err")" 2
+}
+
 @test 'without inotify it looks every second' {
 	need_strace
 	id=$(send x)
