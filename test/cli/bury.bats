@@ -230,3 +230,16 @@ load helper
 	assert_regex "$stderr" '^qbury: '
 	assert_job "$id" new
 }
+
+@test 'a job that waits for another one can be buried: by its id, or with --all' {
+	first=$(send first)
+	a=$(send a --after "$first")
+	b=$(send b --after "$first")
+	run_tool qbury "$a"
+	assert_success
+	assert_job "$a" buried
+	run_tool qbury -v --all
+	assert_success
+	assert_job "$b" buried
+	assert_job "$first" buried
+}

@@ -275,3 +275,17 @@ old_job() {
 		assert_equal "${verb%% *} $(xargs <<<"$output")" "$verb"
 	done
 }
+
+@test 'a job that waits for another one is deleted: by its id, with --state waiting, with --all' {
+	first=$(send first)
+	a=$(send a --after "$first")
+	b=$(send b --after "$first")
+	c=$(send c --after "$first")
+	run_tool qdel -v "$a"
+	assert_output "$a"
+	run_tool qdel -v --state waiting -n 1
+	assert_output "$b"
+	run_tool qdel -v -q default --all
+	assert_line "$c"
+	assert_spool_empty
+}

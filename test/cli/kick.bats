@@ -259,3 +259,18 @@ send_buried() {
 	assert_failure 77
 	assert_job "$id" buried
 }
+
+@test 'a job that waits for another one runs now when it is named, or with --delayed' {
+	first=$(send first -d 1h)
+	a=$(send a --after "$first")
+	b=$(send b --after "$first")
+	run_tool qkick -v --all
+	assert_output ''
+	run_tool qkick -v "$a"
+	assert_success
+	assert_output "$a"
+	assert_job "$a" new
+	run_tool qkick -v --delayed --all
+	assert_output --partial "$b"
+	assert_job "$b" new
+}

@@ -260,3 +260,26 @@ object() { jq -ec --arg field "$1" --arg value "$2" 'select(.[$field] == $value)
 	run_tool qstat "$id"
 	refute_control_bytes <<<"$output"
 }
+
+@test 'a job that waits is counted, listed and described, with what it waits for' {
+	first=$(send first --batch 'a batch')
+	job=$(send x --after "$first")
+	batch=$(send x --after 'a batch')
+	run_tool qstat
+	assert_equal "$(tr -s ' ' <<<"${lines[0]}" | sed 's/ $//')" 'QUEUE READY RUNNING DELAYED WAITING BURIED OLDEST NEXT'
+	assert_regex "${lines[1]}" '^default +1 +0 +0 +2 +0 '
+	run_tool qstat --json
+	assert_equal "$(json waiting) $(json finished)" '2 0'
+	run_tool qstat default
+	assert_line --regexp "^waiting +50 $job +0 .* - for job $first\$"
+	assert_line --regexp "^waiting +50 $batch +0 .* - for batch a batch\$"
+	run_tool qstat --json default
+	object id "$job" | jq -e --arg id "$first" '.state == "waiting" and .waits_for.job == $id'
+	object id "$batch" | jq -e '.waits_for.batch == "a batch"'
+	object id "$first" | jq -e '.waits_for == null'
+	run_tool qstat "$batch"
+	assert_line 'state: waiting'
+	assert_line 'waits-for: batch a batch'
+	run_tool qcat "$batch"
+	assert_output x
+}
