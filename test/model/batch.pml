@@ -237,13 +237,13 @@ inline end_member(j, ok)
 #endif
 }
 
-/* What a scan finds; what is locked is tried again later. */
-inline choose(j, kind)
+/* What a scan finds; what is locked is tried again later. Not each of the two does all. */
+inline choose(j, kind, members, dependents)
 {
 	if
-	:: name[kind + M1] != 0 && lock[M1] == 0 -> j = M1
-	:: name[kind + M2] != 0 && lock[M2] == 0 -> j = M2
-	:: name[kind + D] != 0 && lock[D] == 0 -> j = D
+	:: members && name[kind + M1] != 0 && lock[M1] == 0 -> j = M1
+	:: members && name[kind + M2] != 0 && lock[M2] == 0 -> j = M2
+	:: dependents && name[kind + D] != 0 && lock[D] == 0 -> j = D
 	fi
 }
 
@@ -254,7 +254,7 @@ proctype worker(bool mortal)
 
 end:
 	do
-	:: atomic { choose(j, NEW(0)) };
+	:: atomic { choose(j, NEW(0), true, mortal) };
 		hold(NEW(j), j, ok);
 		if
 		:: ok ->
@@ -274,7 +274,7 @@ died:
 			atomic { unlock(j); j = 0; ok = false }
 		:: else -> j = 0
 		fi
-	:: atomic { choose(j, CUR(0)) }; /* T12 */
+	:: atomic { choose(j, CUR(0), !mortal, !mortal) }; /* T12 */
 		hold(CUR(j), j, ok);
 		if
 		:: ok ->
