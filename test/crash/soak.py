@@ -262,8 +262,8 @@ class Soak:
     def backlog(self, queue):
         return sum(len(listing(self.path(queue, state))) for state in ("new", "delay", "cur"))
 
-    def is_full(self, queue):
-        return self.backlog(queue) > BACKLOG_MAX
+    def is_full(self, queue, times=1):
+        return self.backlog(queue) > times * BACKLOG_MAX
 
     def seconds_left(self):
         return self.began + self.options.duration - time.monotonic()
@@ -346,7 +346,7 @@ class Soak:
         workers = [asyncio.create_task(self.workers.serve(queue)) for queue in QUEUES * 2]
         roles = [senders.drop_files(), senders.send_files(), operators.pause()]
         roles += [senders.send() for _ in range(6)]
-        roles += [families.send() for _ in range(4)]
+        roles += [families.send() for _ in range(6)]
         roles += [families.wait()]
         roles += [operators.operate() for _ in range(4)]
         roles += [operators.watch() for _ in range(2)]
@@ -374,9 +374,9 @@ class Soak:
         soak_judge.note_buried(self.history, self.spool)
         rest.note_waiting(soak_judge.token_of)
         plants.relent()
-        await self.run_buried()
+        await self.run_buried(rest)
         await rest.ask_for_keys()
-        await self.run_buried()
+        await self.run_buried(rest)
         await self.wait_until("no process is left", lambda: not children(os.getpid()), 30)
         await self.check_sound()
         soak_judge.note_left(self.history, self.spool)
@@ -392,21 +392,23 @@ class Soak:
         return sum(len(self.files(queue, state)) for queue in self.all_queues()
                    for state in states)
 
-    async def run_buried(self):
-        """By a handler that succeeds: all that is buried must be whole. Of a key only one can
-        be run at a time, and what waits comes after what it waits for."""
+    async def run_buried(self, rest):
+        """By a handler that succeeds: all that is buried must be whole. Of a key one gets through
+        at a time. What waits comes after what it waits for, but for what has the key of that."""
         with open(os.path.join(self.directory, "calm"), "w", encoding="ascii"):
             pass
+        for verb in (["qkick"], ["qkick", "--delayed"]):
+            before = None
+            while self.at_end() != before:
+                before = self.at_end()
+                await asyncio.gather(*[self.run_again(queue, verb) for queue in self.all_queues()])
+            await rest.come_to_rest(PATIENCE)
+
+    async def run_again(self, queue, verb):
         operators = Operators(self)
-        left, before = self.at_end(), None
-        while left != before:
-            drains = []
-            for queue in self.all_queues():
-                await operators.kick_oldest(queue, 20)
-                operators.by_hand("ready", queue, "new", self.files(queue, "buried"))
-                drains.append(self.workers.drain(queue))
-            await asyncio.gather(*drains)
-            left, before = self.at_end(), left
+        await operators.act("kick", queue, [*verb, "-n", "20"], [])
+        operators.by_hand("ready", queue, "new", self.files(queue, "buried"))
+        await self.workers.drain(queue)
 
     async def check_sound(self):
         if self.fsck:
@@ -676,7 +678,7 @@ class Workers:
             await self.wait_for(process, "its own")
 
     async def drain(self, queue):
-        await self.wait_for(self.start(queue, "-j", "4", "--drain=all"), queue, 2 * PATIENCE)
+        await self.wait_for(self.start(queue, "-j", "4", "--drain"), queue, 2 * PATIENCE)
 
 
 class Operators:

@@ -22,7 +22,7 @@ KEYS = [f"key/{n}" for n in range(30)]
 RESOURCES = {"api": 2, "db/1": 1, "mail+sms": 3}  # and how many may run at once
 KEPT_TO_THE_END = "1h"
 DRAFT_REST = 70  # seconds after which the draft of a dead sender is no member any more
-ROUNDS = 30  # of running what is buried: of one key, one gets through in each
+WAITING_MAX = 300  # of a queue: no more families are begun beyond it
 
 
 def arguments(order):
@@ -95,7 +95,8 @@ class Ordering:
         family = []
         for _ in range(self.random.randrange(2, 8)):
             queue = self.random.choice(self.soak.queues)
-            if self.soak.over.is_set() or self.soak.is_full(queue):
+            if self.soak.over.is_set() or self.soak.is_full(queue, 2) or \
+                    len(self.soak.files(queue, "waiting")) > WAITING_MAX:
                 return
             call = self.soak.next_call()
             order = self.choose(call, family)
