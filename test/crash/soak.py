@@ -347,7 +347,7 @@ class Soak:
         roles = [senders.drop_files(), senders.send_files(), operators.pause()]
         roles += [senders.send() for _ in range(6)]
         roles += [families.send() for _ in range(6)]
-        roles += [families.wait()]
+        roles += [families.wait(), soak_order.Limiting(self).operate()]
         roles += [operators.operate() for _ in range(4)]
         roles += [operators.watch() for _ in range(2)]
         roles += [plants.plant(fault) for fault in self.options.plant]
@@ -364,6 +364,7 @@ class Soak:
     async def settle(self, workers, rest, plants):
         """Everybody goes on; then all that is left is run, twice over."""
         await self.wait_until("nobody is stopped", lambda: self.processes.stopped == 0)
+        await soak_order.Limiting(self).let_all_go()
         await rest.come_to_rest(20 if self.options.plant else 2 * PATIENCE)
         await self.wait_until("the queues are empty", self.queues_are_empty, 2 * PATIENCE)
         await self.workers.measure(rest)

@@ -295,7 +295,7 @@ class Records:
                 if not said:
                     if not line.startswith(("noise", "time=")):
                         self.violation("status", os.path.basename(path), line.strip())
-                elif said[2] == "returned":
+                elif said[2] in ("returned", "deferred"):
                     self.returns[said[1]] += 1
                 elif said[3] == '"timed out"':
                     self.timed_out.add(said[1])

@@ -20,6 +20,9 @@ REFUSALS = (("held", "has the key", {0, 1}), ("sealed", "is sealed, since", {65}
 
 KEYS = [f"key/{n}" for n in range(30)]
 RESOURCES = {"api": 2, "db/1": 1, "mail+sms": 3}  # and how many may run at once
+LABELS = {"api": "api", "db/1": "db%2f1", "mail+sms": "mail+sms"}
+LIMITS = {"api": ("--breaker", "1,100ms..1s"), "db/1": ("--rate", "50/s"),
+          "mail+sms": ("--jobs", "3")}
 KEPT_TO_THE_END = "1h"
 DRAFT_REST = 70  # seconds after which the draft of a dead sender is no member any more
 WAITING_MAX = 300  # of a queue: no more families are begun beyond it
@@ -175,6 +178,51 @@ class Ordering:
         status, _, errors = await self.soak.run_tool("watcher", argv, doom=0.1, stop=0.05)
         if not self.soak.check_exit(argv, status, errors, {0, 1, 66, 75}):
             self.soak.history.put("waited", act, os.waitstatus_to_exitcode(status))
+
+
+class Limiting:
+    """Operators of resources: they open and close breakers, and lower limits for a while."""
+
+    def __init__(self, soak):
+        self.soak = soak
+        self.random = soak.random
+
+    async def operate(self):
+        for name in RESOURCES if self.soak.has_tool("qlimit") else ():
+            await self.limit(name, *LIMITS[name])
+        while self.soak.has_tool("qlimit") and not self.soak.over.is_set():
+            await self.soak.sleep(2)
+            name = self.random.choice(sorted(RESOURCES))
+            await self.random.choice((self.break_by_tool, self.break_by_hand, self.lower))(name)
+
+    async def break_by_tool(self, name):
+        await self.limit(name, "--open", *self.random.choice(((), ("--for", "300ms"))), doom=0.1)
+        await self.soak.sleep(0.5)
+        await self.limit(name, "--close")
+
+    async def break_by_hand(self, name):
+        file = self.soak.path(".resource", LABELS[name], "open")
+        with contextlib.suppress(FileNotFoundError):
+            with open(file, "a", encoding="ascii"):
+                pass
+            await self.soak.sleep(0.5)
+            os.unlink(file)
+
+    async def lower(self, name):
+        await self.limit(name, "--jobs", "0", doom=0.1)
+        await self.soak.sleep(0.5)
+        await self.limit(name, "--jobs", str(RESOURCES[name]))
+
+    async def limit(self, name, *how, doom=0.0):
+        argv = ["qlimit", *how, name]
+        status, _, errors = await self.soak.run_tool("operator", argv, doom=doom, stop=0.05)
+        self.soak.check_exit(argv, status, errors, {0})
+        self.soak.count["limits set"] += 1
+
+    async def let_all_go(self):
+        """A job that always fails would keep its breaker open for ever."""
+        for name in RESOURCES if self.soak.has_tool("qlimit") else ():
+            await self.limit(name, "--breaker", "none", "--rate", "none", "--close")
 
 
 class Rest:
