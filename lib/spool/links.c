@@ -152,6 +152,16 @@ static int sync_wait(struct spool *spool, const char *name)
 	return result == 0 ? 0 : wait_fail(spool, name, NULL);
 }
 
+/* That a directory is there, or is gone with the name that it held. */
+static int sync_top(struct spool *spool)
+{
+	int top = spool_dir(spool, SPOOL_WAIT, false);
+
+	if (top < 0)
+		return errno == ENOENT ? 0 : -1;
+	return sys_fsync(top) == 0 ? 0 : wait_fail(spool, NULL, NULL);
+}
+
 int links_sync_waits(struct spool *spool, const struct meta *meta)
 {
 	char name[WAIT_NAME_SIZE];
@@ -163,7 +173,7 @@ int links_sync_waits(struct spool *spool, const struct meta *meta)
 		if (resource_wait_name(meta->resource[i].name, name) != 0 ||
 		    sync_wait(spool, name) != 0)
 			return -1;
-	return 0;
+	return meta->after.count + meta->resources > 0 ? sync_top(spool) : 0;
 }
 
 enum { NAME_SIZE_MAX = 1 << 20 };

@@ -41,7 +41,7 @@ bool links_has_mark(struct spool *spool, const char *id, const struct stat *st);
 NODISCARD int links_release(
     const struct queue *queue, const char *id, const struct meta *meta, struct over *over);
 
-/* fsync of the directories below .wait/ in which a job with these options may have waited. */
+/* fsync of the directories below .wait/ in which a job with these options may have waited, and of .wait/. */
 NODISCARD int links_sync_waits(struct spool *spool, const struct meta *meta);
 
 /* The name of which LABEL is, malloc'd; one that was cut is read from the file `name` in TOP/LABEL, or else
