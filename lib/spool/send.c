@@ -402,13 +402,8 @@ static int settle_dir(const struct sender *sender, enum queue_dir dir)
 /* Those that are not locked may be let go on already, by a rename that nobody syncs. */
 static int settle_waits(const struct sender *sender)
 {
-	struct spool *spool = sender->queue.spool;
-	int top = spool_dir(spool, SPOOL_WAIT, false);
-
-	if (links_sync_waits(spool, order_of(sender)) != 0)
+	if (links_sync_waits(sender->queue.spool, order_of(sender)) != 0)
 		return -1;
-	if (top < 0 || sys_fsync(top) != 0)
-		return wait_fail(spool, NULL, NULL);
 	return settle_dir(sender, DIR_DELAY) == 0 ? settle_dir(sender, DIR_NEW) : -1;
 }
 
