@@ -438,7 +438,8 @@ bool check_was_checked(const struct check *c, const char *queue)
 int spool_check(struct spool *spool, const struct strings *queues,
     const struct check_options *options, struct check_totals *totals)
 {
-	struct check c = {.spool = spool, .options = options, .totals = totals};
+	struct check c = {
+	    .spool = spool, .options = options, .totals = totals, .queue = QUEUE_CLOSED};
 	int result = 0;
 
 	*totals = (struct check_totals){0};

@@ -114,22 +114,26 @@ static enum judgement judge_in(const struct walk *w, const struct queue *queue, 
 	return is_wrong(w, queue, &name) && !is_draft(queue, id, st) ? LINK_WRONG : LINK_RIGHT;
 }
 
+/* It stays open, since the next link is of the same one, most of all in a batch. */
+static int open_queue(struct check *c, const char *name)
+{
+	if (c->queue.fd >= 0 && strcmp(c->queue.name, name) == 0)
+		return 0;
+	queue_close(&c->queue);
+	return queue_open(&c->queue, c->spool, name, false);
+}
+
 /* With its queue a job is gone. */
 static enum judgement judge(
     const struct walk *w, const struct link_name *link, const char *path, struct stat *st)
 {
-	enum judgement judged;
-	struct queue queue;
-
 	if (fstatat(w->fd, path, st, AT_SYMLINK_NOFOLLOW) != 0)
 		return LINK_GONE;
 	if (st->st_nlink <= 1)
 		return LINK_OVER;
-	if (queue_open(&queue, w->check->spool, link->queue, false) != 0)
+	if (open_queue(w->check, link->queue) != 0)
 		return errno == ENOENT ? LINK_OVER : LINK_GONE;
-	judged = judge_in(w, &queue, link->id, path, st);
-	queue_close(&queue);
-	return judged;
+	return judge_in(w, &w->check->queue, link->id, path, st);
 }
 
 static enum judgement judge_locked(
@@ -527,5 +531,6 @@ int check_links(struct check *c)
 
 	for (enum spool_dir top = 0; result == 0 && top < SPOOL_DIRS; top++)
 		result = check_top(c, top, visit[top]);
+	queue_close(&c->queue);
 	return result;
 }
