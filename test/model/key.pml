@@ -137,11 +137,7 @@ again:
 	take_key(j, TMP(j), ok);
 #endif
 	if
-	:: ok ->
-#ifdef
-		unlock(j);
-#endif
-		goto sent
+	:: ok -> goto sent
 	:: else
 	fi;
 	holder(k);
