@@ -370,12 +370,9 @@ class Plants:
 
     async def join(self):
         """A batch takes a member after it was sealed."""
-        await self.send_ordered([("batch", "join")], delay=4000)
-        await self.send_ordered([("after", "join")])
-        top = self.soak.path(".batch", "join")
-        os.rename(os.path.join(top, "sealed"), os.path.join(top, "open"))
         await self.send_ordered([("batch", "join")])
-        os.rename(os.path.join(top, "open"), os.path.join(top, "sealed"))
+        await self.send_ordered([("after", "join")])
+        await self.send_ordered([], told=[("batch", "join")])
 
     async def crowd(self):
         """More handlers run than a resource allows."""

@@ -145,10 +145,7 @@ class OrderJudge:
     def sealed_at(self, batch):
         """When it surely was."""
         times = [at for at, items in self.r.waited if batch in items]
-        for token in self.after.get(batch, ()):
-            if self.order(token).after[0] == batch:
-                times.append(self.acked_at(token))
-            times.append(self.first_start(token) or NEVER)
+        times += [self.acked_at(token) for token in self.after.get(batch, ())]
         return min(times, default=NEVER)
 
     def check_sealing(self):
