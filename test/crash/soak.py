@@ -626,7 +626,8 @@ class Workers:
         for queue in STEADY:
             self.steady[queue] = self.start(queue, "-j", "3", role="steady worker")
         if self.soak.options.plant:
-            self.apart[PLANT_QUEUE] = self.start(PLANT_QUEUE, "-j", "9", role="steady worker")
+            self.apart[PLANT_QUEUE] = self.start(PLANT_QUEUE, "-j", "9", "-t", "20s",
+                                                 role="steady worker")
 
     async def serve(self, queue):
         choose = self.soak.random.choice

@@ -471,8 +471,8 @@ def counted(counts):
 def show_figures(records, judge, fates, count):
     starts = sum(map(len, records.starts.values()))
     print(f"  jobs acknowledged {len(records.acked)}: finished {fates['finished']}, "
-          f"buried {fates['buried']}, waiting {fates['waiting']}, deleted {fates['deleted']}, unsure {fates['unsure']}, "
-          f"lost {fates['lost']}")
+          f"buried {fates['buried']}, waiting {fates['waiting']}, deleted {fates['deleted']}, "
+          f"unsure {fates['unsure']}, lost {fates['lost']}")
     print(f"  of jobs not acknowledged, as their senders were killed, "
           f"{judge.ran_unacknowledged()} ran whole")
     print(f"  attempts started {starts}, retries {starts - len(records.starts)}, recovered "

@@ -329,7 +329,7 @@ class Plants:
     async def pair(self):
         """Two jobs of a key run at once."""
         for _ in range(2):
-            await self.send_ordered([], "slow:1500", told=[("key", "pair")])
+            await self.send_ordered([], "slow:6000", told=[("key", "pair")])
 
     async def seize(self):
         """A key stays held by a job that was deleted."""
@@ -377,7 +377,7 @@ class Plants:
     async def crowd(self):
         """More handlers run than a resource allows."""
         for _ in range(2):
-            await self.send_ordered([], "slow:1500", told=[("resource", "crowd=1")])
+            await self.send_ordered([], "slow:6000", told=[("resource", "crowd=1")])
 
     async def unkeep(self):
         """A job that was to be kept disappears."""
