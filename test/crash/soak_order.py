@@ -18,7 +18,7 @@ OPTIONS = {"key": "--key={}", "until": "--key-until={}", "new-only": "--new-only
 REFUSALS = (("held", "has the key", {0, 1}), ("sealed", "is sealed, since", {65}),
             ("unknown", "was never begun", {66}))
 
-KEYS = [f"key/{n}" for n in range(30)]
+KEYS = [f"key/{n}" for n in range(12)]
 RESOURCES = {"api": 2, "db/1": 1, "mail+sms": 3}  # and how many may run at once
 LABELS = {"api": "api", "db/1": "db%2f1", "mail+sms": "mail+sms"}
 LIMITS = {"api": ("--breaker", "1,100ms..1s"), "db/1": ("--rate", "50/s"),
