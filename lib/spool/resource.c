@@ -24,16 +24,39 @@ int resource_fail(const struct resource *r, const char *file)
 	return spool_fail(r->spool, spool_dir_name[SPOOL_RESOURCE], r->label, file);
 }
 
-/* For people: a long name is not to be told from its label. What fails here harms nobody. */
-static void write_name(const struct resource *r, const char *name)
+/* For people: a long name is not to be told from its label. After a crash it may be missing. */
+static int write_name(const struct resource *r, const char *name)
 {
-	int saved = errno;
 	int fd = sys_create(r->fd, "name", r->spool->file_mode);
+	int saved;
 
-	if (fd >= 0 && (sys_write(fd, name, strlen(name)) != 0 || sys_write(fd, "\n", 1) != 0))
-		(void)!sys_unlink(r->fd, "name");
+	if (fd < 0)
+		return errno == EEXIST ? 0 : -1;
+	if (sys_write(fd, name, strlen(name)) == 0 && sys_write(fd, "\n", 1) == 0)
+		return sys_close(fd);
+	saved = errno;
+	(void)!sys_unlink(r->fd, "name");
 	sys_discard(&fd);
 	errno = saved;
+	return -1;
+}
+
+/* A failure leaves none, unless somebody else uses it already. */
+static int make_dir(struct resource *r, int top, const char *name)
+{
+	int saved;
+
+	if (sys_mkdir(top, r->label, r->spool->dir_mode) != 0 && errno != EEXIST)
+		return resource_fail(r, NULL);
+	r->fd = sys_opendir(top, r->label);
+	if (r->fd >= 0 && write_name(r, name) == 0)
+		return 0;
+	resource_fail(r, "name");
+	saved = errno;
+	sys_discard(&r->fd);
+	(void)!sys_rmdir(top, r->label);
+	errno = saved;
+	return -1;
 }
 
 int resource_enter(struct resource *r, struct spool *spool, const char *name, bool create)
@@ -48,15 +71,7 @@ int resource_enter(struct resource *r, struct spool *spool, const char *name, bo
 		r->fd = sys_opendir(top, r->label);
 	if (r->fd >= 0 || errno != ENOENT)
 		return r->fd >= 0 ? 0 : resource_fail(r, NULL);
-	if (!create)
-		return 0;
-	if (sys_mkdir(top, r->label, spool->dir_mode) != 0 && errno != EEXIST)
-		return resource_fail(r, NULL);
-	r->fd = sys_opendir(top, r->label);
-	if (r->fd < 0)
-		return resource_fail(r, NULL);
-	write_name(r, name);
-	return 0;
+	return create ? make_dir(r, top, name) : 0;
 }
 
 void resource_leave(struct resource *r)

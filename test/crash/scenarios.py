@@ -21,6 +21,7 @@ case $what in
 fail*) echo failed >&2; exit 1 ;;
 bad*) exit 65 ;;
 note*) [ ! "$QJOB_CONTROL" ] || echo "note heard" >>"$QJOB_CONTROL" || : ;;
+trip*) [ ! "$QJOB_CONTROL" ] || echo "trip db 10ms" >>"$QJOB_CONTROL" || : ;;
 stop*) if [ "$2" = disturbed ]; then kill -TERM $PPID; exec sleep 20; fi ;;
 esac"""
 # How jobs of a payload end: buried, or gone; and whether they may be started.
@@ -93,6 +94,10 @@ def queue(template):
     template.send("gone")
     template.run("qdel", "-q", "default", "--all")
     template.jobs.clear()
+
+
+def limited(*arguments):
+    return lambda template: template.run("qlimit", *arguments)
 
 
 def no_meta_dir(template):
@@ -252,6 +257,8 @@ def told_why(run):
     directory, name = os.path.split(call.path)
     places = [name, spooldir.job_id(name) or name, os.path.basename(directory)]
     places += re.findall(r"/\.draft-(\w+)-", call.path)  # a queue that is being made
+    if call.path == run.spool:  # where one of these is being made
+        places += [".wait", ".resource"]
     if run.scenario.standing:
         places += [spooldir.job_id(os.path.basename(other.path)) or name for other in run.calls]
     if run.scenario.judge is judge_repair:  # under the name that it had
@@ -404,6 +411,20 @@ def judge_pause(run):
             yield f"exit {run.status}, and it does not say that a power cut may undo it"
     if run.left and not run.killed and not run.cannot_remove:
         yield f"it leaves {run.left}"
+
+
+def judge_limit(run):
+    """qlimit --jobs 2 of a resource that has 3: it has the one or the other."""
+    path = os.path.join(run.spool, ".resource", "db", "jobs")
+    text = spooldir.read(path).decode()
+
+    yield from ends_as_it_should(run)
+    if text not in ("2\n", "3\n"):
+        yield f"the limit says {text!r}"
+    if run.status == 0 and text != "2\n":
+        yield "exit 0, and nothing has happened"
+    if run.status == 0 and (run.disk.names.get(path) or run.disk.dirty):
+        yield "exit 0, and a power cut may undo it"
 
 
 def judge_reader(run):
@@ -582,6 +603,13 @@ SCENARIOS = [
     pause("for a time", "--for", "1h", short=True),
     pause("resumes", "--resume"),
     work("ends a pause", paused("2020-01-01T00:00:00Z\n", 10 * 366 * 86400), sent("ok")),
+    work("takes a slot", sent("ok", "--resource", "db=1"), short=True),
+    work("blocks", sent("ok1", "--resource", "db=1"), sent("ok2", "--resource", "db=1"), options=["-j", "2"]),
+    work("takes a token", limited("--rate", "9/s", "db"), sent("ok", "--resource", "db")),
+    work("trips a breaker", sent("trip", "--resource", "db")),
+    work("closes a breaker", limited("--open", "--for", "1ms", "db"), sent("ok", "--resource", "db"), wait=0.1),
+    Scenario("qlimit sets", "qlimit", ["--jobs", "2", "db"], judge_limit, [queue, limited("--jobs", "3", "db")], short=True),
+    read_only("qlimit", "--json"),
     read_only("qstat"),
     read_only("qstat", "--json"),
     read_only("qcat", "ok plain"),
