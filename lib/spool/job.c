@@ -385,34 +385,40 @@ static void remove_belonging(struct job *job, enum queue_dir dir)
 }
 
 /* What other jobs wait for goes first, and its options last: a sweep must be able to tell whose
- * links are left. */
-static void end_links(struct job *job)
+ * links are left. False if some are. */
+static bool end_links(struct job *job)
 {
 	int saved = errno;
+	bool ended = true;
 	struct stat now;
 	struct meta meta;
 	const char *why;
 
 	if (fstat(job->fd, &now) == 0 && now.st_nlink == 0)
-		return;
+		return true;
 	meta_init(&meta);
 	if ((job_meta(job->queue, &job->name, &meta, &why) < 0 && errno != EBADMSG) ||
-	    links_release(job->queue, job->name.id, &meta, &job->over) != 0)
+	    links_release(job->queue, job->name.id, &meta, &job->over) != 0) {
 		job->left = errno;
+		ended = false;
+	}
 	meta_release(&meta);
 	errno = saved;
+	return ended;
 }
 
 /* After the job itself, durably if that is promised: what a crash brings back must not lack
  * its options. What a crash in between leaves, a sweep removes. */
 static void remove_belongings(struct job *job, enum transition transition)
 {
+	bool ended;
+
 	if (!job->ours)
 		return;
-	end_links(job);
+	ended = end_links(job);
 	if (job->name.meta && transition != T_FINISH) /* what is finished and has output is kept */
 		remove_belonging(job, DIR_OUT);
-	if (job->name.meta)
+	if (job->name.meta && ended)
 		remove_belonging(job, DIR_META);
 	if (job->name.log)
 		remove_belonging(job, DIR_LOG);
@@ -463,7 +469,7 @@ static int move(struct job *job, enum transition transition, struct target *targ
 	if (moved == 1 && gone)
 		remove_belongings(job, transition);
 	if (moved == 1 && target->to == DIR_DONE)
-		end_links(job);
+		(void)end_links(job); /* its options stay with it */
 	return moved;
 }
 

@@ -223,8 +223,10 @@ static enum judgement judge_open(
 	if (fstat(fd, &st) != 0)
 		return JUDGE_ERROR;
 	judged = leads_to(top, link, &st) ? judge_at_rest(queue, &name, &st, fd) : JUDGE_SOON;
-	if (judged == JUDGE_FREE && sys_unlink(top, link) != 0 && errno != ENOENT)
+	if (judged == JUDGE_FREE && sys_unlink(top, link) != 0 && errno != ENOENT) {
+		key_fail(queue->spool, link, NULL);
 		judged = JUDGE_ERROR;
+	}
 	flock(fd, LOCK_UN);
 	return judged;
 }
@@ -258,8 +260,8 @@ static enum judgement judge(
 		judged = judge_open(&queue, top, link, holder->id, fd);
 	else if (errno == ENOENT)
 		judged = JUDGE_FREE;
-	if (judged == JUDGE_ERROR)
-		key_fail(spool, label, NULL);
+	else
+		key_fail(spool, link, NULL);
 	sys_discard(&fd);
 	queue_close(&queue);
 	return judged;

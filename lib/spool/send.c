@@ -429,35 +429,55 @@ static void look_again(const struct sender *sender)
 	errno = saved;
 }
 
-static void unlink_job(struct sender *sender, const struct sending *job)
+/* False if some are left. */
+static bool unlink_job(struct sender *sender, const struct sending *job)
 {
 	struct over over;
 
-	if (job->linked &&
-	    links_release(&sender->queue, job->name.id, order_of(sender), &over) == 0)
-		(void)!after_let_go(sender->queue.spool, job->name.id, &over);
+	if (!job->linked)
+		return true;
+	if (links_release(&sender->queue, job->name.id, order_of(sender), &over) != 0)
+		return false;
+	(void)!after_let_go(sender->queue.spool, job->name.id, &over);
+	return true;
 }
 
 /* Removes the jobs from FIRST on, which this sender created and did not publish. The one
- * that is being written is no part of the batch yet: it begins the next. */
+ * that is being written is no part of the batch yet: it begins the next. A job of which the name is left
+ * keeps its links, for the sweep (LINK-FIRST), which finds them by its options. What is told is why they were not published. */
 static void forget(struct sender *sender, size_t first)
 {
+	struct spool *spool = sender->queue.spool;
+	char place[sizeof spool->place];
 	int saved = errno;
 
+	memcpy(place, spool->place, sizeof place);
 	for (size_t i = first; i < sender->count; i++) {
 		struct sending *job = &sender->batch[i];
 
-		if (sys_unlink(sender->queue.dir[DIR_TMP], job->name.id) != 0)
-			errno = saved;
-		unlink_job(sender, job);
+		bool all = !job->linked;
+
+		if (sys_unlink(sender->queue.dir[DIR_TMP], job->name.id) == 0)
+			all = unlink_job(sender, job);
 		sys_discard(&job->fd);
-		if (job->name.meta)
+		if (job->name.meta && all)
 			meta_remove(&sender->queue, job->name.id);
 	}
 	if (sender->writing)
 		sender->batch[0] = sender->batch[sender->count];
 	sender->count = 0;
+	memcpy(spool->place, place, sizeof place);
 	errno = saved;
+}
+
+/* Then those that have a key are unlocked, in any case. */
+static int settle(struct sender *sender)
+{
+	int settled = settle_dirs(sender), error = errno, closed = close_all(sender);
+
+	if (settled != 0)
+		errno = error;
+	return settled == 0 ? closed : -1;
 }
 
 int send_commit(struct sender *sender, send_report *report, void *arg)
@@ -472,11 +492,11 @@ int send_commit(struct sender *sender, send_report *report, void *arg)
 		published = publish(sender);
 	if (published < sender->count)
 		error = errno;
-	if (published > 0 && settle_dirs(sender) != 0) {
+	if (published > 0 && settle(sender) != 0) {
 		error = errno;
 		fate = SEND_UNSURE;
 	}
-	if (published > 0 && close_all(sender) == 0)
+	if (published > 0)
 		look_again(sender);
 	for (size_t i = 0; i < published; i++)
 		report(arg, sender->batch[i].name.id, fate);
