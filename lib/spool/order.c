@@ -211,7 +211,11 @@ static void visit_link(struct sweeping *s, int dir, const char *file)
 /* Of a key that was prepared, or of a batch. */
 static void remove_file(struct sweeping *s, int dir, const char *file)
 {
-	if (sys_unlink(dir, file) != 0 && sys_rmdir(dir, file) != 0 && errno != ENOENT)
+	int removed = sys_unlink(dir, file);
+
+	if (removed != 0 && (errno == EISDIR || errno == EPERM))
+		removed = sys_rmdir(dir, file);
+	if (removed != 0 && errno != ENOENT)
 		s->error = errno;
 }
 
@@ -283,8 +287,11 @@ static int sweep_top(struct spool *spool, enum spool_dir which,
 
 int order_sweep(struct spool *spool)
 {
-	int keys = sweep_top(spool, SPOOL_KEY, visit_key);
+	int keys = sweep_top(spool, SPOOL_KEY, visit_key), error = errno;
 	int batches = sweep_top(spool, SPOOL_BATCH, visit_batch);
 
-	return keys == 0 && batches == 0 ? 0 : -1;
+	if (keys == 0)
+		return batches;
+	errno = error;
+	return spool_fail(spool, spool_dir_name[SPOOL_KEY], NULL, NULL);
 }
