@@ -32,6 +32,8 @@ broken() {
 	broken skip:fsync-dir:1 'qsend of a payload' 'waits for a sync of .*/tmp'
 	broken skip:fsync-dir:2 'qsend of a payload' 'waits for a sync of .*/new'
 	broken skip:fsync-dir:4 'qkick of a buried job' 'waits for a sync of .*/buried'
+	broken skip:fsync-dir:2 'qsend with a key' 'waits for a sync of .*/.key'
+	broken skip:fsync-dir:2 'qsend after a job' '/.wait waits for a sync of'
 	broken skip:fsync-file:1 'qpause for a time' 'a power cut may undo it'
 	broken skip:fsync-dir:2 'qpause for a time' 'a power cut may undo it'
 	broken skip:fsync-dir:1 'qpause resumes' 'a power cut may undo it'

@@ -47,6 +47,7 @@ class Prepared:
         for prepare in scenario.prepare:
             prepare(self.template)
         self.jobs = spooldir.jobs(self.template.spool)
+        self.left = spooldir.leftovers(self.template.spool)
         self.open_at_end = None
         run = Run(sweep, self, [])
         self.broken = run.judge()
@@ -118,7 +119,7 @@ class Run:
         self.calls, self.open_at_end = spooldir.read_log(log)
         self.disk = spooldir.Disk(
             self.calls,
-            {job.id: os.path.join(self.spool, "default", job.state, job.name) for job in self.jobs_before},
+            {job.id: self.spool + job.path.removeprefix(self.prepared.template.spool) for job in self.jobs_before},
         )
 
     @property
@@ -192,6 +193,11 @@ class Run:
         if not self.sweep.keep:
             shutil.rmtree(self.directory)
         return self.broken
+
+    @property
+    def left_over(self):
+        """What is left and was not there before."""
+        return [name for name in self.left if name not in self.prepared.left]
 
     def second_faults(self):
         """What the tool does after a failure can fail, too."""
@@ -281,7 +287,7 @@ class Sweep:
 
     def call_sites(self):
         call = re.compile(
-            r"\bsys_(create|append|write|fsync|syncfs|close|rename|rename_dir|replace|unlink|mkdir|rmdir)\("
+            r"\bsys_(create|append|write|fsync|syncfs|close|link|rename|rename_dir|replace|unlink|mkdir|rmdir)\("
         )
         for path in sorted(glob.glob(os.path.join(self.source, "lib/*/*.c"))):
             if "/lib/sys/" in path:

@@ -110,6 +110,76 @@ def sent(payload, *arguments):
     return lambda template: template.send(payload, *arguments)
 
 
+def sent_after(payload, others, *arguments):
+    def prepare(template):
+        after = [f"--after={template.jobs[other]}" for other in others.split()]
+        template.send(payload, *after, *arguments)
+
+    return prepare
+
+
+def begun(batch):
+    return lambda template: template.run("qsend", "--lines", "--batch", batch)
+
+
+def gone(payload):
+    """Deleted; the text stands for its id still."""
+    return lambda template: template.run("qdel", template.jobs[payload])
+
+
+def removed(payload, *arguments):
+    """By rm, with all its links left."""
+
+    def prepare(template):
+        if arguments or payload not in template.jobs:
+            template.send(payload, *arguments)
+        os.unlink(template.path(payload))
+        template.jobs.pop(payload)
+
+    return prepare
+
+
+def set_aside(payload, *arguments):
+    """By mv, with its key."""
+
+    def prepare(template):
+        template.send(payload, *arguments)
+        os.rename(template.path(payload), template.path(payload).replace("/new/", "/buried/"))
+
+    return prepare
+
+
+def put_back(payload):
+    """By mv, without its key."""
+
+    def prepare(template):
+        path = template.path(payload, "buried")
+        os.rename(path, path.replace("/buried/", "/new/"))
+        shutil.rmtree(os.path.join(template.spool, ".key"))
+
+    return prepare
+
+
+def complete_for_long(batch):
+    def prepare(template):
+        begun(batch)(template)
+        template.send("gone", "--after", batch)
+        template.run("qdel", template.jobs.pop("gone"))
+        os.utime(os.path.join(template.spool, ".batch", batch), (0, 0))
+
+    return prepare
+
+
+def order_drafts(template):
+    """Of a key and of a batch."""
+    for path in (".key/.draft-1htjfe0f8p4gpfag9ah8", ".batch/.draft-12345678"):
+        path = os.path.join(template.spool, path)
+        os.makedirs(path + "/open")
+        with open(path + "/name", "w") as file:
+            file.write("B\n")
+        os.utime(path, (0, 0))
+
+
 def buried(payload, *arguments):
     def prepare(template):
         template.send(payload, *arguments)
@@ -257,8 +327,9 @@ def told_why(run):
     directory, name = os.path.split(call.path)
     places = [name, spooldir.job_id(name) or name, os.path.basename(directory)]
     places += re.findall(r"/\.draft-(\w+)-", call.path)  # a queue that is being made
+    places += re.findall(r"/(\.(?:key|batch|wait))\b", call.path)
     if call.path == run.spool:  # where one of these is being made
-        places += [".wait", ".resource"]
+        places += [".wait", ".resource", ".key", ".batch"]
     if run.scenario.standing:
         places += [spooldir.job_id(os.path.basename(other.path)) or name for other in run.calls]
     if run.scenario.judge is judge_repair:  # under the name that it had
@@ -288,19 +359,29 @@ def ends_as_it_should(run):
         yield "it fails and says nothing"
     if not run.failures and run.status != run.scenario.expect:
         yield f"exit status {run.status}, though nothing failed"
-    if len(run.failures) == 1 and not (run.cannot_remove and run.status == 0 and sends(run)):
+    if len(run.failures) == 1 and not is_no_matter(run):
         yield from told_why(run)
 
 
+def is_no_matter(run):
+    """Tidying up that failed, which the next one does, too, and counting for show."""
+    call = run.failures[0]
+    if call.path.endswith("/finished"):  # what only qstat and qwait show
+        return True
+    tidies = re.search(r"/\.(wait|key|batch)/[^/]+$|/\.draft-", call.path) and run.status == 0
+    return run.cannot_remove and (tidies or (run.status == 0 and sends(run)))
+
+
 def sends(run):
-    return run.scenario.judge is judge_send
+    return run.scenario.judge in (judge_send, judge_held)
 
 
 def judge_send(run):
     expected = run.scenario.payloads
     durable = re.findall(r"^\S{20}$", run.stdout, re.M)
     unsure = re.findall(r"job (\S{20}) may have been sent", run.stderr)
-    published = {job.id: job for job in run.jobs}
+    before = {job.id for job in run.jobs_before}
+    published = {job.id: job for job in run.jobs if job.id not in before}
     no_sync = "--no-sync" in run.scenario.command
 
     yield from ends_as_it_should(run)
@@ -315,7 +396,7 @@ def judge_send(run):
     for identity in durable:
         for why in [] if no_sync else run.disk.undurable(identity):
             yield f"{identity} was announced, and {why}"
-    for job in run.jobs:
+    for job in published.values():
         if job.content not in expected:
             yield f"{job.name} is half a job"
         if ("m" in job.marks) != os.path.exists(os.path.join(run.spool, "default/meta", job.id)):
@@ -329,15 +410,31 @@ def judge_send(run):
     for identity in published:
         if identity not in durable + unsure:
             yield f"{identity} is there and was not announced"
-    if run.left and not run.cannot_remove:
+    if run.left_over and not run.cannot_remove:
+        yield f"it leaves {run.left_over}"
+
+
+def judge_held(run):
+    """qsend with a key that a job has: nothing is sent."""
+    (holder,) = run.jobs_before
+    yield from ends_as_it_should(run)
+    if [(job.id, job.state) for job in run.jobs] != [(holder.id, holder.state)]:
+        yield f"there are {[job.name for job in run.jobs]}"
+    if run.status == 0 and run.stdout.split() != [holder.id]:
+        yield f"exit 0, and it prints {run.stdout.split()}"
+    synced = {call.path for call in run.calls if call.call == "fsync-dir" and call.took_effect}
+    if run.status == 0 and not {"tmp", holder.state} <= {os.path.basename(path) for path in synced}:
+        yield "exit 0, and the one that has the key may not be on disk"
+    if run.left and not run.killed and not run.cannot_remove:
         yield f"it leaves {run.left}"
 
 
 def judge_operate(run):
-    """qbury, qkick, qdel of all jobs of the spool."""
+    """qbury, qkick, qdel of all jobs of the spool, or of those that are named."""
     place = {"qbury": "buried", "qkick": "new", "qdel": None}[run.scenario.command[0]]
+    named = [run.sent[word] for word in run.scenario.command if word in run.sent]
     now = {job.id: job for job in run.jobs}
-    before = {job.id: job for job in run.jobs_before}
+    before = {job.id: job for job in run.jobs_before if not named or job.id in named}
 
     yield from ends_as_it_should(run)
     yield from one_place(run)
@@ -359,6 +456,23 @@ def judge_operate(run):
                 yield f"exit {run.status}, though {identity} moved and may be moved back"
             if not re.search(rf"{identity}.*power cut", run.stderr):
                 yield f"it does not say that a power cut may undo what was done to {identity}"
+
+
+def judge_delete_waited_for(run):
+    """qdel of a job for which others wait: they are buried, and before it is gone."""
+    yield from judge_operate(run)
+    now = {job.id: job.state for job in run.jobs}
+    named = [run.sent[word] for word in run.scenario.command if word in run.sent]
+    for job in run.jobs_before:
+        state = now.get(job.id)
+        if job.id in named:
+            continue
+        if state not in ("wait", "buried"):
+            yield f"{job.id}, which waited, is in {state}/"
+        elif state != "buried" and not all(identity in now for identity in named):
+            yield f"{job.id} still waits for what is deleted"
+        elif run.status == 0:
+            yield from (f"exit 0, and {why}" for why in run.disk.undurable(job.id))
 
 
 def judge_work(run):
@@ -510,11 +624,11 @@ def lines(count):
     return b"".join(b"line %d\n" % i for i in range(count))
 
 
-def send(name, *arguments, payloads=(b"payload\n",), **more):
+def send(name, *arguments, payloads=(b"payload\n",), judge=judge_send, **more):
     more.setdefault("stdin", b"".join(payloads))
     more.setdefault("prepare", [queue])
     return Scenario(
-        f"qsend {name}", "qsend", list(arguments), judge_send, payloads=list(payloads), **more
+        f"qsend {name}", "qsend", list(arguments), judge, payloads=list(payloads), **more
     )
 
 
@@ -524,8 +638,8 @@ def work(name, *prepare, options=(), handler=None, **more):
     return Scenario(f"qwork {name}", "qwork", command, judge_work, prepare, **more)
 
 
-def operate(tool, name, arguments, *prepare, **more):
-    return Scenario(f"{tool} {name}", tool, list(arguments), judge_operate, prepare, **more)
+def operate(tool, name, arguments, *prepare, judge=judge_operate, **more):
+    return Scenario(f"{tool} {name}", tool, list(arguments), judge, prepare, **more)
 
 
 def repair(name, *prepare):
@@ -624,6 +738,59 @@ SCENARIOS = [
     repair("of a lost mark", one_that_is(without_its_mark)),
 ]
 
+KEY = ("--key", "report")
+WAITS = (sent("ok1", "-d", "1h"), sent_after("ok2", "ok1"))
+
+# Keys, batches and dependencies.
+SCENARIOS += [
+    send("with a key", *KEY, short=True),
+    send("of a member", "--batch", "B", short=True),
+    send(
+        "of more members",
+        *("--batch", "B", "--lines"),
+        prepare=[queue, begun("B")],
+        payloads=lines(10).splitlines(True),
+    ),
+    send("of a member with a key", "--batch", "B", *KEY),
+    send("of no members", "--batch", "B", "--lines", payloads=()),
+    send("after a job", "--after", "ok", prepare=[sent("ok", "-d", "1h")], short=True),
+    send("after a job, delayed", "--after", "ok", "-d", "1h", prepare=[sent("ok")]),
+    send("after what is over", "--after", "gone", prepare=[sent("gone"), gone("gone")]),
+    send("after a batch", "--after", "B", prepare=[sent("ok", "--batch", "B")]),
+    send("after an empty batch", "--after", "B", prepare=[queue, begun("B")]),
+    send("after several", *("--after", "ok", "--after", "B"), *KEY, prepare=[sent("ok"), begun("B")]),
+    send("of a held key", *KEY, judge=judge_held, prepare=[sent("ok", *KEY)], short=True),
+    send("of a held key that is delayed", *KEY, judge=judge_held, prepare=[sent("ok", "-d", "1h", *KEY)]),
+    send("of a key whose job was removed", *KEY, prepare=[removed("gone", *KEY)]),
+    send("of a key whose job was set aside", *KEY, prepare=[set_aside("ok", *KEY)]),
+    work("finishes a job with a key", sent("ok", *KEY), short=True),
+    work("starts a job with a key", sent("ok", *KEY, "--key-until", "start")),
+    work("buries a job with a key", sent("bad", *KEY)),
+    work("takes a key before it runs", set_aside("ok", *KEY), put_back("ok")),
+    work("finishes what others wait for", sent("ok1"), sent_after("ok2", "ok1"), sent_after("ok3", "ok2"), short=True),
+    work("passes on", sent("ok1"), sent("ok2", "-p", "90"), sent_after("ok3", "ok1 ok2")),
+    work("lets go what is delayed", sent("ok1"), sent_after("ok2", "ok1", "-d", "1s")),
+    work("finishes a batch", sent("ok1", "--batch", "B"), sent("ok2", "--batch", "B"), sent("ok3", "--after", "B"), short=True),
+    work("sweeps links", removed("gone", *KEY, "--batch", "B"), sent("ok", "--after", "B")),
+    work("sweeps a mark", sent("gone"), sent_after("ok", "gone"), removed("gone")),
+    work("sweeps drafts of keys and batches", queue, order_drafts),
+    work("forgets a batch", queue, complete_for_long("B")),
+    operate("qbury", "of a job with a key", ["--all"], sent("ok", *KEY)),
+    operate("qbury", "of a job that waits", ["ok2"], *WAITS),
+    operate("qkick", "of a job with a key", ["--all"], buried("ok", *KEY), short=True),
+    operate("qkick", "of a job that waits", ["ok2"], *WAITS),
+    operate("qdel", "of a member with a key", ["ok"], sent("ok", "--batch", "B", *KEY)),
+    operate("qdel", "of a job that waits", ["ok2"], *WAITS),
+    operate("qdel", "of what others wait for", ["ok1"], *WAITS, judge=judge_delete_waited_for, short=True),
+    operate(
+        "qdel",
+        "of a member that others wait for",
+        ["ok1"],
+        *(sent("ok1", "--batch", "B"), sent("ok2", "--after", "B")),
+        judge=judge_delete_waited_for,
+    ),
+]
+
 # A file system without RENAME_NOREPLACE: link and unlink.
 SCENARIOS += [
     scenario.with_standing("by link and unlink", "EINVAL:rename:0")
@@ -642,5 +809,8 @@ SCENARIOS += [
         "qbury of a ready job",
         "qkick of a buried job",
         "qdel of a lost job",
+        "qsend with a key",
+        "qsend after a job",
+        "qwork finishes what others wait for",
     )
 ]

@@ -10,10 +10,13 @@ import re
 
 STATES = ("new", "delay", "cur", "buried", "done")
 NAME = re.compile(
-    r"^(?:\d{8}T\d{6}\.\d{3}Z\.)?\d\d\.(?P<id>[0-9a-hjkmnp-tv-z]{20})\.(?P<attempts>\d+)(?P<marks>(?:,[^.]*)*)$"
+    r"^(?:\d{8}T\d{6}\.\d{3}Z\.)?\d\d\.(?P<id>[0-9a-hjkmnp-tv-z]{20})\.(?P<attempts>\d+)"
+    r"(?P<marks>(?:,[^.@]*)*)(?P<queue>@[\w.-]+)?$"
 )
 
-Job = collections.namedtuple("Job", "state name id attempts marks content")
+LINK = re.compile(r"^(?P<id>[0-9a-hjkmnp-tv-z]{20})@[\w.-]+$")  # of a key, a batch
+
+Job = collections.namedtuple("Job", "state name id attempts marks content path")
 
 
 def job_id(name):
@@ -44,30 +47,64 @@ def queues(spool):
     ]
 
 
+def job(state, path):
+    match = NAME.match(os.path.basename(path))
+    return Job(
+        state,
+        os.path.basename(path),
+        match and match["id"],
+        match and int(match["attempts"]),
+        match["marks"].split(",")[1:] if match else [],
+        read(path),
+        path,
+    )
+
+
+def waiting(spool):
+    """Paths of the jobs that wait for others."""
+    top = os.path.join(spool, ".wait")
+    for what in listdir(top):
+        for name in listdir(top, what):
+            if not name.startswith("."):
+                yield os.path.join(top, what, name)
+
+
 def jobs(spool):
     """All names in the state directories, foreign ones too (their id is None)."""
-    found = []
+    found = [job("wait", path) for path in waiting(spool)]
     for queue in queues(spool):
         for state in STATES:
             for name in listdir(queue, state):
-                match = NAME.match(name)
-                found.append(
-                    Job(
-                        state,
-                        name,
-                        match and match["id"],
-                        match and int(match["attempts"]),
-                        match["marks"].split(",")[1:] if match else [],
-                        read(os.path.join(queue, state, name)),
-                    )
-                )
+                found.append(job(state, os.path.join(queue, state, name)))
     return found
 
 
-def leftovers(spool):
-    """What belongs to no job: drafts, and options and history of none."""
-    alive = {job.id for job in jobs(spool)}
+def links(spool):
+    """Paths, relative to the spool, of the links of keys and batches, and of what they are in."""
+    for top in (".key", ".batch"):
+        for directory, names, files in os.walk(os.path.join(spool, top)):
+            for name in names + files:
+                yield os.path.relpath(os.path.join(directory, name), spool)
+
+
+def order_leftovers(spool, alive):
+    """Drafts, links of jobs that are no more, and what nobody waits in."""
     left = []
+    for path in links(spool):
+        link = LINK.match(os.path.basename(path))
+        if "/.draft-" in path or (link and link["id"] not in alive):
+            left.append(path)
+    for what in listdir(spool, ".wait"):
+        known = what in alive or os.path.isdir(os.path.join(spool, ".batch", what))
+        if listdir(spool, ".wait", what) in ([], [".job"]) and not known:
+            left.append(f".wait/{what}")
+    return left
+
+
+def leftovers(spool):
+    """What belongs to no job: drafts, links, and options and history of none."""
+    alive = {job.id for job in jobs(spool)}
+    left = order_leftovers(spool, alive)
     left += [name for name in listdir(spool) if name.startswith(".draft-")]
     for queue in queues(spool):
         left += ["tmp/" + name for name in listdir(queue, "tmp")]
@@ -78,12 +115,13 @@ def leftovers(spool):
 
 def age_leftovers(spool, seconds=7200):
     """Lets the sweep take everything that it may take."""
+    paths = [os.path.join(spool, path) for path in links(spool) if "/.draft-" in path]
     for queue in queues(spool):
         for kind in ("tmp", "meta", "log", "out"):
-            for name in listdir(queue, kind):
-                path = os.path.join(queue, kind, name)
-                then = os.stat(path).st_mtime - seconds
-                os.utime(path, (then, then))
+            paths += [os.path.join(queue, kind, name) for name in listdir(queue, kind)]
+    for path in paths:
+        then = os.stat(path).st_mtime - seconds
+        os.utime(path, (then, then))
 
 
 class Call(collections.namedtuple("Call", "pid call done error sites path")):
@@ -164,6 +202,8 @@ class Disk:
             self.rename(path)
         elif call == "unlink":
             self.unlink(path)
+        elif call == "rmdir":
+            self.names.pop(path, None)
 
     def rename(self, target):
         identity = job_id(os.path.basename(target))
