@@ -13,16 +13,17 @@ powercut() {
 
 @test "what was acknowledged survives a power cut on ext4, and a missing fsync is noticed" {
 	powercut --fs ext4 --plants 1
-	[[ $output == *'25 states'*'lost 0, half-visible 0, double 0, undone 0'* ]]
+	[[ $output == *'25 states'*'lost 0, half-visible 0, double 0, undone 0, early 0, stuck 0'* ]]
 	[[ $output == *'1 of 1 self-tests passed'* ]]
 }
 
-@test "what was acknowledged survives a power cut on XFS" {
-	powercut --fs xfs --plants 0
-	[[ $output == *'25 states'*'lost 0, half-visible 0, double 0, undone 0'* ]]
+@test "what was acknowledged survives a power cut on XFS, and what runs too early is noticed" {
+	powercut --fs xfs --first-plant 6 --plants 2
+	[[ $output == *'25 states'*'lost 0, half-visible 0, double 0, undone 0, early 0, stuck 0'* ]]
+	[[ $output == *'2 of 2 self-tests passed'* ]]
 }
 
 @test "what was acknowledged survives a power cut on btrfs" {
 	powercut --fs btrfs --plants 0
-	[[ $output == *'25 states'*'lost 0, half-visible 0, double 0, undone 0'* ]]
+	[[ $output == *'25 states'*'lost 0, half-visible 0, double 0, undone 0, early 0, stuck 0'* ]]
 }
