@@ -180,8 +180,6 @@ class Workload:
     def __init__(self, recording, tools=BIN, fault=None):
         self.recording, self.tools = recording, tools
         self.environment = dict(os.environ, **({"QSPOOL_FAULT": fault} if fault else {}))
-        self.keeps = "--keep" in must(os.path.join(BIN, "qsend"), "--help")
-        self.kicks_waiting = "--waiting" in must(os.path.join(BIN, "qkick"), "--help")
         self.stopped = threading.Event()
         self.serials = iter(range(1, 1 << 31))
         self.lock = threading.Lock()
@@ -261,10 +259,9 @@ class Workload:
         options = [*options, *(f"--{name}={word}" for name, words in order.items() for word in words)]
         sent = self.tool("qsend", "-v", "-q", queue, *options, input=text)
         ids = sent.stdout.split()
-        if sent.returncode in (EX_DATAERR, EX_NOINPUT) and not ids:
-            return
-        held = "nothing was sent" in sent.stderr
-        if sent.returncode != 0 or len(ids) != (1 if held else len(payloads)):
+        refused = sent.returncode in (EX_DATAERR, EX_NOINPUT)  # those whose ids it printed were not
+        held = sent.returncode == 0 and "nothing was sent" in sent.stderr
+        if not refused and (sent.returncode != 0 or len(ids) != (1 if held else len(payloads))):
             raise Broken(f"qsend: status {sent.returncode}, {len(ids)} ids: {sent.stderr.strip()}")
         if held:
             self.recording.note("held", ids[0])
@@ -302,7 +299,7 @@ class Workload:
             options += ["--no-sync"]
         if chance.random() < 0.15:
             options += ["--delay", f"{chance.randint(50, 900)}ms"]
-        if self.keeps and chance.random() < 0.3:
+        if chance.random() < 0.3:
             options += ["--keep", "1h"]
         sizes = chance.choices((80, 700, 5000, 30000), k=count)
         self.send_ordered(queue, [self.payload(size) for size in sizes], options, order)
@@ -332,8 +329,8 @@ class Workload:
     def operate(self, verb, queue, name):
         job = Name(name).id
         self.recording.note("begin-" + verb, job)
-        also = ["--delayed"] + ["--waiting"] * self.kicks_waiting if verb == "kick" else []
-        done = self.tool(TOOLS[verb], "-v", "-q", queue, *also, job)
+        delayed = ["--delayed"] if verb == "kick" else []
+        done = self.tool(TOOLS[verb], "-v", "-q", queue, *delayed, job)
         self.recording.note(verb if job in done.stdout.split() else "not-" + verb, job)
 
     def operator(self, queue, chance):
