@@ -256,17 +256,22 @@ int resource_set(
 
 /* --- state --- */
 
-static int open_state(const struct resource *r)
+/* It is written in place: not if others may have put a file of ours there. */
+static int open_existing(const struct resource *r)
 {
 	int fd = openat(r->fd, "state", O_RDWR | O_NOFOLLOW | O_NONBLOCK | O_NOCTTY | O_CLOEXEC);
 
-	if (fd < 0 && errno == ENOENT) {
-		fd = sys_create(r->fd, "state", r->spool->file_mode);
-		if (fd < 0 && errno == EEXIST)
-			fd = openat(r->fd, "state",
-			    O_RDWR | O_NOFOLLOW | O_NONBLOCK | O_NOCTTY | O_CLOEXEC);
-	}
-	return fd;
+	return fd < 0 ? -1 : sys_check_plain(r->fd, fd);
+}
+
+static int open_state(const struct resource *r)
+{
+	int fd = open_existing(r);
+
+	if (fd >= 0 || errno != ENOENT)
+		return fd;
+	fd = sys_create(r->fd, "state", r->spool->file_mode);
+	return fd < 0 && errno == EEXIST ? open_existing(r) : fd;
 }
 
 static void read_state(int fd, struct limit_state *state)

@@ -123,7 +123,7 @@ static bool linked_in_good_faith(int dir, const struct stat *file)
 
 /* Somebody who may write the directory could plant a fifo, a link to a file of ours, or
  * such a file itself, moved from where they may do that. */
-static int check_plain(int dir, int fd)
+int sys_check_plain(int dir, int fd)
 {
 	struct stat st;
 
@@ -144,7 +144,7 @@ int sys_append(int dir, const char *name, mode_t mode)
 	int fd = openat(dir, name, flags);
 
 	if (fd >= 0)
-		return check_plain(dir, fd);
+		return sys_check_plain(dir, fd);
 	if (errno != ENOENT)
 		return -1;
 	/* Exclusively: what is planted between the two calls must not get our mode. */

@@ -38,6 +38,9 @@ NODISCARD int sys_chmod(int fd, mode_t mode);
  * file, EMLINK if it has other names that somebody else may have given it, EPERM if it is not
  * within reach. For one writer at a time: EEXIST if somebody makes NAME meanwhile. */
 NODISCARD int sys_append(int dir, const char *name, mode_t mode);
+/* FD, which was opened in DIR, if what it leads to may be written as sys_append() would; else it is closed, and
+ * -1 with errno as there. */
+NODISCARD int sys_check_plain(int dir, int fd);
 /* Writes all of it: a short write is continued, EINTR is repeated. */
 NODISCARD int sys_write(int fd, const void *data, size_t len);
 /* Never repeated: after one EIO the next fsync says 0 and the data is gone. */

@@ -372,3 +372,23 @@ while True:
 	refute_line unlocked
 	refute_output --regexp 'ran *$'
 }
+
+@test "the state of a resource is not written into a file of the worker's" {
+	local resource=$QSPOOL/.resource/r
+	mkdir -p -m 2770 "$resource"
+	chgrp -R "$GROUP" "$QSPOOL/.resource"
+	echo 1000/s >"$resource/rate"
+	make_secret
+	ln "$test_dir/secret" "$resource/state"
+	as_anna qsend --resource r <<<payload
+	work_as "$BERT" 022 -- cat
+	assert_secret_kept
+	rm "$resource/state"
+	work_as "$BERT" 022 -- cat
+	assert_output payload
+	# A backup by hard links of what all may write is no such file.
+	ln "$resource/state" "$QSPOOL/.backup"
+	as_anna qsend --resource r <<<again
+	work_as "$BERT" 022 -- cat
+	assert_output again
+}
