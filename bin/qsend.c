@@ -178,6 +178,8 @@ static void add_resource(struct sending *s, const char *text)
 	if (meta_add_resource(&s->meta, name, limit) != 0) {
 		if (errno == ENOMEM)
 			err(EX_OSERR, NULL);
+		if (errno == E2BIG)
+			cli_usage("--resource %s: a job has %d at most", text, RESOURCES_MAX);
 		cli_usage("--resource %s: %s", text,
 		    errno == EEXIST ? "that is given already" : "NAME or NAME=LIMIT is wanted");
 	}

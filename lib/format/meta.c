@@ -136,6 +136,10 @@ int meta_add_resource(struct meta *meta, const char *name, unsigned jobs)
 		errno = there ? EEXIST : EINVAL;
 		return -1;
 	}
+	if (meta->resources >= RESOURCES_MAX) {
+		errno = E2BIG;
+		return -1;
+	}
 	return insert_resource(meta, at, name, jobs);
 }
 
@@ -364,6 +368,8 @@ static const char *append_resource(struct meta *meta, const char *name, unsigned
 		return why_repeated;
 	if (at < meta->resources)
 		return "resources out of order";
+	if (meta->resources >= RESOURCES_MAX)
+		return "too many resources";
 	return insert_resource(meta, at, name, jobs) == 0 ? NULL : why_memory;
 }
 

@@ -40,6 +40,7 @@
 enum {
 	META_SIZE_MAX = 4 << 20, /* the longest text that is read, bytes */
 	RESOURCE_JOBS_MAX = 1000000,
+	RESOURCES_MAX = 16, /* of a job: qwork has files of all of them open at once */
 };
 
 /* A list of strings that owns its strings. All zero is the empty list. */
@@ -80,7 +81,7 @@ void meta_release(struct meta *meta); /* ends as after meta_init() */
 bool meta_empty(const struct meta *meta);
 
 /* Copies NAME; JOBS 0: not said. 0, or -1 with EINVAL (an empty name, more jobs than
- * RESOURCE_JOBS_MAX), EEXIST (META has it already) or ENOMEM. */
+ * RESOURCE_JOBS_MAX), EEXIST (META has it already), E2BIG (more than RESOURCES_MAX) or ENOMEM. */
 int meta_add_resource(struct meta *meta, const char *name, unsigned jobs);
 
 /* A malloc'd text of *LEN bytes (and a NUL); NULL with ENOMEM. One longer than

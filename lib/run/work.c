@@ -27,7 +27,9 @@ enum {
 	DEAF_SCAN_MS = 1000, /* without inotify, and after a scan that failed */
 	FIRST_FD = 3,        /* of the poll set: signals, timer, events, then stderr of slots */
 	FDS_A_JOB = 2,       /* the payload and stderr */
-	FDS_MORE = 64,       /* HELD_MAX among them */
+	FDS_A_RESOURCE =
+	    5, /* of the one job that takes them: two directories, state, slot, probe */
+	FDS_MORE = 64 + RESOURCES_MAX * FDS_A_RESOURCE, /* HELD_MAX among them */
 	OOM_SCORE_MORE = 500,
 	OOM_SCORE_MAX = 1000, /* proc_pid_oom_score_adj(5) */
 };

@@ -101,6 +101,21 @@ limit_holds() { # LIMIT
 	wait_for 60 all_is_done
 }
 
+@test 'a job has 16 resources at most, and gets them though descriptors are few' {
+	local options=() i
+	for i in {1..16}; do
+		options+=(--resource "r$i=1")
+		set_limit "r$i" rate 1000/s
+	done
+	send x "${options[@]}"
+	run_tool prlimit --nofile=64: timeout -k 10 60 qwork --drain -j 1 -- true
+	assert_success
+	assert_spool_empty
+	run_tool send x "${options[@]}" --resource more
+	assert_failure 64
+	assert_output ''
+}
+
 @test 'an operator may lower a limit below what a job states; what runs counts' {
 	make_gate
 	send_many 5 --resource db=3

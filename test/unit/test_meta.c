@@ -442,6 +442,11 @@ static void options_given_twice(void)
 	check_body("key a\nkey-until start\nkey-until start\n", "repeated option");
 	check_body("batch a\nbatch a\n", "repeated option");
 	check_body("resource - a\nresource 1 a\n", "repeated option");
+	check_body("resource - a\nresource - b\nresource - c\nresource - d\nresource - e\n"
+	           "resource - f\nresource - g\nresource - h\nresource - i\nresource - j\n"
+	           "resource - k\nresource - l\nresource - m\nresource - n\nresource - o\n"
+	           "resource - p\nresource - q\n",
+	    "too many resources");
 	check_body("resource - a\nresource - b\nresource - a\n", "repeated option");
 	check_body("expires 2026-11-22T04:15:51.123Z\nexpires 2026-11-22T04:15:51.123Z\n",
 	    "repeated option");
