@@ -19,8 +19,10 @@
 #include "sys/clock.h"
 
 enum {
-	BLOCKED_MAX = 256, /* resources that are watched; others are tried with each scan only */
+	BLOCKED_MAX = 4096, /* resources that are watched; others are tried with each scan only */
+	BLOCKED_MANY = 256, /* of those beyond, fewer names are kept */
 	NAMES_MAX = 1024,
+	NAMES_FEW = 16,
 	TRIES_MAX = 12,
 	SETTLED_S = 1, /* a directory that was changed just now may have changed again */
 };
@@ -64,7 +66,7 @@ static struct blocked *create(struct worker *w, const char *wait_name)
 		return NULL;
 	}
 	snprintf(b->wait_name, sizeof b->wait_name, "%s", wait_name);
-	window_init(&b->window, NAMES_MAX);
+	window_init(&b->window, w->blocked_count < BLOCKED_MANY ? NAMES_MAX : NAMES_FEW);
 	b->unread = true;
 	b->dir_watch = b->slot_watch = -1;
 	b->try_at = NEVER;

@@ -116,6 +116,17 @@ limit_holds() { # LIMIT
 	assert_output ''
 }
 
+@test 'a crowd of resources that nobody gets keeps no job of another resource waiting' {
+	local i
+	for i in {1..300}; do
+		set_limit "r$i" jobs 0
+		send x --no-sync --resource "r$i"
+	done
+	send_many 20 --resource last=1
+	start_qwork -j 2 -- sh -c 'echo x >>"$0"' "$runs"
+	wait_for 50 have_run 20
+}
+
 @test 'an operator may lower a limit below what a job states; what runs counts' {
 	make_gate
 	send_many 5 --resource db=3
