@@ -268,42 +268,55 @@ static int sync_content(const struct sender *sender)
 	                       : spool_fail(sender->queue.spool, NULL, NULL, NULL);
 }
 
-/* LINK-FIRST: before its name leaves tmp/ a job has its key and is a member of its batch. */
-static int join_one(struct sender *sender, struct sending *job)
+static struct link_source draft_of(const struct sender *sender, struct sending *job)
 {
-	const struct meta *meta = order_of(sender);
-	struct link_source source = {
-	    &sender->queue, job->name.id, sender->queue.dir[DIR_TMP], job->name.id};
-	int joined = 1;
-
 	job->linked = true;
-	if (meta->key) {
-		joined = key_take(&source, meta->key, KEY_PATIENCE_MS, &sender->holder);
-		if (joined == 0) {
-			refuse(sender, REFUSED_KEY, meta->key);
-			sender->refusal.id = sender->holder.id;
-			sender->refusal.queue = sender->holder.queue;
-			return -1;
-		}
-	}
-	if (joined == 1 && meta->batch) {
-		joined = batch_join(&source, meta->batch);
-		if (joined == 0)
-			return refuse(sender, REFUSED_SEALED, meta->batch);
-	}
-	return joined == 1 ? 0 : -1;
+	return (struct link_source){
+	    &sender->queue, job->name.id, sender->queue.dir[DIR_TMP], job->name.id};
 }
 
-static int join(struct sender *sender)
+/* LINK-FIRST: before its name leaves tmp/ a job has its key and is a member of its batch. */
+static int take_key(struct sender *sender, struct sending *job, const char *key)
 {
-	const struct meta *meta = order_of(sender);
+	struct link_source source = draft_of(sender, job);
+	int taken = key_take(&source, key, KEY_PATIENCE_MS, &sender->holder);
 
-	if (!meta->key && !meta->batch)
+	if (taken != 0)
+		return taken < 0 ? -1 : 0;
+	refuse(sender, REFUSED_KEY, key);
+	sender->refusal.id = sender->holder.id;
+	sender->refusal.queue = sender->holder.queue;
+	return -1;
+}
+
+static int take_keys(struct sender *sender)
+{
+	const char *key = order_of(sender)->key;
+	int result = 0;
+
+	for (size_t i = 0; key && result == 0 && i < sender->count; i++)
+		result = take_key(sender, &sender->batch[i], key);
+	return result;
+}
+
+static int join(struct sender *sender, struct sending *job, const char *batch)
+{
+	struct link_source source = draft_of(sender, job);
+	int joined = batch_join(&source, batch);
+
+	return joined == 0 ? refuse(sender, REFUSED_SEALED, batch) : joined < 0 ? -1 : 0;
+}
+
+static int join_all(struct sender *sender)
+{
+	const char *batch = order_of(sender)->batch;
+
+	if (!batch)
 		return 0;
 	for (size_t i = 0; i < sender->count; i++)
-		if (join_one(sender, &sender->batch[i]) != 0)
+		if (join(sender, &sender->batch[i], batch) != 0)
 			return -1;
-	return meta->batch ? batch_sync(sender->queue.spool, meta->batch) : 0;
+	return batch_sync(sender->queue.spool, batch);
 }
 
 /* Where the jobs are to wait, if for anything. */
@@ -326,10 +339,12 @@ static int find_wait(struct sender *sender)
 }
 
 /* Unlocked before they are renamed: a worker that wakes must not meet our lock. But who wants the
- * key of a job must know that it is not on disk yet. */
+ * key of a job must know that it is not on disk yet. Syncing the content may take long, and drafts that
+ * are linked and not locked, as those of a crowd are, must not lie there meanwhile: a sweep takes them. */
 static int prepare(struct sender *sender)
 {
-	if (join(sender) != 0 || sync_content(sender) != 0 || find_wait(sender) != 0)
+	if (take_keys(sender) != 0 || sync_content(sender) != 0 || find_wait(sender) != 0 ||
+	    join_all(sender) != 0)
 		return -1;
 	return order_of(sender)->key ? 0 : close_all(sender);
 }

@@ -22,11 +22,12 @@ state() {
 	fi
 }
 state_is() { [[ $(state "$1") == "$2" ]]; }
-# A qwork that takes the time for an hour and more later, and runs what there is to run.
+# in_an_hour [SECONDS]: a qwork that takes the time for an hour and more later, or for so much, and runs
+# what there is to run.
 in_an_hour() {
 	need_command cc
 	cc -O1 -shared -fPIC -o "$test_dir/clock.so" "$BATS_TEST_DIRNAME/clock.c"
-	echo 4000000 >"$test_dir/clock"
+	echo "${1:-4000}000" >"$test_dir/clock"
 	ASAN_OPTIONS=${ASAN_OPTIONS:-}:verify_asan_link_order=0 LD_PRELOAD=$test_dir/clock.so \
 		FAKE_CLOCK=$test_dir/clock run_tool timeout 60 qwork --drain -- true </dev/null
 	assert_success
@@ -347,4 +348,57 @@ assert_refused() { # PATTERN ARG...
 	assert_equal "$(state B) $(wc -l <"$qwork_out")" 'complete 1'
 	assert nothing_waits
 	assert_spool_empty
+}
+
+# A sender that stays in syncfs(2) until $test_dir/gate is there; ends by itself then.
+make_slow_disk() {
+	need_command cc
+	cat >"$test_dir/slow.c" <<-'END'
+		#include <stdlib.h>
+		#include <unistd.h>
+		int syncfs(int fd)
+		{
+			(void)fd;
+			(void)!creat(getenv("IN_SYNCFS"), 0600);
+			while (access(getenv("GATE"), F_OK) != 0)
+				usleep(10000);
+			return 0;
+		}
+	END
+	sed -i '1i #include <fcntl.h>' "$test_dir/slow.c"
+	cc -O1 -shared -fPIC -o "$test_dir/slow.so" "$test_dir/slow.c"
+	export GATE=$test_dir/gate
+}
+# start_slow_send NAME OPTION...: of ten jobs, which share a syncfs; its standard error in NAME.err.
+start_slow_send() {
+	seq 10 >"$test_dir/ten"
+	start env IN_SYNCFS="$test_dir/$1.syncs" LD_PRELOAD="$test_dir/slow.so" \
+		ASAN_OPTIONS="${ASAN_OPTIONS:-}:verify_asan_link_order=0" \
+		qsend --lines -f "$test_dir/ten" "${@:2}" >"$test_dir/$1.ids" 2>"$test_dir/$1.err"
+	wait_for 60 test -e "$test_dir/$1.syncs"
+}
+
+@test 'drafts whose sync takes minutes are not swept' {
+	make_slow_disk
+	send x
+	start_slow_send crowd --batch B
+	in_an_hour 120
+	touch "$GATE"
+	wait "$started"
+	assert_equal "$(wc -l <"$test_dir/crowd.ids") $(members B)" '10 10'
+}
+
+@test 'two batches that are sent at the same time, each after the other, do not wait for each other' {
+	local batch
+	make_slow_disk
+	for batch in A B; do qsend --lines --batch "$batch" </dev/null; done
+	start_slow_send a --batch A --after B
+	start_slow_send b --batch B --after A
+	touch "$GATE"
+	wait_for 60 gone "${started_pids[0]}"
+	wait_for 60 gone "${started_pids[1]}"
+	drain_all -- true
+	assert_success
+	nothing_waits
+	assert_regex "$(cat "$test_dir"/[ab].err)" 'is sealed'
 }
