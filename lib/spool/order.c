@@ -10,6 +10,7 @@
 
 #include "spool/after.h"
 #include "spool/batch.h"
+#include "spool/motion.h"
 #include "spool/sweep.h"
 #include "spool/wait.h"
 #include "sys/clock.h"
@@ -144,13 +145,29 @@ static bool open_queue(struct sweeping *s, const char *name)
 	return queue_open(&s->queue, s->spool, name, false) == 0;
 }
 
-/* With its queue all of a job is gone, but for the links, which are as many as there are. */
+/* Under its lock nobody moves it. */
+static bool is_nowhere(struct sweeping *s, const char *id)
+{
+	struct job_place place;
+	struct stat st;
+
+	return fstatat(s->queue.dir[DIR_TMP], id, &st, AT_SYMLINK_NOFOLLOW) != 0 &&
+	    errno == ENOENT && motion_locate(s->spool, id, &place) == 0;
+}
+
+/* With its queue all of a job is gone, but for the links, which are as many as there are. A power cut may
+ * leave links of a job whose name and whose options it took: it is looked for. */
 static int count_own(struct sweeping *s, const struct link_name *link, const struct job_name *name,
     const struct stat *st)
 {
-	if (open_queue(s, link->queue))
-		return links_count(&s->queue, name, st);
-	return errno == ENOENT ? (int)st->st_nlink : -1;
+	int own;
+
+	if (!open_queue(s, link->queue))
+		return errno == ENOENT ? (int)st->st_nlink : -1;
+	own = links_count(&s->queue, name, st);
+	if (own < 0 && errno == EBADMSG && is_nowhere(s, link->id))
+		own = (int)st->st_nlink;
+	return own;
 }
 
 /* Rule OWN-LINKS, under the job's lock. Own links may come meanwhile, but not go: counted first. */
