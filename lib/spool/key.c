@@ -178,7 +178,7 @@ static int has_own_links_only(const struct queue *queue, const struct job_name *
 	int own = fstat(fd, &st) == 0 ? links_count(queue, name, &st) : -1;
 
 	if (own < 0 && errno == EBADMSG)
-		own = 1;
+		own = 1 + links_has_mark(queue->spool, name->id, &st);
 	return own < 0 || fstat(fd, &st) != 0 ? -1 : st.st_nlink <= (nlink_t)own;
 }
 

@@ -384,3 +384,15 @@ stopped_or_gone() { is_stopped "$1" || gone "$1"; }
 	assert nothing_waits
 	assert_spool_empty
 }
+
+@test 'what waits for a job of which a power cut left only links goes on' {
+	lost=$(send lost --batch B --key K)
+	send next$'\n' --after "$lost"
+	rm "$QSPOOL/default/new/"*"$lost"* "$QSPOOL/default/meta/$lost"
+	drain -- cat
+	drain -- cat
+	assert_equal "$(cat "$QSPOOL"/default/new/* 2>/dev/null)" ''
+	assert [ ! -e "$QSPOOL/.wait/$lost" ]
+	send again --key K >"$BATS_TEST_TMPDIR/id"
+	refute [ "$(cat "$BATS_TEST_TMPDIR/id")" = "$lost" ]
+}
