@@ -11,12 +11,14 @@
 #include <unistd.h>
 
 #include "spool/job.h"
+#include "sys/clock.h"
 
 enum {
 	SETTING_SIZE_MAX = 4096,
 	LOCK_TRIES = 50, /* whoever has it, has it for an instant */
 	LOCK_PAUSE_MS = 2,
 	DRAFT_SIZE = 32,
+	CLOCK_APART_MS = 60 * 1000, /* that of a file server, say */
 };
 
 int resource_fail(const struct resource *r, const char *file)
@@ -128,7 +130,17 @@ static const struct {
     [RESOURCE_BREAKER] = {"breaker", parse_breaker}};
 enum { SETTINGS = sizeof settings / sizeof *settings };
 
-/* By touch(1) an old `open` is one that stays: its time was over when it was last written. */
+/* By touch(1) an old `open` is one that stays: its time was over when it was last written. One that was
+ * written by a clock that was set back since (as T13) would stay for as long as that was: it is over. */
+static struct breaker_open judge_open(struct breaker_open open, int64_t written_ms)
+{
+	if (open.until_ms <= written_ms)
+		return (struct breaker_open){OPEN_FOR_GOOD, 0};
+	if (open.until_ms != OPEN_FOR_GOOD && written_ms > clock_real_ms() + CLOCK_APART_MS)
+		open.until_ms = 0;
+	return open;
+}
+
 int resource_read_open(const struct resource *r, struct limits *limits)
 {
 	char text[LIMIT_SIZE];
@@ -139,9 +151,8 @@ int resource_read_open(const struct resource *r, struct limits *limits)
 	if (is <= 0)
 		return is;
 	breaker_open_parse(text, &limits->until);
-	if (limits->until.until_ms <=
-	    (int64_t)st.st_mtim.tv_sec * 1000 + st.st_mtim.tv_nsec / 1000000)
-		limits->until = (struct breaker_open){OPEN_FOR_GOOD, 0};
+	limits->until = judge_open(
+	    limits->until, (int64_t)st.st_mtim.tv_sec * 1000 + st.st_mtim.tv_nsec / 1000000);
 	return 0;
 }
 

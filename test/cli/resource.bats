@@ -243,6 +243,21 @@ limit_holds() { # LIMIT
 	refute_regex "$stderr" 'probes'
 }
 
+@test 'a breaker that was opened by a clock that was set back since is not open for all that time' {
+	mkdir -p "$QSPOOL/.resource/db"
+	echo '2099-01-01T00:00:30Z 30s' >"$QSPOOL/.resource/db/open"
+	touch -d '2099-01-01T00:00:00Z' "$QSPOOL/.resource/db/open"
+	send x --resource db
+	drain -- true
+	assert_spool_empty
+	waiting_are 0 db
+	# Who means it says so at a time that is true.
+	echo '2099-01-01T00:00:30Z 30s' >"$QSPOOL/.resource/db/open"
+	send x --resource db
+	drain -- true
+	waiting_are 1 db
+}
+
 @test 'what is blocked keeps no other job from its place and its start' {
 	set_limit db jobs 0
 	send_many 300 --resource db
