@@ -175,7 +175,8 @@ static void fill_tie(struct meta *meta, const char *piece, size_t len)
 	else if (len % 3 == 0)
 		MUST(strings_add(&meta->after, piece) == 0);
 	else if (len % 3 == 1)
-		MUST(meta_add_resource(meta, piece, (unsigned)len) == 0 || errno == EEXIST);
+		MUST(meta_add_resource(meta, piece, (unsigned)len) == 0 || errno == EEXIST ||
+		    errno == E2BIG);
 	else
 		MUST(strings_add(&meta->args, piece) == 0);
 }

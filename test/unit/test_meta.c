@@ -484,15 +484,16 @@ static void resources_are_added_in_any_order(void)
 	char name[16];
 
 	meta_init(&meta);
-	for (unsigned i = 0; i < 1000; i++) {
-		snprintf(name, sizeof name, "%03u", i * 7 % 1000);
+	for (unsigned i = 0; i < RESOURCES_MAX; i++) {
+		snprintf(name, sizeof name, "%03u", i * 7 % RESOURCES_MAX);
 		CHECK_INT(meta_add_resource(&meta, name, i), 0);
 	}
-	CHECK_INT((int64_t)meta.resources, 1000);
-	for (unsigned i = 0; i < 1000; i++) {
+	CHECK(meta_add_resource(&meta, "more", 0) == -1 && errno == E2BIG);
+	CHECK_INT((int64_t)meta.resources, RESOURCES_MAX);
+	for (unsigned i = 0; i < RESOURCES_MAX; i++) {
 		snprintf(name, sizeof name, "%03u", i);
 		CHECK_STR(meta.resource[i].name, name);
-		CHECK_INT(meta.resource[i].jobs * 7 % 1000, i);
+		CHECK_INT(meta.resource[i].jobs * 7 % RESOURCES_MAX, i);
 		CHECK(meta_add_resource(&meta, name, 0) == -1 && errno == EEXIST);
 	}
 	check_round_trip(&meta);
