@@ -402,3 +402,14 @@ start_slow_send() {
 	nothing_waits
 	assert_regex "$(cat "$test_dir"/[ab].err)" 'is sealed'
 }
+
+@test 'links that cannot be removed are swept, since the options stay with them' {
+	local dirs=("$QSPOOL/.key/K" "$QSPOOL/.batch/B/open")
+	send x --key K --batch B
+	chmod a-w "${dirs[@]}"
+	run_tool powerless timeout 60 qwork --drain -- true </dev/null
+	chmod u+w "${dirs[@]}"
+	assert_equal "$(job_count cur) $(members B)" '0 1'
+	in_an_hour
+	assert_equal "$(find "$QSPOOL/.key" -type f | wc -l) $(members B) $(job_count meta)" '0 0 0'
+}
