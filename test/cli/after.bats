@@ -353,24 +353,6 @@ spool_is_drained() { drain_all -b 1ms..1ms -- true && spool_is_idle && nothing_w
 	assert waits "$id" "$first"
 }
 
-@test 'a sweep that met the directory before the mark does not remove the mark' {
-	first=$(send first -d 1h)
-	start_stopped link:1 qsend --after "$first" <<<second
-	sender=$started sent=$stopped
-	start hooked stop:unlink:1 qwork -q other --drain -- true </dev/null 2>/dev/null
-	sweeper=$started
-	wait_for 20 stopped_or_gone "$sweeper"
-	kill -CONT "$sent"
-	exit_status 60 "$sender"
-	assert_equal "$status" 0
-	id=$(cat "$test_dir/stopped")
-	assert waits "$id" "$first"
-	if is_stopped "$sweeper"; then kill -CONT "$stopped"; fi
-	exit_status 60 "$sweeper"
-	assert waits "$id" "$first"
-}
-stopped_or_gone() { is_stopped "$1" || gone "$1"; }
-
 @test 'many dependents: none before, each once, after the one they wait for' {
 	first=$(send first -q first)
 	seq "$AFTER_DEPENDENTS" | qsend --lines --no-sync --after "$first" >/dev/null
