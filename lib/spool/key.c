@@ -179,13 +179,15 @@ static int has_own_links_only(const struct queue *queue, const struct job_name *
 
 	if (own < 0 && errno == EBADMSG)
 		own = 1 + links_has_mark(queue->spool, name->id, &st);
+	if (own >=
+	    0) /* a draft is no job; one that was sent, and kept this name in a power cut, has one more */
+		own += is_draft(queue, name->id, &st);
 	return own < 0 || fstat(fd, &st) != 0 ? -1 : st.st_nlink <= (nlink_t)own;
 }
 
 /* Under its lock. What has its links only is over; what is in tmp/ will never be sent; what is
  * set aside or finished holds nothing, whatever a crash left. */
-static enum judgement judge_at_rest(
-    const struct queue *queue, const struct job_name *name, const struct stat *st, int fd)
+static enum judgement judge_at_rest(const struct queue *queue, const struct job_name *name, int fd)
 {
 	int over = has_own_links_only(queue, name, fd), aside = 0;
 
@@ -195,8 +197,7 @@ static enum judgement judge_at_rest(
 		aside = is_in(queue, DIR_DONE, name->id);
 	if (over < 0 || aside < 0)
 		return JUDGE_ERROR;
-	return over || aside || is_draft(queue, name->id, st) ? JUDGE_FREE
-	                                                      : settle_holder(queue, name, fd);
+	return over || aside ? JUDGE_FREE : settle_holder(queue, name, fd);
 }
 
 static bool leads_to(int top, const char *link, const struct stat *st)
@@ -222,7 +223,7 @@ static enum judgement judge_open(
 		return errno == EWOULDBLOCK ? judge_locked(queue, &name, &st, fd) : JUDGE_ERROR;
 	if (fstat(fd, &st) != 0)
 		return JUDGE_ERROR;
-	judged = leads_to(top, link, &st) ? judge_at_rest(queue, &name, &st, fd) : JUDGE_SOON;
+	judged = leads_to(top, link, &st) ? judge_at_rest(queue, &name, fd) : JUDGE_SOON;
 	if (judged == JUDGE_FREE && sys_unlink(top, link) != 0 && errno != ENOENT) {
 		key_fail(queue->spool, link, NULL);
 		judged = JUDGE_ERROR;

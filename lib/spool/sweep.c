@@ -85,6 +85,15 @@ static bool has_rested(const struct stat *st)
 	return (int64_t)st->st_ctim.tv_sec + LINKED_AGE_S < clock_real_ms() / 1000;
 }
 
+/* A power cut may leave a job that was sent with its name in tmp/, too (btrfs): then its links are its. */
+static bool was_sent(const struct job *draft)
+{
+	struct stat now;
+	int own = links_count(draft->queue, &draft->name, &draft->st);
+
+	return own < 0 || fstat(draft->fd, &now) != 0 || now.st_nlink > (nlink_t)own;
+}
+
 /* The name goes first: a sender that only slept finds then that it was not sent, and a job that was
  * published meanwhile has no such name any more. */
 static void remove_linked(struct draft_sweep *sweep, struct job *draft)
@@ -97,6 +106,8 @@ static void remove_linked(struct draft_sweep *sweep, struct job *draft)
 	if (sys_unlink(draft->queue->dir[DIR_TMP], draft->file) != 0)
 		return;
 	sweep->swept.removed++;
+	if (was_sent(draft))
+		return;
 	meta_init(&meta);
 	if (job_meta(draft->queue, &draft->name, &meta, &why) < 0 ||
 	    links_release(draft->queue, draft->name.id, &meta, &over) != 0 ||
