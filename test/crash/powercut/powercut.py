@@ -661,7 +661,8 @@ def check_acknowledged(found, jobs, position):
             yield kind, f"{job.id} ({job.queue}) is {'+'.join(places)}, not {' or '.join(allowed)}"
         if any(file.serial != job.serial for file in published(files)):
             yield "half-visible", f"{job.id} is torn, or has the payload of another job"
-        if job.queue == "still" and final and not job.waits_for and len(files) > 1:
+        # Rule TWINS: a name in tmp/ that a cut leaves (btrfs) is left to the sweep.
+        if job.queue == "still" and final and not job.waits_for and len(published(files)) > 1:
             yield "double", f"{job.id} is in {' and '.join(file.dir for file in files)}"
 
 
