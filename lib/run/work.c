@@ -296,6 +296,9 @@ static int64_t rescan_at(const struct worker *w)
 	return w->started != w->started_then ? 0 : w->scanned_at + DEAF_SCAN_MS;
 }
 
+/* Of what is done with each scan: what keeps one of these from it keeps the others, and is said once. */
+static const char with_each_scan[] = "what crashes left, or what is kept no longer, could not be swept";
+
 static void note_sweep(struct worker *w, int swept, const char *cause)
 {
 	if (swept < 0)
@@ -321,9 +324,8 @@ static void found_over(void *arg, const char *name)
 /* With each scan: it is what keeps a job from waiting for ever after a crash. */
 static void sweep_order(struct worker *w)
 {
-	note_sweep(w, sweep_linked_drafts(&w->queue), "drafts of lost senders could not be swept");
-	note_sweep(w, order_find_over(w->queue.spool, found_over, w),
-	    "what waits for other jobs cannot be looked at");
+	note_sweep(w, sweep_linked_drafts(&w->queue), with_each_scan);
+	note_sweep(w, order_find_over(w->queue.spool, found_over, w), with_each_scan);
 }
 
 static void scan_if_due(struct worker *w, int64_t now)
@@ -337,8 +339,7 @@ static void scan_if_due(struct worker *w, int64_t now)
 		w->sweep_at = now + SWEEP_EVERY_MS;
 	}
 	if (now >= w->scan_at)
-		note_sweep(
-		    w, sweep_done(&w->queue), "what was kept long enough could not be removed");
+		note_sweep(w, sweep_done(&w->queue), with_each_scan);
 	if (now >= w->scan_at || now >= rescan_at(w)) {
 		listen_again(w);
 		keep_controls(w);

@@ -274,9 +274,9 @@ hands_back() {
 @test 'told to end while it ends anyway, it exits 0' {
 	need_strace
 	send x
-	# The third flock lets the job go.
-	run_tool strace -o "$test_dir/trace" -e inject=flock:signal=TERM:when=3 qwork --once -- true
+	# The fourth flock lets the job go.
+	run_tool strace -o "$test_dir/trace" -e inject=flock:signal=TERM:when=4 qwork --once -- true
 	assert_success
-	assert_regex "$(grep '^flock' "$test_dir/trace" | sed -n 3p)" LOCK_UN
+	assert_regex "$(grep '^flock' "$test_dir/trace" | sed -n 4p)" LOCK_UN
 	assert_spool_empty
 }

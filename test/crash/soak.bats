@@ -6,7 +6,7 @@
 # shellcheck disable=SC2154
 load ../cli/helper
 
-: "${SOAK_SECONDS:=30}"
+: "${SOAK_SECONDS:=15}"
 
 setup() {
 	common_setup
