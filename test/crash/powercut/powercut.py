@@ -548,6 +548,7 @@ class Acknowledged:
             self.durable > position
             or self.did("ran", position)
             or any(begin <= dependent.sent for begin in self.deletions)
+            or (self.deletions and len(dependent.order["after"]) > 1)  # it may have waited for another just then
         )
 
     def keeps_waiting(self, position):
