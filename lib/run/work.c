@@ -297,7 +297,8 @@ static int64_t rescan_at(const struct worker *w)
 }
 
 /* Of what is done with each scan: what keeps one of these from it keeps the others, and is said once. */
-static const char with_each_scan[] = "what crashes left, or what is kept no longer, could not be swept";
+static const char with_each_scan[] =
+    "what crashes left, or what is kept no longer, could not be swept";
 
 static void note_sweep(struct worker *w, int swept, const char *cause)
 {

@@ -141,6 +141,20 @@ static int settle_dirs(const struct queue *queue, const struct meta *meta)
 	return links_sync_waits(queue->spool, meta);
 }
 
+static int settle_payload(
+    const struct queue *queue, const struct job_name *name, const struct meta *meta, int fd)
+{
+	char label[LABEL_SIZE], link[KEY_PATH_SIZE];
+
+	if (sys_fsync(fd) == 0)
+		return 0;
+	if (meta->key && label_encode(meta->key, label) == 0) {
+		link_path(link, label, name->id, queue);
+		key_fail(queue->spool, link, NULL);
+	}
+	return -1;
+}
+
 /* Its own sender may have died before it synced, or not have meant to; its options are on disk since
  * before it took the key. */
 static enum judgement settle_holder(const struct queue *queue, const struct job_name *name, int fd)
@@ -150,8 +164,8 @@ static enum judgement settle_holder(const struct queue *queue, const struct job_
 	const char *why;
 
 	meta_init(&meta);
-	if ((job_meta(queue, name, &meta, &why) >= 0 || errno == EBADMSG) && sys_fsync(fd) == 0 &&
-	    settle_dirs(queue, &meta) == 0)
+	if ((job_meta(queue, name, &meta, &why) >= 0 || errno == EBADMSG) &&
+	    settle_payload(queue, name, &meta, fd) == 0 && settle_dirs(queue, &meta) == 0)
 		judged = JUDGE_HELD;
 	meta_release(&meta);
 	return judged;

@@ -254,7 +254,7 @@ int sys_replace(int from_dir, const char *from, int to_dir, const char *to)
 {
 	int result;
 
-	HOOKED("rename", to_dir, to, result, renameat(from_dir, from, to_dir, to));
+	HOOKED("replace", to_dir, to, result, renameat(from_dir, from, to_dir, to));
 	return result;
 }
 

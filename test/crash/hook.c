@@ -3,7 +3,7 @@
  * They are those of bin/ with this file linked in, whose constructor sets sys_hook.
  *
  * QSPOOL_FAULT=ACTION:CALL:K[,...]   at the K-th of these calls (from 1; 0: at each)
- *   CALL    create fchmod write fsync-file fsync-dir syncfs close rename link unlink
+ *   CALL    create fchmod write fsync-file fsync-dir syncfs close rename replace link unlink
  *           mkdir rmdir, or any; CALL@TEXT: only of a path that contains TEXT
  *   ACTION  kill-before kill-after   SIGKILL
  *           stop     SIGSTOP before it; made once it goes on

@@ -198,7 +198,7 @@ class Disk:
             for name, waits in self.names.items():
                 if waits and waits[0] == path and name not in self.lost:
                     waits.pop(0)
-        elif call in ("rename", "link"):
+        elif call in ("rename", "replace", "link"):
             self.rename(path)
         elif call == "unlink":
             self.unlink(path)
