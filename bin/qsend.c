@@ -384,8 +384,6 @@ static _Noreturn void give_up_refused(struct sending *s, const struct send_refus
 	char *name = cli_visible(refusal->name);
 	int status = refusal->why == REFUSED_UNKNOWN ? EX_NOINPUT : EX_DATAERR;
 
-	if (refusal->why == REFUSED_KEY)
-		give_up_to_holder(s, refusal);
 	if (refusal->why == REFUSED_SEALED)
 		warnx("batch %s is sealed, since something waits for it, or complete: nobody can "
 		      "join it; use another name",
@@ -401,13 +399,20 @@ static _Noreturn void give_up_refused(struct sending *s, const struct send_refus
 	exit(status);
 }
 
+static _Noreturn void refused(struct sending *s, const struct send_refusal *refusal)
+{
+	if (refusal->why == REFUSED_KEY)
+		give_up_to_holder(s, refusal);
+	give_up_refused(s, refusal);
+}
+
 static _Noreturn void give_up(struct sending *s)
 {
 	int status;
 
 	show_progress(s, true);
 	if (!s->unsure && errno == EPERM && send_refused(s->sender)->why != REFUSED_NOT)
-		give_up_refused(s, send_refused(s->sender));
+		refused(s, send_refused(s->sender));
 	status =
 	    cli_complain(s->spool, s->sent || s->unsure ? "not all was sent" : "nothing was sent");
 	send_close(s->sender);

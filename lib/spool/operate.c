@@ -33,13 +33,28 @@ static int settle_lost(struct job *job)
 	return job_move(job, T_GIVEUP, JOB_DUE_NONE);
 }
 
-/* A sync that failed while it was settled counts, though all the rest succeeded. */
-static int with_doubt(int settled, int error, int done)
+/* What settling a lost job left open, and where. */
+struct doubt {
+	int settled, error;
+	char place[sizeof((struct spool *)0)->place];
+};
+
+static struct doubt doubt_of(const struct job *job, int settled)
 {
-	if (settled != MOVED_UNSURE || done != 1)
+	struct doubt doubt = {.settled = settled, .error = errno};
+
+	memcpy(doubt.place, job->queue->spool->place, sizeof doubt.place);
+	return doubt;
+}
+
+/* A sync that failed while it was settled counts, though all the rest succeeded. */
+static int with_doubt(const struct job *job, const struct doubt *doubt, int done)
+{
+	if (doubt->settled != MOVED_UNSURE || done != 1)
 		return done;
-	errno = error;
-	return settled;
+	memcpy(job->queue->spool->place, doubt->place, sizeof doubt->place);
+	errno = doubt->error;
+	return doubt->settled;
 }
 
 static int bury(struct job *job, const char *reason)
@@ -90,7 +105,8 @@ static int take_key(const struct job *job)
  * checksum of a job sent without sync are no longer what it has. */
 static int kick(struct job *job, const char *reason)
 {
-	int settled = settle_lost(job), error = errno, taken;
+	int settled = settle_lost(job), taken;
+	struct doubt doubt = doubt_of(job, settled);
 
 	(void)reason;
 	if (settled < 1)
@@ -105,7 +121,7 @@ static int kick(struct job *job, const char *reason)
 	job->name.unsynced = false;
 	if (log_event(job, "kicked", NULL, true) != 0)
 		return -1;
-	return with_doubt(settled, error, job_move(job, T_KICK, JOB_DUE_NONE));
+	return with_doubt(job, &doubt, job_move(job, T_KICK, JOB_DUE_NONE));
 }
 
 /* What waits for a job that is deleted is set aside, for a person to decide; also what waits for
@@ -156,11 +172,11 @@ static int delete_held(struct job *job)
 
 static int delete (struct job *job, const char *reason)
 {
-	int settled = settle_lost(job), error = errno;
-	int done = settled < 1 ? settled : delete_held(job);
+	int settled = settle_lost(job), done;
+	struct doubt doubt = doubt_of(job, settled);
 
 	(void)reason;
-	done = with_doubt(settled, error, done);
+	done = with_doubt(job, &doubt, settled < 1 ? settled : delete_held(job));
 	if (done == 1 && job->left != 0) {
 		errno = job->left;
 		return SPOOL_LEFT;

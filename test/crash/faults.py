@@ -184,7 +184,7 @@ class Run:
     def judge(self):
         self.disturb()
         self.look()
-        if self.faults and not self.struck:
+        if self.faults and not self.struck and not self.scenario.varies:
             self.broken.append("the fault did not strike")
         self.broken += self.scenario.judge(self)
         self.check_sound()

@@ -45,6 +45,7 @@ class Scenario:
         self.wait = 0  # seconds that a file must have been there
         self.calls = None  # which calls are disturbed: all
         self.short = False  # part of the short sweep
+        self.varies = False  # how many calls it makes
         self.expect = 0  # exit status of the undisturbed run
         self.__dict__.update(more)
 
@@ -718,7 +719,7 @@ SCENARIOS = [
     pause("resumes", "--resume"),
     work("ends a pause", paused("2020-01-01T00:00:00Z\n", 10 * 366 * 86400), sent("ok")),
     work("takes a slot", sent("ok", "--resource", "db=1")),
-    work("blocks", sent("ok1", "--resource", "db=1"), sent("ok2", "--resource", "db=1"), options=["-j", "2"]),
+    work("blocks", sent("ok1", "--resource", "db=1"), sent("ok2", "--resource", "db=1"), options=["-j", "2"], varies=True),
     work("takes a token", limited("--rate", "9/s", "db"), sent("ok", "--resource", "db")),
     work("trips a breaker", limited("--breaker", "9,10ms", "db"), sent("trip", "--resource", "db")),
     work("closes a breaker", limited("--breaker", "9,10ms", "--open", "--for", "1ms", "db"), sent("ok", "--resource", "db"), wait=0.1),
