@@ -197,8 +197,6 @@ static int search(struct spool *spool, struct strings *queues, struct sought *so
 /* What most jobs are called spares a search of all. */
 static bool guess(struct spool *spool, const struct strings *queues, struct sought *sought)
 {
-	static const struct job_name likely[] = {
-	    {.meta = false}, {.meta = true}, {.attempts = 1}, {.attempts = 1, .meta = true}};
 	struct job_place *place = sought->place;
 	bool found = false;
 
@@ -206,7 +204,9 @@ static bool guess(struct spool *spool, const struct strings *queues, struct soug
 		struct stat st;
 		int dir;
 
-		*place = (struct job_place){.ours = true, .name = likely[i % 4]};
+		*place = (struct job_place){.ours = true};
+		place->name.meta = i % 2;
+		place->name.attempts = i % 4 < 2; /* it runs for the first time, or is to */
 		place->state = place->name.attempts ? JOB_RUNNING : JOB_READY;
 		place->name.due_ms = JOB_DUE_NONE;
 		place->name.priority = JOB_PRIORITY_DEFAULT;

@@ -375,7 +375,8 @@ while True:
 
 @test "the state of a resource is not written into a file of the worker's" {
 	local resource=$QSPOOL/.resource/r
-	mkdir -p -m 2770 "$resource"
+	mkdir -p "${resource%/*}"
+	mkdir -m 2770 "$resource"
 	chgrp -R "$GROUP" "$QSPOOL/.resource"
 	echo 1000/s >"$resource/rate"
 	make_secret
