@@ -130,11 +130,12 @@ static const struct {
     [RESOURCE_BREAKER] = {"breaker", parse_breaker}};
 enum { SETTINGS = sizeof settings / sizeof *settings };
 
-/* By touch(1) an old `open` is one that stays: its time was over when it was last written. One that was
- * written by a clock that was set back since (as T13) would stay for as long as that was: it is over. */
+/* By touch(1) an old `open` is one that stays: its time was over for long when it was last written; not for
+ * an instant, as when who wrote it was stopped meanwhile. One that was written by a clock that was set back since
+ * (as T13) would stay for as long as that was: it is over. */
 static struct breaker_open judge_open(struct breaker_open open, int64_t written_ms)
 {
-	if (open.until_ms <= written_ms)
+	if (open.until_ms <= written_ms - CLOCK_APART_MS)
 		return (struct breaker_open){OPEN_FOR_GOOD, 0};
 	if (open.until_ms != OPEN_FOR_GOOD && written_ms > clock_real_ms() + CLOCK_APART_MS)
 		open.until_ms = 0;
