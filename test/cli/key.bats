@@ -333,7 +333,7 @@ assert_free() {
 
 @test 'a holder that is still being sent is waited for' {
 	send gone && qdel -q default --all
-	start_stopped rename:2 qsend --key report <<<x
+	start_stopped rename:1 qsend --key report <<<x
 	assert_equal "$(job_count new) $(job_count tmp)" '0 1'
 	start qsend --key report <<<y >"$test_dir/second"
 	second=$started
@@ -353,7 +353,7 @@ watches_key() { [[ $(job_count tmp) == 2 ]]; }
 @test 'a holder whose sender was killed before it was sent holds nothing' {
 	need_hooked
 	send gone && qdel -q default --all
-	run_tool hooked kill-before:rename:2 qsend --key report <<<x
+	run_tool hooked kill-before:rename:1 qsend --key report <<<x
 	assert_equal "$status $(links) $(job_count tmp)" '137 1 1'
 	assert_free --key report
 	assert_equal "$(job_count new) $(links)" '1 1'
@@ -363,7 +363,7 @@ watches_key() { [[ $(job_count tmp) == 2 ]]; }
 
 @test 'a job whose sender was killed before it could tell has the key, and is durable when it is told' {
 	need_hooked
-	run_tool hooked kill-after:rename:3 qsend --key report <<<x
+	run_tool hooked kill-after:rename:1 qsend --key report <<<x
 	assert_equal "$status $output $(job_count new)" '137  1'
 	id=$(basename "$(sole_job new)" | cut -d. -f2)
 	QSPOOL_FAULT_LOG=$test_dir/calls run_tool "$QSPOOL_BIN/../test/crash/tools/qsend" --key report <<<y
