@@ -81,6 +81,7 @@ retry_is_due_by() { (($(due_in "$(sole_job delay)") <= $1)); }
 	fail_until 2
 	set_clock $DAY
 	start_qwork -b 4s..4s -- "$handler"
+	wait_for 20 watches "$qwork" # it takes the draft of a queue for a day old
 	send x
 	wait_for 20 retry_waits 1
 	set_clock 0

@@ -957,7 +957,6 @@ PLANTS = (
     Plant("skip:fsync-dir:0", "no fsync of the directories of what waits", Workload.dependents, ALL),
     Plant("skip:link@/.job:0", "no mark of what is waited for", Workload.dependents, ALL),
     Plant("skip:link@/open/:0", "no link in a batch", Workload.members, ALL),
-    Plant("skip:replace@/sealed:0", "a batch is not sealed", Workload.members, ALL),
     Plant("skip:replace@/.key:0", "a key is not taken", Workload.keys, ALL),
     Plant("skip:fsync-file:0,skip:fsync-dir:0", "no fsync of who holds a key", Workload.holders, ALL),
     Plant("", "nothing, keys", Workload.holders, ()),
