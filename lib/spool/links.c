@@ -11,11 +11,6 @@
 #include "spool/key.h"
 #include "spool/wait.h"
 
-void link_name_format(const struct link_name *name, char text[LINK_NAME_SIZE])
-{
-	snprintf(text, LINK_NAME_SIZE, "%s@%s", name->id, name->queue);
-}
-
 bool link_name_parse(const char *text, struct link_name *name)
 {
 	if (strlen(text) <= JOB_ID_LEN || text[JOB_ID_LEN] != '@')

@@ -13,7 +13,6 @@ struct link_name {
 	char id[JOB_ID_LEN + 1];
 	char queue[QUEUE_NAME_SIZE];
 };
-void link_name_format(const struct link_name *name, char text[LINK_NAME_SIZE]);
 bool link_name_parse(const char *text, struct link_name *name);
 
 /* A name of a job by which it is linked, and what the links shall say. The caller holds its lock. */
