@@ -1,12 +1,15 @@
 #!/usr/bin/env bats
 # An interface that many jobs use is down for a while: a real server, jobs of several queues, several workers.
-# OUTAGE_JOBS=200 OUTAGE_PROBES=12 for the full size.
+# OUTAGE_JOBS=200 OUTAGE_PROBES=12 OUTAGE_OTHERS=100 OUTAGE_SLOWER=130 is the full size, `make bench`:
+# OUTAGE_SLOWER is how long jobs of another resource may take from sending to starting, in percent of what
+# they take while nothing fails.
 
 load helper
 
 setup() {
 	common_setup
 	jobs=${OUTAGE_JOBS:-40} probes=${OUTAGE_PROBES:-5}
+	others=${OUTAGE_OTHERS:-20} slower=${OUTAGE_SLOWER:-1000}
 	queues=(mail orders reports sync)
 	asked=$test_dir/asked
 	: >"$asked"
@@ -73,23 +76,39 @@ nothing_is_left() {
 	for queue in "${queues[@]}"; do spool_is_idle "$queue" || return 1; done
 	[[ -z $(find "$QSPOOL/.wait" -type f) ]]
 }
-others_are_done() { (($(wc -l <"$test_dir/others") == 20)); }
+others_are() { lines_are "$1" "$test_dir/others"; }
+
+# Jobs of another resource, one after the other: sets median to the time from sending one to its start, in ms.
+run_others() {
+	local i
+	: >"$test_dir/others"
+	for ((i = 0; i < others; i++)); do
+		echo "other $(now_ms)" |
+			qsend -q "${queues[i % ${#queues[@]}]}" --no-sync --resource other=5 >/dev/null
+		wait_for 60 others_are $((i + 1))
+	done
+	median=$(sort -n "$test_dir/others" | sed -n "$((others / 2 + 1))p")
+}
 
 @test 'an outage: one probe a period, no job buried, no attempts spent, others go on, all finish' {
 	start_server
 	make_client
 	qlimit --breaker 5,200ms..1s api
-	: >"$test_dir/others"
 	# Whoever has the resource `other` has nothing to do with all this.
 	script "$test_dir/handler" <<-END
-		read -r what
+		read -r what sent
 		[ "\$what" = other ] || exec '$client'
-		echo "\$what" >>'$test_dir/others'
+		echo \$((\$(date +%s%3N) - sent)) >>'$test_dir/others'
 	END
+	for queue in "${queues[@]}"; do
+		for _ in 1 2 3; do start_qwork -q "$queue" -j 4 -A 3 -b 10ms -- "$test_dir/handler"; done
+	done
+	run_others
+	undisturbed=$median
+
 	touch "$test_dir/down"
 	for queue in "${queues[@]}"; do
 		seq $((jobs / ${#queues[@]})) | qsend --lines --no-sync -q "$queue" --resource api >/dev/null
-		for _ in 1 2 3; do start_qwork -q "$queue" -j 4 -A 3 -b 10ms -- "$test_dir/handler"; done
 	done
 
 	# What ran when the breaker opened comes back without having spent its attempt.
@@ -97,10 +116,11 @@ others_are_done() { (($(wc -l <"$test_dir/others") == 20)); }
 	wait_for 120 all_wait
 	before=$(answers 503)
 	wait_for 120 have_answers 503 $((before + probes))
-	for queue in "${queues[@]}"; do
-		yes other | head -n 5 | qsend --lines --no-sync -q "$queue" --resource other=5 >/dev/null
-	done
-	wait_for 60 others_are_done
+	run_others
+	figures="another resource's jobs start after $median ms, with nothing failing $undisturbed ms: \
+$((100 * median / undisturbed)) % of it (limit $slower %)"
+	echo "# $figures" >&3
+	((100 * median <= slower * undisturbed)) || fail "$figures"
 	for queue in "${queues[@]}"; do jobs_are 0 buried "$queue"; done
 	spent=$(find "$QSPOOL/.wait/@api" -type f -printf '%f\n' | awk -F'[.,@]' '{ sum += $3 } END { print sum }')
 	assert_equal "$spent" 5
