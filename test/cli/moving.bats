@@ -4,10 +4,12 @@
 load helper
 
 @test 'qstat and qcat find a job that changes its state all the time' {
-	local -i i
+	local -i i times=100
+	# Its history, which qstat shows, grows with each move.
+	[[ ! ${QSPOOL_SANITIZED:-} ]] || times=25
 	id=$(send payload)
 	start_qwork -A 999999 -b 0s -- false
-	for ((i = 0; i < 100; i++)); do
+	for ((i = 0; i < times; i++)); do
 		qstat "$id" >"$test_dir/told"
 		assert_equal "$(head -n 1 "$test_dir/told")" "id: $id"
 		assert_equal "$(qcat "$id")" payload

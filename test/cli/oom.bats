@@ -148,8 +148,8 @@ start_confined() {
 	assert_output 500
 }
 
+# bats test_tags=address-space
 @test 'under a limit of address space a greedy handler fails and is buried, the others go on' {
-	[[ -z ${QSPOOL_SANITIZED:-} ]] || skip 'sanitizers need much address space'
 	make_handler
 	greedy=$(echo greedy | qsend)
 	seq 10 | qsend --lines >"$test_dir/ids"
@@ -161,8 +161,8 @@ start_confined() {
 	assert_file_contains "$QSPOOL/default/log/$greedy" 'memory exhausted'
 }
 
+# bats test_tags=address-space
 @test 'no memory for the names that wait: it is said, without spinning; with memory all are found' {
-	[[ -z ${QSPOOL_SANITIZED:-} ]] || skip 'sanitizers need much address space'
 	qdel "$(send x)"
 	touch "$QSPOOL/default/paused"
 	start_qwork -j 4 -- true

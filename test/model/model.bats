@@ -4,7 +4,6 @@
 
 load ../cli/helper
 
-setup_file() { [[ ! ${QSPOOL_SANITIZED:-} ]] || skip 'spin has nothing to sanitize'; }
 models() { run_tool timeout -k 10 500 "$@"; }
 # copied FILE...: a copy of the runner, and of these, of which a test may break something.
 copied() {
