@@ -4,7 +4,6 @@
  */
 #include "spool/spool.h"
 
-#include <dirent.h>
 #include <errno.h>
 #include <inotifytools/inotify.h>
 #include <poll.h>
@@ -113,24 +112,12 @@ int await_job(struct await *await, const char *queue, const char *id)
 	return add_queue(await, queue);
 }
 
-static int add_members(struct await *await, int fd)
+static int add_member(void *await, const char *name, bool regular)
 {
-	DIR *dir = fdopendir(fd);
-	struct dirent *entry;
 	struct link_name link;
-	int result = 0;
 
-	if (!dir) {
-		sys_discard(&fd);
-		return -1;
-	}
-	while (result == 0 && (errno = 0, entry = readdir(dir)) != NULL)
-		if (link_name_parse(entry->d_name, &link))
-			result = await_job(await, link.queue, link.id);
-	if (result == 0 && errno != 0)
-		result = -1;
-	closedir(dir);
-	return result;
+	(void)regular;
+	return link_name_parse(name, &link) ? await_job(await, link.queue, link.id) : 0;
 }
 
 int await_batch(struct await *await, const char *batch)
@@ -146,7 +133,7 @@ int await_batch(struct await *await, const char *batch)
 	fd = batch_open_members(await->spool, label);
 	if (fd < 0) /* it was completed just now */
 		return errno == ENOENT ? 0 : -1;
-	return add_members(await, fd);
+	return dir_each(fd, EACH_VISIBLE, add_member, await);
 }
 
 static int by_id(const void *a, const void *b)

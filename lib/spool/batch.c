@@ -1,7 +1,6 @@
 #include "spool/batch.h"
 
 #include <bsd/stdlib.h>
-#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
@@ -304,30 +303,27 @@ static int has(const struct strings *list, const char *text)
 	return 0;
 }
 
+static int add_member(void *arg, const char *name, bool regular)
+{
+	const struct members *members = arg;
+	struct link_name link;
+
+	(void)regular;
+	if (!link_name_parse(name, &link))
+		return 0;
+	if (strings_add(members->ids, link.id) != 0)
+		return -1;
+	return has(members->queues, link.queue) ? 0 : strings_add(members->queues, link.queue);
+}
+
 /* The ids of the members that are not over, and the queues that they are of. */
 static int list_members(struct spool *spool, const char *label, struct members *members)
 {
 	int fd = batch_open_members(spool, label);
-	DIR *dir = fd < 0 ? NULL : fdopendir(fd);
-	struct dirent *entry;
-	struct link_name link;
-	int result = 0;
 
-	if (!dir) {
-		sys_discard(&fd);
+	if (fd < 0)
 		return errno == ENOENT ? 0 : -1;
-	}
-	while (result == 0 && (errno = 0, entry = readdir(dir)) != NULL) {
-		if (!link_name_parse(entry->d_name, &link))
-			continue;
-		result = strings_add(members->ids, link.id);
-		if (result == 0 && !has(members->queues, link.queue))
-			result = strings_add(members->queues, link.queue);
-	}
-	if (result == 0 && errno != 0)
-		result = -1;
-	closedir(dir);
-	return result;
+	return dir_each(fd, EACH_VISIBLE, add_member, members);
 }
 
 static int by_text(const void *a, const void *b)

@@ -1,6 +1,5 @@
 #include "spool/check.h"
 
-#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
@@ -279,23 +278,16 @@ static void check_stray(struct check *c, const char *queue, const char *name)
 	check_report(c, finding);
 }
 
+static int add_name(void *names, const char *name, bool regular)
+{
+	(void)regular;
+	return strings_add(names, name);
+}
+
 int check_names(int parent, const char *path, struct strings *names)
 {
-	int fd = sys_opendir(parent, path);
-	DIR *dir = fd < 0 ? NULL : fdopendir(fd);
-	struct dirent *entry;
-	int result = 0;
+	int result = dir_each(sys_opendir(parent, path), EACH_ALL, add_name, names);
 
-	if (!dir) {
-		sys_discard(&fd);
-		return -1;
-	}
-	while (result == 0 && (errno = 0, entry = readdir(dir)) != NULL)
-		if (strcmp(entry->d_name, ".") != 0 && strcmp(entry->d_name, "..") != 0)
-			result = strings_add(names, entry->d_name);
-	if (result == 0 && errno != 0)
-		result = -1;
-	closedir(dir);
 	if (result == 0 && names->count > 1)
 		qsort(names->item, names->count, sizeof *names->item, by_text);
 	return result;

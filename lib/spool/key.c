@@ -1,6 +1,5 @@
 #include "spool/key.h"
 
-#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <poll.h>
@@ -79,27 +78,21 @@ static int try_to_take(const struct link_source *source, int top, const char *la
 
 /* --- who has it --- */
 
+static int visit_link(void *link, const char *name, bool regular)
+{
+	(void)regular; /* opening it tells */
+	if (link_name_parse(name, link))
+		return 1;
+	errno = EBADMSG;
+	return -1;
+}
+
 /* 1 and the link's NAME, 0 if the key is free, -1: EBADMSG if something else is there. */
 static int find_link(int top, const char *label, struct link_name *name)
 {
-	int fd = sys_opendir(top, label), result = 0;
-	DIR *dir = fd < 0 ? NULL : fdopendir(fd);
-	struct dirent *entry;
+	int found = dir_each(sys_opendir(top, label), EACH_ALL, visit_link, name);
 
-	if (!dir) {
-		sys_discard(&fd);
-		return errno == ENOENT ? 0 : -1;
-	}
-	while (result == 0 && (errno = 0, entry = readdir(dir)) != NULL) {
-		if (strcmp(entry->d_name, ".") == 0 || strcmp(entry->d_name, "..") == 0)
-			continue;
-		result = link_name_parse(entry->d_name, name) ? 1 : -1;
-		errno = EBADMSG;
-	}
-	if (result == 0 && errno != 0)
-		result = -1;
-	closedir(dir);
-	return result;
+	return found < 0 && errno == ENOENT ? 0 : found;
 }
 
 struct sought {

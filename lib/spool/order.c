@@ -1,6 +1,5 @@
 #include "spool/order.h"
 
-#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <stdlib.h>
@@ -117,24 +116,28 @@ struct sweeping {
 	int error;
 };
 
-/* Calls VISIT for all names in FD but "." and "..", and closes it. */
+struct walk {
+	struct sweeping *sweeping;
+	int dir;
+	void (*visit)(struct sweeping *s, int dir, const char *name);
+};
+
+static int visit_name(void *arg, const char *name, bool regular)
+{
+	const struct walk *walk = arg;
+
+	(void)regular;
+	walk->visit(walk->sweeping, walk->dir, name);
+	return 0;
+}
+
+/* Calls VISIT for all names in FD, and closes it. */
 static int each(
     int fd, void (*visit)(struct sweeping *s, int dir, const char *name), struct sweeping *s)
 {
-	DIR *dir = fd < 0 ? NULL : fdopendir(fd);
-	struct dirent *entry;
-	int result;
+	struct walk walk = {s, fd, visit};
 
-	if (!dir) {
-		sys_discard(&fd);
-		return -1;
-	}
-	while ((errno = 0, entry = readdir(dir)) != NULL)
-		if (strcmp(entry->d_name, ".") != 0 && strcmp(entry->d_name, "..") != 0)
-			visit(s, dirfd(dir), entry->d_name);
-	result = errno == 0 ? 0 : -1;
-	closedir(dir);
-	return result;
+	return dir_each(fd, EACH_ALL, visit_name, &walk);
 }
 
 static bool open_queue(struct sweeping *s, const char *name)

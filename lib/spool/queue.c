@@ -2,7 +2,6 @@
 #include "spool/spool.h"
 
 #include <bsd/stdlib.h>
-#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <poll.h>
@@ -167,25 +166,11 @@ void queue_close(struct queue *queue)
 
 int queue_each(const struct queue *queue, enum queue_dir which, name_visit *visit, void *arg)
 {
-	int fd = queue->dir[which] < 0 ? -1 : sys_opendir(queue->dir[which], ".");
-	DIR *dir = fd < 0 ? NULL : fdopendir(fd);
-	struct dirent *entry;
-	int result = 0;
-
 	if (queue->dir[which] < 0 && !queue_dir_always(which))
 		return 0;
-	if (!dir) {
-		sys_discard(&fd);
-		return queue_fail(queue, which, NULL);
-	}
-	while (result == 0 && (errno = 0, entry = readdir(dir)) != NULL)
-		if (entry->d_name[0] != '.')
-			result = visit(arg, entry->d_name,
-			    entry->d_type == DT_REG || entry->d_type == DT_UNKNOWN);
-	if (result == 0 && errno != 0)
-		result = queue_fail(queue, which, NULL);
-	closedir(dir);
-	return result;
+	/* Before VISIT, which may note where an error of its own was. */
+	queue_fail(queue, which, NULL);
+	return dir_each(sys_opendir(queue->dir[which], "."), EACH_VISIBLE, visit, arg);
 }
 
 static bool leads_to(int parent, const char *name, int fd)

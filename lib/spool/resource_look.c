@@ -1,7 +1,6 @@
 /* What there is to say of resources, for people. */
 #include "spool/resource.h"
 
-#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
@@ -99,41 +98,38 @@ int resource_look(struct spool *spool, const char *name, resource_visit *visit, 
 	return result;
 }
 
-static int look_at_label(
-    struct spool *spool, int top, const char *label, resource_visit *visit, void *arg)
+struct look {
+	struct spool *spool;
+	int top;
+	resource_visit *visit;
+	void *arg;
+};
+
+static int look_at_label(void *arg, const char *label, bool regular)
 {
-	struct resource r = {.spool = spool, .fd = -1};
+	const struct look *look = arg;
+	struct resource r = {.spool = look->spool, .fd = -1};
 	int result;
 
-	if (label[0] == '.' || strlen(label) >= sizeof r.label)
+	(void)regular; /* opening it as a directory tells */
+	if (strlen(label) >= sizeof r.label)
 		return 0;
 	snprintf(r.label, sizeof r.label, "%s", label);
-	r.fd = sys_opendir(top, label);
+	r.fd = sys_opendir(look->top, label);
 	if (r.fd < 0)
 		return errno == ENOTDIR || errno == ELOOP || errno == ENOENT
 		    ? 0
 		    : resource_fail(&r, NULL);
-	result = tell(&r, visit, arg);
+	result = tell(&r, look->visit, look->arg);
 	resource_leave(&r);
 	return result;
 }
 
 int resource_each(struct spool *spool, resource_visit *visit, void *arg)
 {
-	int top = spool_dir(spool, SPOOL_RESOURCE, false);
-	int fd = top < 0 ? -1 : sys_opendir(top, ".");
-	DIR *dir = fd < 0 ? NULL : fdopendir(fd);
-	struct dirent *entry;
-	int result = 0;
+	struct look look = {spool, spool_dir(spool, SPOOL_RESOURCE, false), visit, arg};
 
-	if (!dir) {
-		sys_discard(&fd);
-		return top < 0 && errno == ENOENT ? 0 : -1;
-	}
-	while (result == 0 && (errno = 0, entry = readdir(dir)) != NULL)
-		result = look_at_label(spool, top, entry->d_name, visit, arg);
-	if (result == 0 && errno != 0)
-		result = -1;
-	closedir(dir);
-	return result;
+	if (look.top < 0)
+		return errno == ENOENT ? 0 : -1;
+	return dir_each(sys_opendir(look.top, "."), EACH_VISIBLE, look_at_label, &look);
 }

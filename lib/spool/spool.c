@@ -1,7 +1,6 @@
 /* Opening, creating and finding spools. */
 #include "spool/spool.h"
 
-#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
@@ -265,26 +264,26 @@ int spool_has_queue(struct spool *spool, const char *queue)
 	return is_queue(spool, queue);
 }
 
+struct queues {
+	const struct spool *spool;
+	struct strings *list;
+};
+
+static int add_queue(void *arg, const char *name, bool regular)
+{
+	const struct queues *queues = arg;
+
+	(void)regular; /* is_queue() looks itself */
+	return is_queue(queues->spool, name) ? strings_add(queues->list, name) : 0;
+}
+
 int spool_queues(struct spool *spool, struct strings *list)
 {
-	int fd = sys_opendir(spool->fd, ".");
-	DIR *dir = fd < 0 ? NULL : fdopendir(fd);
-	struct dirent *entry;
-	int result = -1;
+	struct queues queues = {spool, list};
 
-	if (!dir) {
-		sys_discard(&fd);
+	if (dir_each(sys_opendir(spool->fd, "."), EACH_VISIBLE, add_queue, &queues) != 0)
 		return spool_fail(spool, NULL, NULL, NULL);
-	}
-	while ((errno = 0, entry = readdir(dir)) != NULL)
-		if (is_queue(spool, entry->d_name) && strings_add(list, entry->d_name) != 0)
-			goto out;
-	if (errno != 0)
-		goto out;
 	if (list->count > 1)
 		qsort(list->item, list->count, sizeof *list->item, compare_strings);
-	result = 0;
-out:
-	closedir(dir);
-	return result == 0 ? 0 : spool_fail(spool, NULL, NULL, NULL);
+	return 0;
 }

@@ -7,6 +7,7 @@
 #define QSPOOL_SPOOL_SPOOL_H
 
 #include "qspool.h"
+#include "sys/dir.h"
 #include "sys/files.h"
 
 /* The directories of a queue. The first are the states of jobs, in the order of enum job_state. */
@@ -77,10 +78,7 @@ bool queue_is_draft(const char *name);
 /* Removes one whose maker is gone, if it is empty. errno survives. */
 void queue_remove_draft(const struct spool *spool, const char *draft);
 
-/* Calls VISIT for each name in DIR but those with a leading dot (REGULAR is false where
- * the directory itself says that it is no regular file), from a descriptor
- * of its own. 0, -1, or what VISIT returned to end it. */
-typedef int name_visit(void *arg, const char *name, bool regular);
+/* dir_each() of the names without a leading dot, by a descriptor of its own. */
 int queue_each(const struct queue *queue, enum queue_dir which, name_visit *visit, void *arg);
 
 /* Whether the paths still lead to the directories that were opened: nobody has removed

@@ -1,6 +1,5 @@
 #include "spool/sweep.h"
 
-#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
@@ -262,22 +261,19 @@ out:
 	return result;
 }
 
-int sweep_queues(const struct spool *spool)
+static int sweep_queue(void *arg, const char *name, bool regular)
 {
-	int fd = sys_opendir(spool->fd, ".");
-	DIR *dir = fd < 0 ? NULL : fdopendir(fd);
-	struct dirent *entry;
+	struct spool *spool = arg;
 	struct stat st;
 
-	if (!dir) {
-		sys_discard(&fd);
-		return -1;
-	}
-	while ((entry = readdir(dir)) != NULL)
-		if (queue_is_draft(entry->d_name) &&
-		    fstatat(spool->fd, entry->d_name, &st, AT_SYMLINK_NOFOLLOW) == 0 &&
-		    S_ISDIR(st.st_mode) && sweep_is_old(&st))
-			queue_remove_draft(spool, entry->d_name);
-	closedir(dir);
+	(void)regular; /* the stat says more */
+	if (queue_is_draft(name) && fstatat(spool->fd, name, &st, AT_SYMLINK_NOFOLLOW) == 0 &&
+	    S_ISDIR(st.st_mode) && sweep_is_old(&st))
+		queue_remove_draft(spool, name);
 	return 0;
+}
+
+int sweep_queues(struct spool *spool)
+{
+	return dir_each(sys_opendir(spool->fd, "."), EACH_ALL, sweep_queue, spool);
 }

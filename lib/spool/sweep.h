@@ -25,7 +25,7 @@ int sweep_orphans(const struct queue *queue);
 /* Drafts of lost senders that hold a key, or keep a batch from completing: after a minute. The same. */
 int sweep_linked_drafts(const struct queue *queue);
 /* Queues that nobody finished making; only what is empty goes. 0 / -1. */
-int sweep_queues(const struct spool *spool);
+int sweep_queues(struct spool *spool);
 
 /* Whether it was not written for SWEEP_AGE_S. A time ahead of the clock (set back since)
  * is not old. */

@@ -1,6 +1,5 @@
 #include "spool/wait.h"
 
-#include <dirent.h>
 #include <errno.h>
 #include <stdio.h>
 #include <string.h>
@@ -32,27 +31,6 @@ void wait_remove(struct spool *spool, const char *name)
 	errno = saved;
 }
 
-/* Calls VISIT for each name in FD but those with a leading dot, and closes it. */
-static int each(int fd, int (*visit)(void *arg, const char *name, bool regular), void *arg)
-{
-	DIR *dir = fdopendir(fd);
-	struct dirent *entry;
-	int result = 0;
-
-	if (!dir) {
-		sys_discard(&fd);
-		return -1;
-	}
-	while (result == 0 && (errno = 0, entry = readdir(dir)) != NULL)
-		if (entry->d_name[0] != '.')
-			result = visit(arg, entry->d_name,
-			    entry->d_type == DT_REG || entry->d_type == DT_UNKNOWN);
-	if (result == 0 && errno != 0)
-		result = -1;
-	closedir(dir);
-	return result;
-}
-
 struct names {
 	int (*visit)(void *arg, const char *name);
 	void *arg;
@@ -76,7 +54,7 @@ int wait_each_name(struct spool *spool, int (*visit)(void *arg, const char *name
 
 	if (fd < 0)
 		return errno == ENOENT ? 0 : wait_fail(spool, NULL, NULL);
-	return each(fd, visit_name, &names);
+	return dir_each(fd, EACH_VISIBLE, visit_name, &names);
 }
 
 struct jobs {
@@ -111,7 +89,7 @@ int wait_each(struct spool *spool, const char *name, const char *queue, job_visi
 	if (fd < 0)
 		return errno == ENOENT || errno == ENOTDIR ? 0 : -1;
 	snprintf(jobs.place.wait, sizeof jobs.place.wait, "%s", name);
-	return each(fd, visit_job, &jobs);
+	return dir_each(fd, EACH_VISIBLE, visit_job, &jobs);
 }
 
 struct everywhere {

@@ -1,0 +1,36 @@
+#include "sys/dir.h"
+
+#include <dirent.h>
+#include <errno.h>
+#include <string.h>
+
+#include "sys/files.h"
+
+static bool is_one_of(enum dir_names names, const char *name)
+{
+	if (name[0] != '.')
+		return true;
+	return names == EACH_ALL && strcmp(name, ".") != 0 && strcmp(name, "..") != 0;
+}
+
+int dir_each(int fd, enum dir_names names, name_visit *visit, void *arg)
+{
+	DIR *dir = fd < 0 ? NULL : fdopendir(fd);
+	struct dirent *entry;
+	int result = 0, saved;
+
+	if (!dir) {
+		sys_discard(&fd);
+		return -1;
+	}
+	while (result == 0 && (errno = 0, entry = readdir(dir)) != NULL)
+		if (is_one_of(names, entry->d_name))
+			result = visit(arg, entry->d_name,
+			    entry->d_type == DT_REG || entry->d_type == DT_UNKNOWN);
+	if (result == 0 && errno != 0)
+		result = -1;
+	saved = errno;
+	closedir(dir);
+	errno = saved;
+	return result;
+}

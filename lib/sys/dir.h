@@ -1,0 +1,18 @@
+/* The names in a directory. */
+#ifndef QSPOOL_SYS_DIR_H
+#define QSPOOL_SYS_DIR_H
+
+#include <stdbool.h>
+
+/* REGULAR is false where the directory itself says that NAME is no regular file. Other than 0 ends it. */
+typedef int name_visit(void *arg, const char *name, bool regular);
+
+/* Which names: those without a leading dot, or all but "." and "..". */
+enum dir_names { EACH_VISIBLE, EACH_ALL };
+
+/* Calls VISIT for each name in the directory FD, in any order, and closes FD. What comes or goes meanwhile may
+ * be met or not. 0; -1 with errno, also that of opening it if FD is -1; or what VISIT returned to end it. */
+__attribute__((warn_unused_result)) int dir_each(
+    int fd, enum dir_names names, name_visit *visit, void *arg);
+
+#endif
