@@ -8,7 +8,7 @@
 #include <string.h>
 #include <unistd.h>
 
-enum { BATCH_PATH_SIZE = LABEL_SIZE + LINK_NAME_SIZE + 16, BEGIN_TRIES = 10 };
+enum { BATCH_PATH_SIZE = LINK_PATH_SIZE, BEGIN_TRIES = 10 };
 
 static const char *const member_dir[] = {"open", "sealed"};
 
@@ -148,8 +148,7 @@ int batch_join(const struct link_source *source, const char *batch)
 
 	if (top < 0)
 		return -1;
-	snprintf(path, sizeof path, "%s/%s/%s@%s", label, member_dir[0], source->id,
-	    source->queue->name);
+	link_path(path, label, member_dir[0], source->id, source->queue->name);
 	for (int i = 0; i < BEGIN_TRIES; i++) {
 		int state;
 
@@ -223,7 +222,7 @@ int batch_leave(const struct queue *queue, const char *id, const char *batch)
 	if (top < 0)
 		return errno == ENOENT ? 0 : -1;
 	for (size_t i = 0; i < 2; i++) {
-		snprintf(path, sizeof path, "%s/%s/%s@%s", label, member_dir[i], id, queue->name);
+		link_path(path, label, member_dir[i], id, queue->name);
 		if (sys_unlink(top, path) == 0) {
 			count_finished(queue->spool, top, label);
 			return batch_complete(queue->spool, label);

@@ -11,10 +11,7 @@
 #include "spool/wait.h"
 #include "sys/clock.h"
 
-enum {
-	KEY_PATH_SIZE = LABEL_SIZE + LINK_NAME_SIZE + 8,
-	PAUSE_MS = 10,
-};
+enum { PAUSE_MS = 10 };
 
 /* What may be the case with a key that another job has. */
 enum judgement { JUDGE_ERROR = -1, JUDGE_FREE, JUDGE_SOON, JUDGE_HELD };
@@ -29,10 +26,9 @@ static int top_of(struct spool *spool, const char *key, bool create, char label[
 	return label_encode(key, label) == 0 ? spool_dir(spool, SPOOL_KEY, create) : -1;
 }
 
-static void link_path(
-    char path[static KEY_PATH_SIZE], const char *dir, const char *id, const struct queue *queue)
+void key_draft(char draft[static KEY_DRAFT_SIZE], const char *id)
 {
-	snprintf(path, KEY_PATH_SIZE, "%s/%s@%s", dir, id, queue->name);
+	snprintf(draft, KEY_DRAFT_SIZE, ".draft-%s", id);
 }
 
 /* --- taking --- */
@@ -55,11 +51,11 @@ static int make_draft(
 /* 1 taken, 0 it is held, -1. */
 static int try_to_take(const struct link_source *source, int top, const char *label)
 {
-	char draft[JOB_ID_LEN + 16], link[KEY_PATH_SIZE];
+	char draft[KEY_DRAFT_SIZE], link[LINK_PATH_SIZE];
 	int taken = -1, saved;
 
-	snprintf(draft, sizeof draft, KEY_DRAFT "%s", source->id);
-	link_path(link, draft, source->id, source->queue);
+	key_draft(draft, source->id);
+	link_path(link, draft, NULL, source->id, source->queue->name);
 	if (make_draft(source, top, draft, link) == 0) {
 		taken = sys_rename_dir(top, draft, top, label) == 0;
 		if (!taken && errno != EEXIST && errno != ENOTEMPTY)
@@ -137,12 +133,12 @@ static int settle_dirs(const struct queue *queue, const struct meta *meta)
 static int settle_payload(
     const struct queue *queue, const struct job_name *name, const struct meta *meta, int fd)
 {
-	char label[LABEL_SIZE], link[KEY_PATH_SIZE];
+	char label[LABEL_SIZE], link[LINK_PATH_SIZE];
 
 	if (sys_fsync(fd) == 0)
 		return 0;
 	if (meta->key && label_encode(meta->key, label) == 0) {
-		link_path(link, label, name->id, queue);
+		link_path(link, label, NULL, name->id, queue->name);
 		key_fail(queue->spool, link, NULL);
 	}
 	return -1;
@@ -243,9 +239,9 @@ static enum judgement judge_open(
 static enum judgement remove_orphan(
     struct spool *spool, int top, const char *label, const struct link_name *holder)
 {
-	char link[KEY_PATH_SIZE];
+	char link[LINK_PATH_SIZE];
 
-	snprintf(link, sizeof link, "%s/%s@%s", label, holder->id, holder->queue);
+	link_path(link, label, NULL, holder->id, holder->queue);
 	if (sys_unlink(top, link) == 0 || errno == ENOENT)
 		return JUDGE_FREE;
 	key_fail(spool, label, NULL);
@@ -256,13 +252,13 @@ static enum judgement judge(
     struct spool *spool, int top, const char *label, const struct link_name *holder)
 {
 	enum judgement judged = JUDGE_ERROR;
-	char link[KEY_PATH_SIZE];
+	char link[LINK_PATH_SIZE];
 	struct queue queue;
 	int fd;
 
 	if (queue_open(&queue, spool, holder->queue, false) != 0)
 		return errno == ENOENT ? remove_orphan(spool, top, label, holder) : JUDGE_ERROR;
-	link_path(link, label, holder->id, &queue);
+	link_path(link, label, NULL, holder->id, holder->queue);
 	fd = openat(top, link, O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_NOCTTY | O_CLOEXEC);
 	if (fd >= 0)
 		judged = judge_open(&queue, top, link, holder->id, fd);
@@ -320,7 +316,7 @@ int key_take(const struct link_source *source, const char *key, int64_t patience
 
 int key_has(const struct link_source *source, const char *key)
 {
-	char label[LABEL_SIZE], link[KEY_PATH_SIZE];
+	char label[LABEL_SIZE], link[LINK_PATH_SIZE];
 	int top = top_of(source->queue->spool, key, false, label);
 	struct stat st;
 
@@ -328,18 +324,18 @@ int key_has(const struct link_source *source, const char *key)
 		return errno == ENOENT ? 0 : -1;
 	if (fstatat(source->dir, source->file, &st, AT_SYMLINK_NOFOLLOW) != 0)
 		return errno == ENOENT ? 0 : -1;
-	link_path(link, label, source->id, source->queue);
+	link_path(link, label, NULL, source->id, source->queue->name);
 	return leads_to(top, link, &st);
 }
 
 int key_release(const struct queue *queue, const char *id, const char *key)
 {
-	char label[LABEL_SIZE], link[KEY_PATH_SIZE];
+	char label[LABEL_SIZE], link[LINK_PATH_SIZE];
 	int top = top_of(queue->spool, key, false, label);
 
 	if (top < 0)
 		return errno == ENOENT ? 0 : -1;
-	link_path(link, label, id, queue);
+	link_path(link, label, NULL, id, queue->name);
 	if (sys_unlink(top, link) != 0 && errno != ENOENT)
 		return key_fail(queue->spool, label, NULL);
 	(void)!sys_rmdir(top, label); /* an empty one is as free */

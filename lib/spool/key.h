@@ -8,8 +8,9 @@
 
 #include "spool/links.h"
 
-/* Before the job's id: the directory that is prepared for it. */
-#define KEY_DRAFT ".draft-"
+/* The directory below .key/ that is prepared for the job ID. */
+enum { KEY_DRAFT_SIZE = JOB_ID_LEN + 16 };
+void key_draft(char draft[static KEY_DRAFT_SIZE], const char *id);
 
 /* 1: the job has it now, durably, or had it already. 0: another has it, *HOLDER, which is on disk. -1: errno; EBUSY if
  * the other, *HOLDER, is still being sent, or just ended, PATIENCE_MS later. A crash leaves a draft,

@@ -24,6 +24,13 @@ bool link_name_parse(const char *text, struct link_name *name)
 	return true;
 }
 
+void link_path(char path[static LINK_PATH_SIZE], const char *label, const char *sub, const char *id,
+    const char *queue)
+{
+	snprintf(
+	    path, LINK_PATH_SIZE, "%s/%s%s%s@%s", label, sub ? sub : "", sub ? "/" : "", id, queue);
+}
+
 struct link_source link_source_of(const struct job *job)
 {
 	return (struct link_source){
@@ -47,8 +54,6 @@ static bool is_link(
 	    found.st_ino == st->st_ino && found.st_dev == st->st_dev;
 }
 
-enum { LINK_PATH_SIZE = LABEL_SIZE + LINK_NAME_SIZE + 16 };
-
 static bool has_link(const struct queue *queue, enum spool_dir top, const char *name,
     const char *sub, const char *id, const struct stat *st)
 {
@@ -56,22 +61,22 @@ static bool has_link(const struct queue *queue, enum spool_dir top, const char *
 
 	if (!name || label_encode(name, label) != 0)
 		return false;
-	snprintf(path, sizeof path, "%s/%s%s@%s", label, sub, id, queue->name);
+	link_path(path, label, sub, id, queue->name);
 	return is_link(queue->spool, top, path, st);
 }
 
 bool links_has_key(
     const struct queue *queue, const char *id, const char *key, const struct stat *st)
 {
-	return has_link(queue, SPOOL_KEY, key, "", id, st);
+	return has_link(queue, SPOOL_KEY, key, NULL, id, st);
 }
 
 /* One link, also if it is seen in both places, since the batch is sealed between the looks. */
 bool links_has_batch(
     const struct queue *queue, const char *id, const char *batch, const struct stat *st)
 {
-	return has_link(queue, SPOOL_BATCH, batch, "open/", id, st) ||
-	    has_link(queue, SPOOL_BATCH, batch, "sealed/", id, st);
+	return has_link(queue, SPOOL_BATCH, batch, "open", id, st) ||
+	    has_link(queue, SPOOL_BATCH, batch, "sealed", id, st);
 }
 
 bool links_has_mark(struct spool *spool, const char *id, const struct stat *st)
@@ -85,9 +90,10 @@ bool links_has_mark(struct spool *spool, const char *id, const struct stat *st)
 /* Left by who died while it wanted the key for the job. */
 static bool has_key_draft(const struct queue *queue, const char *id, const struct stat *st)
 {
-	char path[LINK_PATH_SIZE];
+	char draft[KEY_DRAFT_SIZE], path[LINK_PATH_SIZE];
 
-	snprintf(path, sizeof path, KEY_DRAFT "%s/%s@%s", id, id, queue->name);
+	key_draft(draft, id);
+	link_path(path, draft, NULL, id, queue->name);
 	return is_link(queue->spool, SPOOL_KEY, path, st);
 }
 

@@ -14,6 +14,10 @@ struct link_name {
 	char queue[QUEUE_NAME_SIZE];
 };
 bool link_name_parse(const char *text, struct link_name *name);
+/* LABEL/SUB/ID@QUEUE, or LABEL/ID@QUEUE if SUB is NULL. */
+enum { LINK_PATH_SIZE = LABEL_SIZE + LINK_NAME_SIZE + 16 };
+void link_path(char path[static LINK_PATH_SIZE], const char *label, const char *sub, const char *id,
+    const char *queue);
 
 /* A name of a job by which it is linked, and what the links shall say. The caller holds its lock. */
 struct link_source {
