@@ -174,25 +174,24 @@ static enum judgement judge_locked(
 	return runs < 0 ? JUDGE_ERROR : JUDGE_SOON;
 }
 
-/* Under its lock, so that none of its links goes; one may come, so they are counted first. */
-static int has_own_links_only(const struct queue *queue, const struct job_name *name, int fd)
+/* A draft is no job; one that was sent, and kept this name in a power cut, has one more. */
+static int is_over(const struct queue *queue, const struct job_name *name, int fd)
 {
+	int names = links_names(queue, name, fd);
 	struct stat st;
-	int own = fstat(fd, &st) == 0 ? links_count(queue, name, &st) : -1;
 
-	if (own < 0 && errno == EBADMSG)
-		own = 1 + links_has_mark(queue->spool, name->id, &st);
-	if (own >=
-	    0) /* a draft is no job; one that was sent, and kept this name in a power cut, has one more */
-		own += is_draft(queue, name->id, &st);
-	return own < 0 || fstat(fd, &st) != 0 ? -1 : st.st_nlink <= (nlink_t)own;
+	if (names < 0 && errno == EBADMSG)
+		names = links_names_beside(queue->spool, name->id, fd);
+	if (names < 0 || fstat(fd, &st) != 0)
+		return -1;
+	return names == 0 || (names == 1 && is_draft(queue, name->id, &st));
 }
 
 /* Under its lock. What has its links only is over; what is in tmp/ will never be sent; what is
  * set aside or finished holds nothing, whatever a crash left. */
 static enum judgement judge_at_rest(const struct queue *queue, const struct job_name *name, int fd)
 {
-	int over = has_own_links_only(queue, name, fd), aside = 0;
+	int over = is_over(queue, name, fd), aside = 0;
 
 	if (over == 0)
 		aside = is_in(queue, DIR_BURIED, name->id);

@@ -119,6 +119,30 @@ int links_count(const struct queue *queue, const struct job_name *name, const st
 	return count;
 }
 
+/* Own links may come meanwhile, but not go: OWN were counted first. */
+static int names_beside(int own, int fd)
+{
+	struct stat st;
+
+	if (own < 0 || fstat(fd, &st) != 0)
+		return -1;
+	return st.st_nlink > (nlink_t)own ? (int)st.st_nlink - own : 0;
+}
+
+int links_names(const struct queue *queue, const struct job_name *name, int fd)
+{
+	struct stat st;
+
+	return fstat(fd, &st) == 0 ? names_beside(links_count(queue, name, &st), fd) : -1;
+}
+
+int links_names_beside(struct spool *spool, const char *id, int fd)
+{
+	struct stat st;
+
+	return fstat(fd, &st) == 0 ? names_beside(1 + links_has_mark(spool, id, &st), fd) : -1;
+}
+
 /* Of the sticking points the last is told; each of the others is tried all the same. */
 int links_release(
     const struct queue *queue, const char *id, const struct meta *meta, struct over *over)

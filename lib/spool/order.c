@@ -160,32 +160,24 @@ static bool is_nowhere(struct sweeping *s, const char *id)
 
 /* With its queue all of a job is gone, but for the links, which are as many as there are. A power cut may
  * leave links of a job whose name and whose options it took: it is looked for. */
-static int count_own(struct sweeping *s, const struct link_name *link, const struct job_name *name,
-    const struct stat *st)
-{
-	int own;
-
-	if (!open_queue(s, link->queue))
-		return errno == ENOENT ? (int)st->st_nlink : -1;
-	own = links_count(&s->queue, name, st);
-	if (own < 0 && errno == EBADMSG && is_nowhere(s, link->id))
-		own = (int)st->st_nlink;
-	return own;
-}
-
-/* Rule OWN-LINKS, under the job's lock. Own links may come meanwhile, but not go: counted first. */
-static bool is_over(struct sweeping *s, const struct link_name *link, int fd)
+static bool has_no_name(struct sweeping *s, const struct link_name *link, int fd)
 {
 	struct job_name name = {.meta = true};
-	struct stat st;
-	int own = 0;
+	int names;
 
+	if (!open_queue(s, link->queue))
+		return errno == ENOENT;
 	memcpy(name.id, link->id, sizeof name.id);
-	if (fstat(fd, &st) != 0)
-		return false;
-	if (st.st_nlink > 1)
-		own = count_own(s, link, &name, &st);
-	return own >= 0 && fstat(fd, &st) == 0 && st.st_nlink <= (own > 1 ? (nlink_t)own : 1);
+	names = links_names(&s->queue, &name, fd);
+	return names == 0 || (names < 0 && errno == EBADMSG && is_nowhere(s, link->id));
+}
+
+/* Under the job's lock. */
+static bool is_over(struct sweeping *s, const struct link_name *link, int fd)
+{
+	struct stat st;
+
+	return fstat(fd, &st) == 0 && (st.st_nlink <= 1 || has_no_name(s, link, fd));
 }
 
 enum { OWN_LINKS_MAX = 3 };

@@ -87,10 +87,7 @@ static bool has_rested(const struct stat *st)
 /* A power cut may leave a job that was sent with its name in tmp/, too (btrfs): then its links are its. */
 static bool was_sent(const struct job *draft)
 {
-	struct stat now;
-	int own = links_count(draft->queue, &draft->name, &draft->st);
-
-	return own < 0 || fstat(draft->fd, &now) != 0 || now.st_nlink > (nlink_t)own;
+	return links_names(draft->queue, &draft->name, draft->fd) != 0;
 }
 
 /* The name goes first: a sender that only slept finds then that it was not sent, and a job that was

@@ -79,24 +79,15 @@ static bool is_this(const struct job *job, const struct job_place *place)
 	    strcmp(place->wait, job->wait_name) == 0;
 }
 
-/* What links there are besides a name (rule OWN-LINKS) make no twins. */
-static bool has_own_links_only(const struct job *job)
-{
-	struct stat now;
-	int own = links_count(job->queue, &job->name, &job->st);
-
-	return own >= 0 && fstat(job->fd, &now) == 0 && now.st_nlink <= 1 + (nlink_t)own;
-}
-
 enum hold twins_settle(const struct job *job)
 {
 	struct spool *spool = job->queue->spool;
 	struct search search = {.job = job};
 	struct places *found = &search.found;
 	enum hold held = HOLD_GONE;
-	int result = 0;
+	int names = links_names(job->queue, &job->name, job->fd), result = 0;
 
-	if (has_own_links_only(job))
+	if (names == 0 || names == 1)
 		return HOLD_DONE;
 	for (enum job_state s = JOB_READY; result == 0 && s < JOB_STATES; s++)
 		result = spool_each(spool, job->queue->name, s, visit, &search);
