@@ -29,10 +29,10 @@ struct link_source {
 struct link_source link_source_of(const struct job *job);
 
 /* How many own links (rule OWN-LINKS) the job NAME of QUEUE has, whose file is ST; -1 with errno: its
- * options cannot be read. */
+ * options cannot be read (EBADMSG: never). */
 int links_count(const struct queue *queue, const struct job_name *name, const struct stat *st);
-/* Rule OWN-LINKS, under the job's lock: how many names the file FD has that are none of its own links. 0: the job is over; 1: it
- * is as it should be; more prove nothing. -1 with errno: EBADMSG if its options cannot be read. */
+/* Under the job's lock: how many names the file FD has that are none of its own links. 0: the job is
+ * over; 1: it is as it should be; more prove nothing. -1 with errno, EBADMSG as of links_count(). */
 int links_names(const struct queue *queue, const struct job_name *name, int fd);
 /* The same without its options, of a job that was found by a link: that, and its mark, are what is known. */
 int links_names_beside(struct spool *spool, const char *id, int fd);
