@@ -29,6 +29,20 @@ enum long_option {
 	OPT_WAIT
 };
 
+static const struct option long_options[] = {{"file", required_argument, NULL, 'f'},
+    {"priority", required_argument, NULL, 'p'}, {"delay", required_argument, NULL, 'd'},
+    {"at", required_argument, NULL, 'a'}, {"attempts", required_argument, NULL, 'A'},
+    {"backoff", required_argument, NULL, 'b'}, {"timeout", required_argument, NULL, 't'},
+    {"ttl", required_argument, NULL, 'T'}, {"env", required_argument, NULL, 'e'},
+    {"header", required_argument, NULL, 'H'}, {"lines", no_argument, NULL, 'l'},
+    {"null", no_argument, NULL, '0'}, {"per-job", required_argument, NULL, OPT_PER_JOB},
+    {"no-sync", no_argument, NULL, OPT_NO_SYNC}, {"key", required_argument, NULL, OPT_KEY},
+    {"key-until", required_argument, NULL, OPT_KEY_UNTIL},
+    {"new-only", no_argument, NULL, OPT_NEW_ONLY}, {"batch", required_argument, NULL, OPT_BATCH},
+    {"after", required_argument, NULL, OPT_AFTER},
+    {"resource", required_argument, NULL, OPT_RESOURCE},
+    {"keep", required_argument, NULL, OPT_KEEP}, {"wait", no_argument, NULL, OPT_WAIT}, CLI_LONG};
+
 static const char help[] =
     "usage: qsend [-q QUEUE] [options] [--] [ARGUMENT...]\n"
     "Sends the payload on standard input as a job and prints its id once it is on disk.\n"
@@ -246,16 +260,34 @@ static bool job_option(struct sending *s, int option)
 	}
 }
 
-static void take_option(struct sending *s, int option)
+/* What the payload is made of; false if OPTION is another one. */
+static bool input_option(struct sending *s, int option)
 {
-	if (job_option(s, option) || order_option(s, option))
-		return;
 	switch (option) {
 	case 'f':
 		if (s->file)
 			cli_usage("--file: one is wanted");
 		s->file = optarg;
-		break;
+		return true;
+	case 'l':
+		set_terminator(s, '\n');
+		return true;
+	case '0':
+		set_terminator(s, '\0');
+		return true;
+	case OPT_PER_JOB:
+		s->per_job = (unsigned long long)cli_number("--per-job", optarg, 1, INT64_MAX);
+		return true;
+	default:
+		return false;
+	}
+}
+
+static void take_option(struct sending *s, int option)
+{
+	if (input_option(s, option) || job_option(s, option) || order_option(s, option))
+		return;
+	switch (option) {
 	case 'p':
 		s->options.priority =
 		    (unsigned)cli_number("--priority", optarg, 0, JOB_PRIORITY_MAX);
@@ -266,17 +298,8 @@ static void take_option(struct sending *s, int option)
 	case 'a':
 		set_at(s, optarg);
 		break;
-	case 'l':
-		set_terminator(s, '\n');
-		break;
-	case '0':
-		set_terminator(s, '\0');
-		break;
 	case OPT_WAIT:
 		s->wait = true;
-		break;
-	case OPT_PER_JOB:
-		s->per_job = (unsigned long long)cli_number("--per-job", optarg, 1, INT64_MAX);
 		break;
 	case OPT_NO_SYNC:
 		s->options.no_sync = true;
@@ -286,44 +309,40 @@ static void take_option(struct sending *s, int option)
 	}
 }
 
-static void parse(struct sending *s, int argc, char *const *argv)
+static void check_together(const struct sending *s)
 {
-	static const struct option options[] = {{"file", required_argument, NULL, 'f'},
-	    {"priority", required_argument, NULL, 'p'}, {"delay", required_argument, NULL, 'd'},
-	    {"at", required_argument, NULL, 'a'}, {"attempts", required_argument, NULL, 'A'},
-	    {"backoff", required_argument, NULL, 'b'}, {"timeout", required_argument, NULL, 't'},
-	    {"ttl", required_argument, NULL, 'T'}, {"env", required_argument, NULL, 'e'},
-	    {"header", required_argument, NULL, 'H'}, {"lines", no_argument, NULL, 'l'},
-	    {"null", no_argument, NULL, '0'}, {"per-job", required_argument, NULL, OPT_PER_JOB},
-	    {"no-sync", no_argument, NULL, OPT_NO_SYNC}, {"key", required_argument, NULL, OPT_KEY},
-	    {"key-until", required_argument, NULL, OPT_KEY_UNTIL},
-	    {"new-only", no_argument, NULL, OPT_NEW_ONLY},
-	    {"batch", required_argument, NULL, OPT_BATCH},
-	    {"after", required_argument, NULL, OPT_AFTER},
-	    {"resource", required_argument, NULL, OPT_RESOURCE},
-	    {"keep", required_argument, NULL, OPT_KEEP}, {"wait", no_argument, NULL, OPT_WAIT},
-	    CLI_LONG};
-	int option;
-
-	while ((option = getopt_long(
-	            argc, argv, "+f:p:d:a:A:b:t:T:e:H:l0" CLI_SHORT, options, NULL)) != -1)
-		take_option(s, option);
 	if (s->per_job > 0 && s->terminator == -1)
 		cli_usage("--per-job goes with --lines or --null");
-	if (s->per_job == 0)
-		s->per_job = 1;
 	if (s->meta.key && s->terminator != -1)
 		cli_usage("--key is for one job, not for --lines or --null");
 	if ((s->new_only || s->meta.key_until_start) && !s->meta.key)
 		cli_usage("%s goes with --key", s->new_only ? "--new-only" : "--key-until");
 	if (s->wait && s->terminator != -1)
 		cli_usage("--wait is for one job, not for --lines or --null");
+}
+
+/* What was not said, and what need not be. */
+static void settle_options(struct sending *s)
+{
+	if (s->per_job == 0)
+		s->per_job = 1;
 	if (s->wait && !s->meta.has_keep) {
 		s->meta.has_keep = true;
 		s->meta.keep_ms = KEEP_WAITED_MS;
 	}
 	if (s->options.due_ms != JOB_DUE_NONE && s->options.due_ms <= cli_now_ms())
 		s->options.due_ms = JOB_DUE_NONE;
+}
+
+static void parse(struct sending *s, int argc, char *const *argv)
+{
+	int option;
+
+	while ((option = getopt_long(
+	            argc, argv, "+f:p:d:a:A:b:t:T:e:H:l0" CLI_SHORT, long_options, NULL)) != -1)
+		take_option(s, option);
+	check_together(s);
+	settle_options(s);
 	for (int i = optind; i < argc; i++)
 		if (strings_add(&s->meta.args, argv[i]) != 0)
 			err(EX_OSERR, NULL);
