@@ -237,9 +237,7 @@ static void hear(struct worker *w, const struct running *r, struct control *said
 
 static void release(struct worker *w, struct running *r)
 {
-	job_release(&r->job);
-	meta_release(&r->meta);
-	grip_release(&r->grip);
+	running_release(r);
 	if (r->settling)
 		w->held--;
 	r->active = false;

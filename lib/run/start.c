@@ -37,6 +37,13 @@ struct running *start_free_slot(struct worker *w)
 	return NULL;
 }
 
+void running_release(struct running *r)
+{
+	job_release(&r->job);
+	meta_release(&r->meta);
+	grip_release(&r->grip);
+}
+
 /* What is no fault of the job, such as a handler that cannot be run, or a full cur/: no
  * reason to spend the attempts of all of them, or to say so for each. ERROR is what a
  * drain ends with. */
@@ -194,9 +201,7 @@ static bool claim(struct worker *w, struct running *r)
 		worker_trouble(w, "a job waits for another one of its name to leave cur/", errno);
 	else if (claimed < 0)
 		hold_queue(w, "no job can be claimed", errno, errno);
-	job_release(&r->job);
-	meta_release(&r->meta);
-	grip_release(&r->grip);
+	running_release(r);
 	return claimed == 0;
 }
 
@@ -215,39 +220,48 @@ static enum claim open_entry(
 	return claim_open_waiting(&r->job, &w->queue, wait, entry->file + len + 1, &r->meta, why);
 }
 
+/* The job is held and may run. True if it is done with. */
+static bool start_open(struct worker *w, struct running *r)
+{
+	int taken = resources_take(w, r);
+
+	if (taken != 1)
+		return taken == 0;
+	if (open_output(w, r))
+		return claim(w, r);
+	running_release(r);
+	return false;
+}
+
+/* The job is held and must never run. True if it is done with. */
+static bool end_unfit(struct worker *w, struct running *r, const char *why)
+{
+	bool buried = bury_unfit(w, &r->job, why);
+
+	running_release(r);
+	return buried;
+}
+
 /* True if ENTRY is done with; false if *AGAIN_MS from now it is to be looked at again. */
 static bool start_one(
     struct worker *w, struct running *r, const struct waiting *entry, int64_t *again_ms)
 {
 	int doublings = entry->tries < LOCKED_DOUBLINGS ? entry->tries : LOCKED_DOUBLINGS;
 	const char *why;
-	bool buried;
-	int taken;
 
 	*again_ms = (int64_t)ERROR_AGAIN_MS
 	    << (doublings < ERROR_DOUBLINGS ? doublings : ERROR_DOUBLINGS);
 	meta_init(&r->meta);
 	switch (open_entry(w, r, entry, &why)) {
 	case CLAIM_OPEN:
-		taken = resources_take(w, r);
-		if (taken != 1)
-			return taken == 0;
-		if (open_output(w, r))
-			return claim(w, r);
-		grip_release(&r->grip);
-		job_release(&r->job);
-		meta_release(&r->meta);
-		return false;
+		return start_open(w, r);
 	case CLAIM_GONE:
 		return true;
 	case CLAIM_STRANGE:
 		take_strange(w, entry->file, why);
 		return true;
 	case CLAIM_UNFIT:
-		buried = bury_unfit(w, &r->job, why);
-		job_release(&r->job);
-		meta_release(&r->meta);
-		return buried;
+		return end_unfit(w, r, why);
 	case CLAIM_LOCKED:
 		*again_ms = (int64_t)LOCKED_FIRST_MS << doublings;
 		return false;

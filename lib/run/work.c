@@ -242,23 +242,21 @@ static void swallow_signals(const struct worker *w)
 		;
 }
 
+static void close_slot(struct running *r)
+{
+	if (r->child.pid > 0)
+		sys_discard(&r->job.fd); /* unlocking would free a job whose handler lives */
+	running_release(r);
+	sys_discard(&r->child.errors);
+}
+
 static void worker_close(struct worker *w)
 {
 	int saved = errno;
 
 	release_all(w);
-	for (unsigned i = 0; w->slot && i < w->slots; i++) {
-		struct running *r = &w->slot[i];
-
-		if (r->child.pid > 0)
-			sys_discard(
-			    &r->job.fd); /* unlocking would free a job whose handler lives */
-		else
-			job_release(&r->job);
-		meta_release(&r->meta);
-		grip_release(&r->grip);
-		sys_discard(&r->child.errors);
-	}
+	for (unsigned i = 0; w->slot && i < w->slots; i++)
+		close_slot(&w->slot[i]);
 	if (w->signals >= 0) {
 		swallow_signals(w);
 		sigprocmask(SIG_SETMASK, &w->old_signals, NULL);

@@ -135,6 +135,8 @@ bool start_allowed(const struct worker *w);
 /* Whether one more may run. */
 bool start_room(const struct worker *w);
 struct running *start_free_slot(struct worker *w);
+/* Lets go of its job, with all that it holds for it. */
+void running_release(struct running *r);
 /* One job cannot be started now: it is tried again later. */
 void start_job_failed(struct worker *w, const char *cause, int error);
 /* Whether ERROR says that this process or machine is short of something, so that it is no
