@@ -283,6 +283,21 @@ void cli_words(int count, char *const *argv, struct strings *words)
 	free(line);
 }
 
+struct job_word *cli_find(
+    const struct cli *cli, struct spool *spool, const struct strings *words, int *status)
+{
+	struct job_word *word = calloc(words->count + 1, sizeof *word);
+
+	if (!word)
+		err(EX_OSERR, NULL);
+	for (size_t i = 0; i < words->count; i++)
+		word[i].text = words->item[i];
+	*status = spool_find(spool, cli->queue, word, words->count) == 0
+	    ? EX_OK
+	    : cli_complain(spool, NULL);
+	return word;
+}
+
 int cli_found(const struct spool *spool, const struct job_word *word)
 {
 	char *text;

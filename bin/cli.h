@@ -65,7 +65,10 @@ void cli_finish_output(void);
 /* The words on the command line, or if there are none (or "-") one a line from stdin. */
 void cli_words(int count, char *const *argv, struct strings *words);
 
-/* Looks up WORD's job for tools that take many; complains and returns a status. */
+/* spool_find() of WORDS, malloc'd. *STATUS is EX_OK, or what the complaint about its error makes it. */
+struct job_word *cli_find(
+    const struct cli *cli, struct spool *spool, const struct strings *words, int *status);
+/* EX_OK if WORD means one job; else complains and returns a status. */
 int cli_found(const struct spool *spool, const struct job_word *word);
 
 /* TEXT with control bytes made visible (vis(3)), malloc'd. */

@@ -241,15 +241,9 @@ static int do_word(const struct pick *pick, struct spool *spool, const struct jo
 
 static int do_named(const struct pick *pick, struct spool *spool, const struct strings *words)
 {
-	struct job_word *word = calloc(words->count + 1, sizeof *word);
-	int status = EX_OK;
+	int status;
+	struct job_word *word = cli_find(&pick->cli, spool, words, &status);
 
-	if (!word)
-		err(EX_OSERR, NULL);
-	for (size_t i = 0; i < words->count; i++)
-		word[i].text = words->item[i];
-	if (spool_find(spool, pick->cli.queue, word, words->count) != 0)
-		status = cli_complain(spool, NULL);
 	for (size_t i = 0; status != EX_OSERR && i < words->count; i++)
 		status = first_failure(status, do_word(pick, spool, &word[i]));
 	free(word);

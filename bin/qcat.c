@@ -110,15 +110,29 @@ static int cat(const struct cat_tool *t, struct spool *spool, struct job_word *w
 	return EX_OK;
 }
 
+static int cat_all(const struct cat_tool *t, const struct strings *words)
+{
+	struct spool *spool = cli_open(&t->cli, false, false);
+	int status;
+	struct job_word *word = cli_find(&t->cli, spool, words, &status);
+
+	for (size_t i = 0; i < words->count; i++) {
+		int one = cat(t, spool, &word[i]);
+
+		status = status != EX_OK ? status : one;
+	}
+	free(word);
+	spool_close(spool);
+	return status;
+}
+
 int main(int argc, char **argv)
 {
 	static const struct option options[] = {
 	    {"output", no_argument, NULL, 'o'}, {"raw", no_argument, NULL, 'r'}, CLI_LONG};
 	struct strings words = {0};
-	struct job_word *word;
 	struct cat_tool t = {.open = spool_payload, .visible = isatty(STDOUT_FILENO)};
-	struct spool *spool;
-	int option, status = EX_OK;
+	int option, status;
 
 	cli_begin();
 	while ((option = getopt_long(argc, argv, "or" CLI_SHORT, options, NULL)) != -1) {
@@ -130,22 +144,8 @@ int main(int argc, char **argv)
 			cli_option(&t.cli, option, help);
 	}
 	cli_words(argc - optind, argv + optind, &words);
-	spool = cli_open(&t.cli, false, false);
-	word = calloc(words.count + 1, sizeof *word);
-	if (!word)
-		err(EX_OSERR, NULL);
-	for (size_t i = 0; i < words.count; i++)
-		word[i].text = words.item[i];
-	if (spool_find(spool, t.cli.queue, word, words.count) != 0)
-		status = cli_complain(spool, NULL);
-	for (size_t i = 0; i < words.count; i++) {
-		int one = cat(&t, spool, &word[i]);
-
-		status = status != EX_OK ? status : one;
-	}
+	status = cat_all(&t, &words);
 	cli_finish_output();
-	free(word);
 	strings_release(&words);
-	spool_close(spool);
 	return status;
 }

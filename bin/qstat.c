@@ -494,39 +494,49 @@ static void put_history(char *log)
 	}
 }
 
-static void show_details(const struct stat_tool *t, const struct details *d)
+static void put_state(const struct job_place *place)
 {
-	const struct job_place *place = d->place;
 	char sent[WHEN_SIZE], due[WHEN_SIZE], until[WHEN_SIZE];
-	char *file, *spool;
-	char path[PLACE_PATH_SIZE];
 
 	time_text(sent_ms(place), sent);
 	time_text(due_of(place), due);
+	time_text(kept_until(place), until);
 	printf("id: %s\nqueue: %s\nstate: %s\npriority: %u\nattempts: %u\nsent: %s\n",
 	    place->name.id, place->queue, job_state_name(place->state), place->name.priority,
 	    place->name.attempts, sent);
 	if (due_of(place) != JOB_DUE_NONE)
 		printf("due: %s\n", due);
-	time_text(kept_until(place), until);
 	if (place->state == JOB_DONE)
 		printf("kept-until: %s\n", until);
 	if (place->state == JOB_WAITING) {
 		put_cause("waits-for: ", place);
 		putchar('\n');
 	}
-	printf("size: %lld\nsender: %u\n", (long long)d->st.st_size, (unsigned)d->st.st_uid);
+}
+
+static void put_file(const struct stat_tool *t, const struct details *d)
+{
+	char path[PLACE_PATH_SIZE];
+	char *spool, *file, *name;
+
+	place_path(d->place, path);
 	spool = cli_visible(spool_path(t->spool));
-	place_path(place, path);
 	file = cli_visible(path);
-	printf("file: %s/%s\n", spool, file);
+	printf("size: %lld\nsender: %u\nfile: %s/%s\n", (long long)d->st.st_size,
+	    (unsigned)d->st.st_uid, spool, file);
 	free(spool);
 	free(file);
 	if (d->meta.name) {
-		file = cli_visible(d->meta.name);
-		printf("name: %s\n", file);
-		free(file);
+		name = cli_visible(d->meta.name);
+		printf("name: %s\n", name);
+		free(name);
 	}
+}
+
+static void show_details(const struct stat_tool *t, const struct details *d)
+{
+	put_state(d->place);
+	put_file(t, d);
 	put_runner(d);
 	if (d->damage)
 		printf("options: %s\n", d->damage);
