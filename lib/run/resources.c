@@ -37,7 +37,7 @@ struct blocked {
 	char wait_name[WAIT_NAME_SIZE]; /* '@' and the label */
 	struct window window;           /* of names of this queue, as the backlog has them */
 	struct timespec read;           /* st_mtim of the directory when it was read */
-	bool unread;                    /* there may be names that the window lacks */
+	bool unread;                    /* there are names that the window was not told of */
 	bool fed;                       /* the first is in the backlog */
 	bool stays;                     /* it was tried, and still waits here */
 	unsigned char tries;            /* how often the first could not be tried */
@@ -202,7 +202,13 @@ static void read_names(struct worker *w, struct blocked *b)
 		w->scan_error = errno;
 		worker_trouble(w, "what waits for a resource cannot be read", errno);
 	}
-	b->unread = b->window.fence != NULL;
+	b->unread = false;
+}
+
+/* Of those that came since the directory was read, too, some may have been left out. */
+static bool may_have_more(const struct blocked *b)
+{
+	return b->unread || b->window.fence;
 }
 
 /* A large directory that did not change is not read each minute, nor is one of which enough is known. */
@@ -228,7 +234,7 @@ static void feed(struct worker *w, struct blocked *b)
 
 	if (b->fed)
 		return;
-	if (b->window.count == 0 && b->unread)
+	if (b->window.count == 0 && may_have_more(b))
 		read_names(w, b);
 	first = window_first(&b->window);
 	b->try_at = NEVER;
@@ -251,7 +257,7 @@ void resources_tick(struct worker *w, int64_t now)
 		next = LIST_NEXT(b, link);
 		if (!b->fed && b->try_at <= now)
 			feed(w, b);
-		if (!b->fed && b->window.count == 0 && !b->unread)
+		if (!b->fed && b->window.count == 0 && !may_have_more(b))
 			forget(w, b);
 	}
 }

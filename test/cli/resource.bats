@@ -127,6 +127,20 @@ limit_holds() { # LIMIT
 	wait_for 50 have_run 20
 }
 
+@test 'of more that wait than qwork remembers none is left behind, also of those that came later' {
+	set_limit db jobs 0
+	send_many 2 --resource db
+	drain -- true
+	waiting_are 2 db
+	# It reads those two, and remembers 1,024.
+	start_qwork -j 8 --scan 1h -- true
+	wait_for 60 watches "$qwork"
+	send_many 1030 --resource db
+	wait_for 60 waiting_are 1032 db
+	set_limit db jobs 20
+	wait_for 60 all_is_done
+}
+
 @test 'an operator may lower a limit below what a job states; what runs counts' {
 	make_gate
 	send_many 5 --resource db=3
