@@ -373,11 +373,8 @@ static int see_queue(struct await *await, const char *queue)
 
 static int see_all(struct await *await, const struct strings *queues)
 {
-	int result;
+	int result = wait_each_job(await->spool, NULL, see, await);
 
-	for (size_t i = 0; i < await->count; i++)
-		await->job[i].seen = await->job[i].touched = false;
-	result = wait_each_job(await->spool, NULL, see, await);
 	for (size_t i = 0; result == 0 && i < queues->count; i++)
 		result = see_queue(await, queues->item[i]);
 	return result;
@@ -407,6 +404,17 @@ static int64_t pause_of(const struct await *await, int64_t took)
 	return pause > took * RESCAN_SHARE ? pause : took * RESCAN_SHARE;
 }
 
+/* Before anything is watched: what is told while that is done counts as told meanwhile. A job may go on from a
+ * directory that was watched already to one that is not watched yet, or came after those were listed, and
+ * be seen in neither; then it has not ended, and that directory is still to be watched. */
+static void forget_old(struct await *await)
+{
+	read_events(await);
+	await->scan_again = false;
+	for (size_t i = 0; i < await->count; i++)
+		await->job[i].seen = await->job[i].touched = false;
+}
+
 static int scan(struct await *await)
 {
 	int64_t start = clock_mono_ms();
@@ -414,10 +422,10 @@ static int scan(struct await *await)
 	const struct strings *queues = await->everywhere ? &all : &await->queues;
 	int result = await->everywhere ? spool_queues(await->spool, &all) : 0;
 
+	forget_old(await);
 	if (result == 0 && watch_all(await, queues) != 0)
 		sys_discard(&await->fd); /* too many watches, say */
 	read_events(await);
-	await->scan_again = false;
 	if (result == 0)
 		result = see_all(await, queues);
 	read_events(await);
