@@ -214,7 +214,7 @@ static void count_finished(struct spool *spool, int top, const char *label)
 	errno = saved;
 }
 
-int batch_leave(const struct queue *queue, const char *id, const char *batch)
+int batch_leave(const struct queue *queue, const char *id, const char *batch, bool was_sent)
 {
 	char label[LABEL_SIZE], path[BATCH_PATH_SIZE];
 	int top = top_of(queue->spool, batch, false, label);
@@ -224,7 +224,8 @@ int batch_leave(const struct queue *queue, const char *id, const char *batch)
 	for (size_t i = 0; i < 2; i++) {
 		link_path(path, label, member_dir[i], id, queue->name);
 		if (sys_unlink(top, path) == 0) {
-			count_finished(queue->spool, top, label);
+			if (was_sent)
+				count_finished(queue->spool, top, label);
 			return batch_complete(queue->spool, label);
 		}
 		if (errno != ENOENT)

@@ -18,8 +18,9 @@ NODISCARD int batch_begin(struct spool *spool, const char *batch);
  * -1. Durable after batch_sync(). */
 NODISCARD int batch_join(const struct link_source *source, const char *batch);
 NODISCARD int batch_sync(struct spool *spool, const char *batch);
-/* The member is over, or was not sent. 1 if that completed the batch, 0, -1. */
-NODISCARD int batch_leave(const struct queue *queue, const char *id, const char *batch);
+/* The member is over or, unless it WAS_SENT, will never be one. 1 if that completed the batch, 0, -1. */
+NODISCARD int batch_leave(
+    const struct queue *queue, const char *id, const char *batch, bool was_sent);
 /* Nobody can join any more, durably. 1: members are outstanding, 0: it is complete, -1: ENOENT if it
  * was never begun. */
 NODISCARD int batch_seal(struct spool *spool, const char *batch);

@@ -65,7 +65,7 @@ static int release(const struct job *job)
 
 	meta_init(&meta);
 	if (job_meta(job->queue, &job->name, &meta, &why) >= 0)
-		result = links_release(job->queue, job->name.id, &meta, &over);
+		result = links_release(job->queue, job->name.id, &meta, true, &over);
 	else if (errno == EBADMSG)
 		result = 0;
 	meta_release(&meta);

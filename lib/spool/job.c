@@ -398,7 +398,7 @@ static bool end_links(struct job *job)
 		return true;
 	meta_init(&meta);
 	if ((job_meta(job->queue, &job->name, &meta, &why) < 0 && errno != EBADMSG) ||
-	    links_release(job->queue, job->name.id, &meta, &job->over) != 0) {
+	    links_release(job->queue, job->name.id, &meta, true, &job->over) != 0) {
 		job->left = errno;
 		ended = false;
 	}

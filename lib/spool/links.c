@@ -144,8 +144,8 @@ int links_names_beside(struct spool *spool, const char *id, int fd)
 }
 
 /* Of the sticking points the last is told; each of the others is tried all the same. */
-int links_release(
-    const struct queue *queue, const char *id, const struct meta *meta, struct over *over)
+int links_release(const struct queue *queue, const char *id, const struct meta *meta, bool was_sent,
+    struct over *over)
 {
 	int left, error = 0;
 
@@ -157,7 +157,7 @@ int links_release(
 	if (meta->key && key_release(queue, id, meta->key) != 0)
 		error = errno;
 	if (meta->batch) {
-		left = batch_leave(queue, id, meta->batch);
+		left = batch_leave(queue, id, meta->batch, was_sent);
 		over->batch = left == 1 && label_encode(meta->batch, over->batch_name) == 0;
 		if (left < 0)
 			error = errno;

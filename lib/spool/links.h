@@ -44,10 +44,10 @@ bool links_has_batch(
 bool links_has_mark(struct spool *spool, const char *id, const struct stat *st);
 
 /* After the job's name is gone or in done/ (rule OVER-FIRST): removes its links, with META as what it
- * belongs to. A crash leaves links whose count says that the job is over. -1 if some stay, with the
+ * belongs to. WAS_SENT: it counts as a member that is over. A crash leaves links whose count says that the job is over. -1 if some stay, with the
  * errno of the last; the sweep removes them. */
-NODISCARD int links_release(
-    const struct queue *queue, const char *id, const struct meta *meta, struct over *over);
+NODISCARD int links_release(const struct queue *queue, const char *id, const struct meta *meta,
+    bool was_sent, struct over *over);
 
 /* fsync of the directories below .wait/ in which a job with these options may have waited, and of .wait/. */
 NODISCARD int links_sync_waits(struct spool *spool, const struct meta *meta);

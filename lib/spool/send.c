@@ -451,7 +451,7 @@ static bool unlink_job(struct sender *sender, const struct sending *job)
 
 	if (!job->linked)
 		return true;
-	if (links_release(&sender->queue, job->name.id, order_of(sender), &over) != 0)
+	if (links_release(&sender->queue, job->name.id, order_of(sender), false, &over) != 0)
 		return false;
 	(void)!after_let_go(sender->queue.spool, job->name.id, &over);
 	return true;

@@ -106,7 +106,7 @@ static void remove_linked(struct draft_sweep *sweep, struct job *draft)
 		return;
 	meta_init(&meta);
 	if (job_meta(draft->queue, &draft->name, &meta, &why) < 0 ||
-	    links_release(draft->queue, draft->name.id, &meta, &over) != 0 ||
+	    links_release(draft->queue, draft->name.id, &meta, false, &over) != 0 ||
 	    after_let_go(spool, draft->name.id, &over) < 0)
 		sweep->swept.error = errno;
 	meta_release(&meta);

@@ -331,8 +331,9 @@ assert_refused() { # PATTERN ARG...
 	send merge --after B
 	drain -- true
 	assert_equal "$(waiting B) $(job_count tmp)" '1 1'
-	in_an_hour
+	in_an_hour 120
 	assert_equal "$(job_count tmp) $(state B)" '0 complete'
+	assert_equal "$(wc -c <"$QSPOOL/.batch/B/finished")" 1 # that one is none of its members
 	assert nothing_waits
 	in_an_hour
 	assert_spool_empty
