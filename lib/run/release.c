@@ -1,5 +1,5 @@
 /* Letting go on what waited for jobs and batches that are over: T17, a few at a time, so that ten
- * thousand dependents keep no other job waiting. What is not done when qwork ends, the sweep does. */
+ * thousand dependents keep no other job waiting. What is not done soon after qwork was to end, the sweep does. */
 #include "run/worker.h"
 
 #include <errno.h>
@@ -9,15 +9,35 @@
 #include "spool/after.h"
 #include "sys/clock.h"
 
-enum { RELEASE_STEP = 200, RELEASE_AGAIN_MS = 5, RELEASE_HELD_MS = 50 };
+enum { RELEASE_STEP = 200, RELEASE_AGAIN_MS = 5, RELEASE_HELD_MS = 50, RELEASE_END_MS = 2000 };
+
+struct release {
+	RB_ENTRY(release) link;
+	char name[]; /* below .wait/ */
+};
+
+static int compare_names(const struct release *a, const struct release *b)
+{
+	return strcmp(a->name, b->name);
+}
+
+#define LOCAL __attribute__((unused)) static
+/* cppcheck-suppress unknownMacro */
+RB_PROTOTYPE_INTERNAL(release_tree, release, link, compare_names, LOCAL)
+RB_GENERATE_INTERNAL(release_tree, release, link, compare_names, LOCAL)
 
 void release_add(struct worker *w, const char *name)
 {
-	for (size_t i = 0; i < w->releases.count; i++)
-		if (strcmp(w->releases.item[i], name) == 0)
-			return;
-	if (strings_add(&w->releases, name) != 0)
+	size_t size = strlen(name) + 1;
+	struct release *release = calloc(1, sizeof *release + size);
+
+	if (!release) {
 		worker_trouble(w, "what waits for a job is left for the sweep", errno);
+		return;
+	}
+	memcpy(release->name, name, size);
+	if (RB_INSERT(release_tree, &w->releases, release) != NULL) /* known already */
+		free(release);
 	w->release_at = clock_mono_ms();
 }
 
@@ -29,35 +49,34 @@ void release_over(struct worker *w, const struct job *job)
 		release_add(w, job->over.batch_name);
 }
 
-static void forget_first(struct worker *w)
+static void forget(struct worker *w, struct release *release)
 {
-	free(w->releases.item[0]);
-	memmove(
-	    w->releases.item, w->releases.item + 1, w->releases.count * sizeof *w->releases.item);
-	w->releases.count--;
+	RB_REMOVE(release_tree, &w->releases, release);
+	free(release);
 }
 
-/* So that one of which a job is held keeps no other waiting. */
-static void first_to_last(struct worker *w)
+/* In turn, so that one of which a job is held keeps no other waiting: w->release_turn is where to go on. */
+static struct release *next(struct worker *w)
 {
-	char *first = w->releases.item[0];
+	struct release *turn = w->release_turn;
 
-	memmove(w->releases.item, w->releases.item + 1,
-	    (w->releases.count - 1) * sizeof *w->releases.item);
-	w->releases.item[w->releases.count - 1] = first;
+	if (!turn)
+		turn = RB_MIN(release_tree, &w->releases);
+	w->release_turn = turn ? RB_NEXT(release_tree, &w->releases, turn) : NULL;
+	return turn;
 }
 
-static int release_first(struct worker *w, size_t max)
+/* Some of one of them. AFTER_HELD: nothing can be done for it just now. */
+static int release_some(struct worker *w, bool last)
 {
-	int done = after_release(w->queue.spool, w->releases.item[0], max);
+	struct release *release = next(w);
+	int done = after_release(w->queue.spool, release->name, RELEASE_STEP);
 
 	if (done < 0)
 		worker_trouble(
 		    w, "what waits for a job could not go on; the sweep tries again", errno);
-	if (done == 1 || done < 0)
-		forget_first(w);
-	else
-		first_to_last(w);
+	if (done == 1 || done < 0 || (done == AFTER_HELD && last))
+		forget(w, release);
 	return done;
 }
 
@@ -65,23 +84,33 @@ void release_tick(struct worker *w, int64_t now)
 {
 	int done;
 
-	if (w->releases.count == 0 || w->release_at > now)
+	if (release_is_done(w) || w->release_at > now)
 		return;
-	done = release_first(w, RELEASE_STEP);
+	done = release_some(w, false);
 	w->release_at = now +
 	    (done == AFTER_HELD ? RELEASE_HELD_MS
 	            : done == 0 ? RELEASE_AGAIN_MS
 	                        : 0);
 }
 
-/* What somebody holds then is left to the sweep. */
+/* Whoever asked for the end waits for it. What is not done by then is left to the sweep, and what somebody
+ * holds. */
 void release_all(struct worker *w)
 {
-	for (size_t i = w->releases.count; i > 0; i--)
-		(void)!release_first(w, SIZE_MAX);
+	int64_t until = clock_mono_ms() + RELEASE_END_MS;
+
+	while (!release_is_done(w) && clock_mono_ms() < until)
+		(void)!release_some(w, true);
+	while (!release_is_done(w))
+		forget(w, RB_ROOT(&w->releases));
+}
+
+bool release_is_done(const struct worker *w)
+{
+	return RB_EMPTY(&w->releases);
 }
 
 int64_t release_next(const struct worker *w)
 {
-	return w->releases.count > 0 ? w->release_at : NEVER;
+	return release_is_done(w) ? NEVER : w->release_at;
 }

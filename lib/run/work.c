@@ -269,7 +269,6 @@ static void worker_close(struct worker *w)
 	backlog_clear(&w->backlog);
 	resources_release(w);
 	strings_release(&w->strange);
-	strings_release(&w->releases);
 	meta_release(&w->settings);
 	handler_release(&w->handler);
 	if (control_dir_close(&w->controls) != 0)
@@ -516,7 +515,7 @@ static bool drained(struct worker *w)
 		return true;
 	if (w->options->drain == DRAIN_ALL && resources_block(w))
 		return false;
-	return nothing_waits(w) && w->probes == 0 && w->releases.count == 0 && sees_nothing(w);
+	return nothing_waits(w) && w->probes == 0 && release_is_done(w) && sees_nothing(w);
 }
 
 static bool finished(struct worker *w)

@@ -19,6 +19,7 @@
 #include "spool/resource.h"
 
 #include <bsd/sys/queue.h>
+#include <bsd/sys/tree.h>
 #include <poll.h>
 #include <sys/resource.h>
 
@@ -72,6 +73,7 @@ struct trouble {
 /* A resource for which jobs of this queue wait. In resources.c. */
 struct blocked;
 LIST_HEAD(blocked_list, blocked);
+RB_HEAD(release_tree, release);
 
 struct worker {
 	const struct work_options *options;
@@ -90,8 +92,9 @@ struct worker {
 	unsigned started; /* jobs run in all */
 	struct probe probe[PROBES_MAX];
 	size_t probes;
-	struct strings strange;  /* reported already */
-	struct strings releases; /* names below .wait/ that are over */
+	struct strings strange;       /* reported already */
+	struct release_tree releases; /* names below .wait/ that are over */
+	struct release *release_turn; /* which is next; NULL: the first */
 	int64_t release_at;
 	struct blocked_list blocked;
 	size_t blocked_count;
@@ -181,8 +184,9 @@ void release_add(struct worker *w, const char *name);
 void release_over(struct worker *w, const struct job *job);
 void release_tick(struct worker *w, int64_t now);
 int64_t release_next(const struct worker *w);
-/* At qwork's end. */
+/* At qwork's end; takes a few seconds at most. */
 void release_all(struct worker *w);
+bool release_is_done(const struct worker *w);
 
 /* resources.c */
 /* Looks at all that waits for resources. */
