@@ -299,10 +299,7 @@ assert_refused() { # PATTERN ARG...
 			start qsend --batch "B$round" <<<"$n" >/dev/null
 			senders+=("$started")
 		done
-		for pid in "${senders[@]}"; do
-			exit_status 60 "$pid"
-			assert_equal "$status" 0
-		done
+		assert_all_succeed "${senders[@]}"
 		assert_equal "$(members "B$round")" 4
 	done
 	assert_equal "$(find "$QSPOOL/.batch" -name '.draft*' | wc -l)" 0

@@ -3,34 +3,13 @@
 # in motion is a fault. --repair loses no job.
 
 load helper
+load fsck
 
 setup() {
 	common_setup
 	queue=$QSPOOL/default
+	export finding_path='[.dir, .file]' # one queue is enough here
 }
-
-# "CLASS KIND DIR/FILE" of each finding in $found, sorted; qfsck's status in $status.
-findings() {
-	run_tool qfsck --json
-	found=$(jq -r 'select(.class != "summary") | "\(.class) \(.kind) \(.dir)/\(.file)"' <<<"$output" | sort)
-}
-
-# assert_findings STATUS [FINDING...]
-assert_findings() {
-	findings
-	assert_equal "$found" "$(printf '%s\n' "${@:2}" | sort)"
-	assert_equal "$status" "$1"
-}
-
-# repair STATUS: what is left afterwards, by class and kind.
-repair() {
-	run_tool qfsck --repair
-	assert_equal "$status" "$1"
-	findings
-	left=$(cut -d ' ' -f 1,2 <<<"$found" | xargs)
-}
-
-old() { touch -h -d '2 hours ago' "$@"; }
 
 @test 'qfsck: common options' {
 	assert_common_options qfsck
@@ -379,9 +358,6 @@ fault misplaced default/50.$id.0: a job's name, where nobody looks for one"
 	run_tool qfsck
 	assert_equal "$stderr$output" ''
 }
-
-# Until $test_dir/stop is there.
-keep() { until [[ -e $test_dir/stop ]]; do "$@" || true; done >/dev/null 2>&1 </dev/null; }
 
 @test 'beside senders, workers and operators nothing in motion is a fault' {
 	send first

@@ -3,35 +3,13 @@
 # not is named; what a qwork mends is pending, and gone after it; --repair mends the rest.
 
 load helper
+load fsck
 
 setup() {
 	common_setup
 	queue=$QSPOOL/default
+	export finding_path='[.queue, .dir, .file]'
 }
-
-# "CLASS KIND PATH" of each finding in $found, sorted; qfsck's status in $status.
-findings() {
-	run_tool qfsck --json
-	found=$(jq -r 'select(.class != "summary") | "\(.class) \(.kind) \([.queue, .dir, .file] | map(values) | join("/"))"' \
-		<<<"$output" | sort)
-}
-
-# assert_findings STATUS [FINDING...]
-assert_findings() {
-	findings
-	assert_equal "$found" "$(printf '%s\n' "${@:2}" | sort)"
-	assert_equal "$status" "$1"
-}
-
-# repair STATUS: what is left afterwards, by class and kind.
-repair() {
-	run_tool qfsck --repair
-	assert_equal "$status" "$1"
-	findings
-	left=$(cut -d ' ' -f 1,2 <<<"$found" | xargs)
-}
-
-old() { touch -h -d '2 hours ago' "$@"; }
 
 # outlive LINK... -- COMMAND...: runs COMMAND, and then has these links again, as a crash leaves them.
 outlive() {
@@ -414,9 +392,6 @@ fault link .key/K/$plain@default"
 		done
 	done
 }
-
-# Until $test_dir/stop is there.
-keep() { until [[ -e $test_dir/stop ]]; do "$@" || true; done >/dev/null 2>&1 </dev/null; }
 
 @test 'beside senders, workers and operators nothing in motion is a fault' {
 	send first

@@ -162,6 +162,16 @@ exit_status() {
 	wait "$2" || status=$?
 }
 
+# Each of the started processes ends with 0.
+# assert_all_succeed PID...
+assert_all_succeed() {
+	local pid
+	for pid; do
+		exit_status 60 "$pid"
+		assert_equal "$status" 0
+	done
+}
+
 # True once process PID watches: it sees whatever changes from then on.
 watches() { grep -qs '^inotify ' "/proc/$1/fdinfo/"*; }
 

@@ -298,10 +298,7 @@ assert_free() {
 		start qsend -q "q$((n % 3))" --key report <<<"$n" >"$test_dir/id.$n"
 		senders+=("$started")
 	done
-	for pid in "${senders[@]}"; do
-		exit_status 60 "$pid"
-		assert_equal "$status" 0
-	done
+	assert_all_succeed "${senders[@]}"
 	assert_equal "$(cat "$test_dir"/id.* | sort -u | wc -l)" 1
 	assert_equal "$(cat "$test_dir"/id.* | wc -l)" "$KEY_SENDERS"
 	assert_equal "$(cd "$QSPOOL" && find . -type f | wc -l) $(links)" '3 1' # the job, its options, the link
@@ -320,10 +317,7 @@ assert_free() {
 		start qsend --key report <<<"$n" >"$test_dir/id.$n"
 		senders+=("$started")
 	done
-	for pid in "${senders[@]}"; do
-		exit_status 60 "$pid"
-		assert_equal "$status" 0
-	done
+	assert_all_succeed "${senders[@]}"
 	wait_for 60 spool_is_idle
 	wait_for 60 no_links
 	assert_not_exists "$test_dir/overlap"
