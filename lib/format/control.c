@@ -150,8 +150,7 @@ static const struct verb *verb_find(const char *name, size_t len)
 	return NULL;
 }
 
-/* LINE of LEN bytes, blanks around it taken off. */
-static const char *parse_line(const char *line, size_t len, struct control *control)
+static const char *parse_line(void *control, const char *line, size_t len)
 {
 	char value[CONTROL_TEXT_MAX + 1];
 	const char *end = line, *last = line + len;
@@ -181,12 +180,5 @@ static const char *parse_line(const char *line, size_t len, struct control *cont
 void control_parse(const char *text, size_t len, struct control *control,
     void (*wrong)(void *arg, unsigned line, const char *why), void *arg)
 {
-	struct lines lines = {.rest = text, .end = text + len};
-
-	while (lines_next(&lines)) {
-		const char *why = parse_line(lines.line, lines.len, control);
-
-		if (why && wrong)
-			wrong(arg, lines.number, why);
-	}
+	lines_parse(text, len, parse_line, control, wrong, arg);
 }

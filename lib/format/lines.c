@@ -7,29 +7,23 @@ bool is_blank(char c)
 	return memchr(BLANKS, c, sizeof BLANKS - 1) != NULL;
 }
 
-/* Takes the next line, empty or not, off the rest. */
-static void take_line(struct lines *lines)
+void lines_parse(
+    const char *text, size_t len, line_parse *parse, void *into, line_wrong *wrong, void *arg)
 {
-	const char *first = lines->rest;
-	const char *newline = memchr(first, '\n', (size_t)(lines->end - first));
-	const char *last = newline ? newline : lines->end;
+	const char *end = text + len, *next;
 
-	lines->rest = newline ? newline + 1 : lines->end;
-	lines->number++;
-	while (first < last && is_blank(first[0]))
-		first++;
-	while (last > first && is_blank(last[-1]))
-		last--;
-	lines->line = first;
-	lines->len = (size_t)(last - first);
-}
+	for (unsigned number = 1; text < end; text = next, number++) {
+		const char *newline = memchr(text, '\n', (size_t)(end - text));
+		const char *last = newline ? newline : end, *why = NULL;
 
-bool lines_next(struct lines *lines)
-{
-	while (lines->rest < lines->end) {
-		take_line(lines);
-		if (lines->len > 0)
-			return true;
+		next = newline ? newline + 1 : end;
+		while (text < last && is_blank(text[0]))
+			text++;
+		while (last > text && is_blank(last[-1]))
+			last--;
+		if (last > text)
+			why = parse(into, text, (size_t)(last - text));
+		if (why && wrong)
+			wrong(arg, number, why);
 	}
-	return false;
 }

@@ -7,17 +7,16 @@
 
 #define BLANKS " \t\r"
 
-struct lines {
-	const char *rest, *end; /* what is still to be read; the caller sets these */
-	const char *line; /* the line that was read, without blanks around it: no NUL ends it */
-	size_t len;       /* of it, at least 1 */
-	unsigned number;  /* of it, from 1 */
-};
-
 bool is_blank(char c);
 
-/* Reads the next line that is not empty; false if there is none. The last one may lack its
- * newline. */
-bool lines_next(struct lines *lines);
+/* Takes LINE of LEN bytes, at least 1, without blanks around it; no NUL ends it. NULL, or what is wrong with it. */
+typedef const char *line_parse(void *into, const char *line, size_t len);
+/* Is told of a line, from 1, that is WHY. */
+typedef void line_wrong(void *arg, unsigned line, const char *why);
+
+/* Calls PARSE for each line of TEXT that is not empty, and WRONG, which may be NULL, with what it says is wrong.
+ * The last line may lack its newline. */
+void lines_parse(
+    const char *text, size_t len, line_parse *parse, void *into, line_wrong *wrong, void *arg);
 
 #endif

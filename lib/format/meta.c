@@ -527,8 +527,7 @@ int meta_parse(const char *text, size_t len, struct meta *meta, const char **why
 	return -1;
 }
 
-/* LINE of LEN bytes, blanks around it taken off. */
-static const char *parse_setting(const char *line, size_t len, struct meta *meta)
+static const char *parse_setting(void *meta, const char *line, size_t len)
 {
 	char key[SETTING_LEN_MAX + 1], *value;
 	const struct option *option;
@@ -554,14 +553,7 @@ static const char *parse_setting(const char *line, size_t len, struct meta *meta
 void settings_parse(const char *text, size_t len, struct meta *meta,
     void (*wrong)(void *arg, unsigned line, const char *why), void *arg)
 {
-	struct lines lines = {.rest = text, .end = text + len};
-
-	while (lines_next(&lines)) {
-		const char *why = parse_setting(lines.line, lines.len, meta);
-
-		if (why)
-			wrong(arg, lines.number, why);
-	}
+	lines_parse(text, len, parse_setting, meta, wrong, arg);
 }
 
 bool env_ok(const char *text)
