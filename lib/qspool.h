@@ -148,7 +148,7 @@ int spool_each(
 /* A list of places that owns its memory; all zero is empty. */
 struct places {
 	struct job_place *item;
-	size_t count, room;
+	size_t count;
 };
 int places_add(struct places *places, const struct job_place *place);
 void places_release(struct places *places);

@@ -11,6 +11,7 @@
 #include "format/crc32c.h"
 #include "format/lines.h"
 #include "format/name.h"
+#include "format/room.h"
 #include "format/value.h"
 #include "format/when.h"
 
@@ -28,15 +29,6 @@ static const char why_value[] = "wrong value";
 static const char why_repeated[] = "repeated option";
 static const char why_unknown[] = "unknown option";
 static const char why_nul[] = "NUL byte";
-
-/* ITEMS with room for COUNT + 2, a NULL among them, each of SIZE bytes: it doubles whenever
- * COUNT + 1 is a power of two. NULL if there is none; ITEMS is then as it was. */
-static void *with_room(void *items, size_t count, size_t size)
-{
-	size_t next = count + 1;
-
-	return (next & count) == 0 ? reallocarray(items, next, 2 * size) : items;
-}
 
 int strings_add(struct strings *list, const char *text)
 {

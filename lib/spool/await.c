@@ -11,6 +11,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "format/room.h"
 #include "spool/batch.h"
 #include "spool/motion.h"
 #include "spool/wait.h"
@@ -43,7 +44,7 @@ struct await {
 	struct spool *spool;
 	struct strings queues; /* of the jobs */
 	struct awaited *job;   /* sorted once begun */
-	size_t count, room;
+	size_t count;
 	struct await_counts counts;
 	size_t moving;
 	unsigned char *what; /* by watch descriptor: a state, LOOK_AGAIN or NOT_WATCHED */
@@ -94,18 +95,12 @@ static int add_queue(struct await *await, const char *queue)
 
 int await_job(struct await *await, const char *queue, const char *id)
 {
-	struct awaited *job;
+	struct awaited *job = with_room(await->job, await->count, sizeof *job);
 
-	if (await->count == await->room) {
-		size_t room = await->room ? 2 * await->room : 64;
-
-		job = reallocarray(await->job, room, sizeof *job);
-		if (!job)
-			return -1;
-		await->job = job;
-		await->room = room;
-	}
-	job = &await->job[await->count];
+	if (!job)
+		return -1;
+	await->job = job;
+	job += await->count;
 	*job = (struct awaited){.state = NOWHERE};
 	memcpy(job->id, id, JOB_ID_LEN);
 	await->count++;

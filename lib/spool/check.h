@@ -24,7 +24,7 @@ enum {
 
 struct sightings {
 	struct sighting *item;
-	size_t count, room;
+	size_t count;
 };
 
 /* The ids of each queue, once each. */
@@ -34,7 +34,7 @@ struct owner {
 
 struct owners {
 	struct owner *item;
-	size_t count, room;
+	size_t count;
 };
 
 struct check {

@@ -9,21 +9,17 @@
 #include <sys/file.h>
 #include <unistd.h>
 
+#include "format/room.h"
 #include "spool/wait.h"
 
 int check_saw(struct check *c, const char *id, unsigned dir, unsigned mark)
 {
 	struct sightings *seen = &c->seen;
+	struct sighting *item = with_room(seen->item, seen->count, sizeof *item);
 
-	if (seen->count == seen->room) {
-		size_t room = seen->room ? 2 * seen->room : 1024;
-		struct sighting *item = reallocarray(seen->item, room, sizeof *item);
-
-		if (!item)
-			return -1;
-		seen->item = item;
-		seen->room = room;
-	}
+	if (!item)
+		return -1;
+	seen->item = item;
 	seen->item[seen->count] =
 	    (struct sighting){.dir = (unsigned char)dir, .mark = (unsigned char)mark};
 	memcpy(seen->item[seen->count++].id, id, JOB_ID_LEN);
@@ -60,23 +56,17 @@ struct suspects {
 	enum queue_dir dir; /* being read */
 	size_t ids;         /* the first of check->seen are the suspects */
 	struct named *item;
-	size_t count, room;
+	size_t count;
 };
 
 static int add_named(struct suspects *s, const struct check_file *f)
 {
-	struct named *named;
+	struct named *item = with_room(s->item, s->count, sizeof *item), *named;
 
-	if (s->count == s->room) {
-		size_t room = s->room ? 2 * s->room : 64;
-		struct named *item = reallocarray(s->item, room, sizeof *item);
-
-		if (!item)
-			return -1;
-		s->item = item;
-		s->room = room;
-	}
-	named = &s->item[s->count];
+	if (!item)
+		return -1;
+	s->item = item;
+	named = &item[s->count];
 	named->f = *f;
 	named->file = strdup(f->file);
 	if (!named->file)

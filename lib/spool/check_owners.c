@@ -7,19 +7,16 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "format/room.h"
+
 int check_owns(struct check *c, const char *id)
 {
 	struct owners *owners = &c->owners;
+	struct owner *item = with_room(owners->item, owners->count, sizeof *item);
 
-	if (owners->count == owners->room) {
-		size_t room = owners->room ? 2 * owners->room : 1024;
-		struct owner *item = reallocarray(owners->item, room, sizeof *item);
-
-		if (!item)
-			return -1;
-		owners->item = item;
-		owners->room = room;
-	}
+	if (!item)
+		return -1;
+	owners->item = item;
 	memcpy(owners->item[owners->count++].id, id, JOB_ID_LEN);
 	return 0;
 }

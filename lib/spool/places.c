@@ -6,6 +6,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "format/room.h"
+
 void place_path(const struct job_place *place, char path[static PLACE_PATH_SIZE])
 {
 	bool waits = place->state == JOB_WAITING;
@@ -36,15 +38,11 @@ int place_opendir(struct spool *spool, const struct job_place *place)
 
 int places_add(struct places *places, const struct job_place *place)
 {
-	if (places->count == places->room) {
-		size_t room = places->room ? 2 * places->room : 64;
-		struct job_place *item = reallocarray(places->item, room, sizeof *item);
+	struct job_place *item = with_room(places->item, places->count, sizeof *item);
 
-		if (!item)
-			return -1;
-		places->item = item;
-		places->room = room;
-	}
+	if (!item)
+		return -1;
+	places->item = item;
 	places->item[places->count++] = *place;
 	return 0;
 }

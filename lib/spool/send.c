@@ -17,6 +17,7 @@
 #include <unistd.h>
 
 #include "format/crc32c.h"
+#include "format/room.h"
 #include "spool/batch.h"
 #include "spool/key.h"
 #include "spool/wait.h"
@@ -36,7 +37,7 @@ struct sender {
 	struct queue queue;
 	struct send_options options;
 	struct sending *batch;
-	size_t count, room;
+	size_t count;
 	bool writing;                   /* batch[count] is being written */
 	char wait_name[WAIT_NAME_SIZE]; /* where the jobs are to wait, or "" */
 	struct send_refusal refusal;
@@ -124,16 +125,11 @@ int send_begin(struct sender *sender)
 
 static struct sending *make_room(struct sender *sender)
 {
-	size_t room = sender->room ? 2 * sender->room : FEW;
-	struct sending *batch;
+	struct sending *batch = with_room(sender->batch, sender->count, sizeof *batch);
 
-	if (sender->count < sender->room)
-		return &sender->batch[sender->count];
-	batch = reallocarray(sender->batch, room, sizeof *batch);
 	if (!batch)
 		return NULL;
 	sender->batch = batch;
-	sender->room = room;
 	return &batch[sender->count];
 }
 

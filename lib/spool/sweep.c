@@ -11,6 +11,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "format/room.h"
 #include "spool/after.h"
 #include "spool/motion.h"
 #include "sys/clock.h"
@@ -152,7 +153,7 @@ struct orphan_sweep {
 	const struct queue *queue;
 	enum queue_dir dir; /* being listed */
 	struct candidate *item;
-	size_t count, room;
+	size_t count;
 };
 
 static int by_id(const void *a, const void *b)
@@ -165,6 +166,7 @@ static int by_id(const void *a, const void *b)
 static int add_candidate(void *arg, const char *name, bool regular)
 {
 	struct orphan_sweep *sweep = arg;
+	struct candidate *item;
 	struct stat st;
 
 	if (!regular || !job_id_ok(name))
@@ -172,15 +174,10 @@ static int add_candidate(void *arg, const char *name, bool regular)
 	if (fstatat(sweep->queue->dir[sweep->dir], name, &st, AT_SYMLINK_NOFOLLOW) != 0 ||
 	    !sweep_is_old(&st))
 		return 0;
-	if (sweep->count == sweep->room) {
-		size_t room = sweep->room ? 2 * sweep->room : 64;
-		struct candidate *item = reallocarray(sweep->item, room, sizeof *item);
-
-		if (!item)
-			return -1;
-		sweep->item = item;
-		sweep->room = room;
-	}
+	item = with_room(sweep->item, sweep->count, sizeof *item);
+	if (!item)
+		return -1;
+	sweep->item = item;
 	sweep->item[sweep->count] = (struct candidate){.dir = sweep->dir};
 	memcpy(sweep->item[sweep->count++].id, name, JOB_ID_LEN + 1);
 	return 0;
