@@ -1,18 +1,10 @@
 #include "run/watch.h"
 
 #include <errno.h>
-#include <stdio.h>
-#include <unistd.h>
 
-/* By descriptor, through /proc: what happened to the path meanwhile is no matter. */
 int watch_add(const struct watch *watch, int dir, uint32_t mask)
 {
-	char path[32];
-
-	if (watch->fd < 0)
-		return -1;
-	snprintf(path, sizeof path, "/proc/self/fd/%d", dir);
-	return inotify_add_watch(watch->fd, path, mask | IN_ONLYDIR);
+	return watch->fd < 0 ? -1 : notify_watch(watch->fd, dir, mask);
 }
 
 void watch_remove(const struct watch *watch, int added)
@@ -69,32 +61,28 @@ static enum watched kind(const struct watch *watch, const struct inotify_event *
 	return WATCHED_QUEUE;
 }
 
-static void dispatch(
-    const struct watch *watch, const struct inotify_event *e, watch_event *event, void *arg)
+struct reading {
+	const struct watch *watch;
+	watch_event *event;
+	void *arg;
+};
+
+static int dispatch(void *arg, const struct inotify_event *e)
 {
-	struct watched_event seen = {.what = kind(watch, e),
+	const struct reading *reading = arg;
+	struct watched_event seen = {.what = kind(reading->watch, e),
 	    .name = e->len > 0 ? e->name : "",
 	    .renamed_in = e->mask & IN_MOVED_TO,
 	    .watch = e->wd,
 	    .ended = e->mask & IN_IGNORED};
 
-	event(arg, &seen);
+	reading->event(reading->arg, &seen);
+	return 0;
 }
 
 int watch_read(const struct watch *watch, watch_event *event, void *arg)
 {
-	_Alignas(struct inotify_event) char buffer[16384];
-	ssize_t len;
+	struct reading reading = {watch, event, arg};
 
-	while ((len = read(watch->fd, buffer, sizeof buffer)) > 0) {
-		for (char *p = buffer; p < buffer + len;) {
-			const struct inotify_event *e = (const void *)p;
-
-			dispatch(watch, e, event, arg);
-			p += sizeof *e + e->len;
-		}
-		if ((size_t)len < sizeof buffer / 2)
-			return 0; /* there was no more; what comes now wakes us again */
-	}
-	return len == 0 || errno == EAGAIN || errno == EINTR ? 0 : -1;
+	return notify_each(watch->fd, dispatch, &reading) == 0 || errno == EINTR ? 0 : -1;
 }

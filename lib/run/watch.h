@@ -5,9 +5,8 @@
 #ifndef QSPOOL_RUN_WATCH_H
 #define QSPOOL_RUN_WATCH_H
 
-#include <inotifytools/inotify.h>
-
 #include "spool/spool.h"
+#include "sys/notify.h"
 
 struct watch {
 	int fd;                      /* poll it for reading; -1 if there is none */

@@ -5,7 +5,6 @@
 #include "spool/spool.h"
 
 #include <errno.h>
-#include <inotifytools/inotify.h>
 #include <poll.h>
 #include <stdlib.h>
 #include <string.h>
@@ -13,9 +12,9 @@
 
 #include "format/room.h"
 #include "spool/batch.h"
-#include "spool/motion.h"
 #include "spool/wait.h"
 #include "sys/clock.h"
+#include "sys/notify.h"
 
 enum {
 	NOWHERE = JOB_STATES, /* not seen in any state, or what was seen is not true any more */
@@ -224,7 +223,7 @@ static void leave(struct await *await, struct awaited *job, enum job_state state
 
 static int watch(struct await *await, int dir, uint32_t mask, enum job_state what)
 {
-	int wd = motion_watch_dir(await->fd, dir, mask);
+	int wd = notify_watch(await->fd, dir, mask);
 
 	if (wd < 0)
 		return -1;
@@ -299,8 +298,9 @@ static int watch_all(struct await *await, const struct strings *queues)
 	return result;
 }
 
-static void take_event(struct await *await, const struct inotify_event *event)
+static int take_event(void *arg, const struct inotify_event *event)
 {
+	struct await *await = arg;
 	unsigned what = event->wd >= 0 && (size_t)event->wd < await->whats ? await->what[event->wd]
 	                                                                   : NOT_WATCHED;
 	struct awaited *job = NULL;
@@ -317,26 +317,19 @@ static void take_event(struct await *await, const struct inotify_event *event)
 		job = find(await, event->name);
 	}
 	if (!job)
-		return;
+		return 0;
 	job->touched = true;
 	if (event->mask & (IN_MOVED_TO | IN_CREATE))
 		place(await, job, (enum job_state)what);
 	else
 		leave(await, job, (enum job_state)what, event->mask & IN_DELETE);
+	return 0;
 }
 
 static void read_events(struct await *await)
 {
-	_Alignas(struct inotify_event) char buffer[65536];
-	ssize_t len;
-
-	while (await->fd >= 0 && (len = read(await->fd, buffer, sizeof buffer)) > 0)
-		for (char *p = buffer; p < buffer + len;) {
-			const struct inotify_event *event = (const void *)p;
-
-			take_event(await, event);
-			p += sizeof *event + event->len;
-		}
+	if (await->fd >= 0) /* what it fails to tell, the next scan sees */
+		(void)!notify_each(await->fd, take_event, await);
 }
 
 /* --- scans --- */

@@ -2,26 +2,18 @@
 
 #include <errno.h>
 #include <fcntl.h>
-#include <inotifytools/inotify.h>
 #include <stdio.h>
 #include <string.h>
 #include <unistd.h>
 
 #include "spool/wait.h"
+#include "sys/notify.h"
 
 enum { LOCATE_TRIES = 20, WATCH_TRIES = 20 };
 
-int motion_watch_dir(int fd, int dir, uint32_t mask)
-{
-	char path[32];
-
-	snprintf(path, sizeof path, "/proc/self/fd/%d", dir);
-	return inotify_add_watch(fd, path, mask | IN_ONLYDIR);
-}
-
 static int watch_dir(int fd, int dir, uint32_t mask)
 {
-	return motion_watch_dir(fd, dir, mask) < 0 ? -1 : 0;
+	return notify_watch(fd, dir, mask) < 0 ? -1 : 0;
 }
 
 static int watch_queue(int fd, struct spool *spool, const char *name)
@@ -87,37 +79,22 @@ static int watch_all(struct motion *motion, struct spool *spool, const char *que
 	return result;
 }
 
-/* Calls VISIT for each event until that returns anything but 0. False if that happened, or events
- * were lost. */
-static bool read_events(
-    int fd, int (*visit)(void *arg, const struct inotify_event *event), void *arg)
+static bool lost(const struct inotify_event *event)
 {
-	_Alignas(struct inotify_event) char buffer[65536];
-	ssize_t len;
-
-	while ((len = read(fd, buffer, sizeof buffer)) > 0) {
-		for (char *p = buffer; p < buffer + len;) {
-			const struct inotify_event *event = (const void *)p;
-
-			if (event->mask & IN_Q_OVERFLOW || visit(arg, event) != 0)
-				return false;
-			p += sizeof *event + event->len;
-		}
-	}
-	return len == 0 || errno == EAGAIN;
+	return event->mask & IN_Q_OVERFLOW;
 }
 
 static int is_new_dir(void *unused, const struct inotify_event *event)
 {
 	(void)unused;
-	return event->mask & IN_CREATE && event->mask & IN_ISDIR;
+	return lost(event) || (event->mask & IN_CREATE && event->mask & IN_ISDIR);
 }
 
 /* A directory that came while the others were being watched may have been missed, and what is moved
  * there from one that was not watched yet. What comes later is filled from watched ones only. */
 static bool is_watched(const struct motion *motion)
 {
-	return read_events(motion->fd, is_new_dir, NULL);
+	return notify_each(motion->fd, is_new_dir, NULL) == 0;
 }
 
 int motion_watch(struct motion *motion, struct spool *spool, const char *queue)
@@ -147,6 +124,8 @@ static int read_name(void *arg, const struct inotify_event *event)
 {
 	const struct reading *reading = arg;
 
+	if (lost(event))
+		return -1;
 	if (event->len == 0 || event->mask & IN_ISDIR)
 		return 0;
 	return reading->visit(reading->arg, event->name);
@@ -156,7 +135,7 @@ bool motion_read(const struct motion *motion, int (*visit)(void *arg, const char
 {
 	struct reading reading = {visit, arg};
 
-	return read_events(motion->fd, read_name, &reading);
+	return notify_each(motion->fd, read_name, &reading) == 0;
 }
 
 struct sought {

@@ -6,9 +6,6 @@
 
 #include "spool/spool.h"
 
-/* Watches DIR for MASK: its watch descriptor, the same if FD watches it already; -1. */
-int motion_watch_dir(int fd, int dir, uint32_t mask);
-
 /* All state directories of the queues, and those below .wait/, are watched for what comes and goes. */
 struct motion {
 	int fd;
