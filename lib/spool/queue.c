@@ -164,13 +164,30 @@ void queue_close(struct queue *queue)
 	sys_discard(&queue->fd);
 }
 
+struct reading {
+	name_visit *visit;
+	void *arg;
+	int result; /* of the last visit */
+};
+
+static int visit_name(void *arg, const char *name, bool regular)
+{
+	struct reading *reading = arg;
+
+	reading->result = reading->visit(reading->arg, name, regular);
+	return reading->result;
+}
+
+/* An error of VISIT was noted where it was. */
 int queue_each(const struct queue *queue, enum queue_dir which, name_visit *visit, void *arg)
 {
+	struct reading reading = {.visit = visit, .arg = arg};
+	int result;
+
 	if (queue->dir[which] < 0 && !queue_dir_always(which))
 		return 0;
-	/* Before VISIT, which may note where an error of its own was. */
-	queue_fail(queue, which, NULL);
-	return dir_each(sys_opendir(queue->dir[which], "."), EACH_VISIBLE, visit, arg);
+	result = dir_each(sys_opendir(queue->dir[which], "."), EACH_VISIBLE, visit_name, &reading);
+	return result < 0 && reading.result == 0 ? queue_fail(queue, which, NULL) : result;
 }
 
 static bool leads_to(int parent, const char *name, int fd)
