@@ -29,7 +29,7 @@ static bool path_is_ours(const struct queue *queue)
 	for (size_t len = 2; len + 4 < sizeof up; len += 3) {
 		if (fstatat(queue->spool->fd, up, &st, 0) != 0 || !keeps_ours(&st))
 			return false;
-		if (st.st_ino == last.st_ino && st.st_dev == last.st_dev)
+		if (same_file(&st, &last))
 			return true;
 		last = st;
 		memcpy(up + len, "/..", 4);

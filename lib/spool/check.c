@@ -75,10 +75,7 @@ void check_failed(const struct check *c)
 
 bool check_still(const struct check *c, const struct check_file *f)
 {
-	struct stat st;
-
-	return fstatat(c->queue.dir[f->dir], f->file, &st, AT_SYMLINK_NOFOLLOW) == 0 &&
-	    st.st_ino == f->st.st_ino && st.st_dev == f->st.st_dev;
+	return dir_leads_to(c->queue.dir[f->dir], f->file, &f->st);
 }
 
 void check_path(enum queue_dir dir, const char *file, char path[static PLACE_PATH_SIZE])

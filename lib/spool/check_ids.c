@@ -115,9 +115,9 @@ static int each_in(struct suspects *s)
 	return queue_each(&s->check->queue, s->dir, visit, s);
 }
 
-static bool same_file(const struct named *a, const struct named *b)
+static bool are_one(const struct named *a, const struct named *b)
 {
-	return a->f.st.st_ino == b->f.st.st_ino && a->f.st.st_dev == b->f.st.st_dev;
+	return same_file(&a->f.st, &b->f.st);
 }
 
 static int by_time(const struct timespec *a, const struct timespec *b)
@@ -133,7 +133,7 @@ static int by_age(const void *a, const void *b)
 	const struct named *x = a, *y = b;
 	int order = strcmp(x->f.name.id, y->f.name.id);
 
-	if (order == 0 && !same_file(x, y)) {
+	if (order == 0 && !are_one(x, y)) {
 		order = by_time(&x->f.st.st_mtim, &y->f.st.st_mtim);
 		if (order == 0)
 			order = by_time(&x->f.st.st_ctim, &y->f.st.st_ctim);
@@ -215,7 +215,7 @@ static void compare(struct suspects *s)
 
 		if (leader && strcmp(leader->f.name.id, named->f.name.id) != 0)
 			first = leader = NULL;
-		if (leader && same_file(leader, named)) {
+		if (leader && are_one(leader, named)) {
 			tell_twins(s->check, leader, named);
 			continue;
 		}

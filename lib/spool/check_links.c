@@ -76,10 +76,7 @@ static bool is_named(const struct walk *w, const struct meta *meta)
 /* Its options may not have come to the disk before the power was cut; the sweep removes it. */
 static bool is_draft(const struct queue *queue, const char *id, const struct stat *st)
 {
-	struct stat draft;
-
-	return fstatat(queue->dir[DIR_TMP], id, &draft, AT_SYMLINK_NOFOLLOW) == 0 &&
-	    draft.st_ino == st->st_ino && draft.st_dev == st->st_dev;
+	return dir_leads_to(queue->dir[DIR_TMP], id, st);
 }
 
 /* A job whose options are lost is told of where it lies. It cannot have a key without them; but a

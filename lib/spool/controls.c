@@ -11,6 +11,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "sys/dir.h"
 #include "sys/proc.h"
 
 enum {
@@ -24,7 +25,7 @@ static bool in_place(const struct control_dir *dir, const struct stat *st)
 {
 	struct stat now;
 
-	return lstat(dir->path, &now) == 0 && now.st_ino == st->st_ino && now.st_dev == st->st_dev;
+	return lstat(dir->path, &now) == 0 && same_file(&now, st);
 }
 
 /* 1; 0 if it was removed meanwhile. */

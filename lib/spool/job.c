@@ -69,7 +69,7 @@ static enum hold check_name(const struct job *job, struct stat *st)
 {
 	if (fstatat(job_dir(job), job->file, st, AT_SYMLINK_NOFOLLOW) != 0)
 		return errno == ENOENT ? HOLD_GONE : HOLD_ERROR;
-	return st->st_ino == job->st.st_ino && st->st_dev == job->st.st_dev ? HOLD_DONE : HOLD_GONE;
+	return same_file(st, &job->st) ? HOLD_DONE : HOLD_GONE;
 }
 
 static enum hold open_failed(void)
@@ -240,10 +240,7 @@ static bool stays(const struct job *job, const struct target *target, const char
  * the job under both names: what remains to be done is to remove the old one. */
 static int finish_rename(struct job *job, const struct target *target, const char *file)
 {
-	struct stat st;
-
-	if (errno != EEXIST || fstatat(target->dir, file, &st, AT_SYMLINK_NOFOLLOW) != 0 ||
-	    st.st_ino != job->st.st_ino || st.st_dev != job->st.st_dev)
+	if (errno != EEXIST || !dir_leads_to(target->dir, file, &job->st))
 		return -1;
 	return stays(job, target, file) ? 0 : sys_unlink(job_dir(job), job->file);
 }

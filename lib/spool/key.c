@@ -114,10 +114,7 @@ static int is_in(const struct queue *queue, enum queue_dir dir, const char *id)
 
 static bool is_draft(const struct queue *queue, const char *id, const struct stat *st)
 {
-	struct stat draft;
-
-	return fstatat(queue->dir[DIR_TMP], id, &draft, AT_SYMLINK_NOFOLLOW) == 0 &&
-	    draft.st_ino == st->st_ino && draft.st_dev == st->st_dev;
+	return dir_leads_to(queue->dir[DIR_TMP], id, st);
 }
 
 static int settle_dirs(const struct queue *queue, const struct meta *meta)
@@ -202,14 +199,6 @@ static enum judgement judge_at_rest(const struct queue *queue, const struct job_
 	return over || aside ? JUDGE_FREE : settle_holder(queue, name, fd);
 }
 
-static bool leads_to(int top, const char *link, const struct stat *st)
-{
-	struct stat found;
-
-	return fstatat(top, link, &found, AT_SYMLINK_NOFOLLOW) == 0 && found.st_ino == st->st_ino &&
-	    found.st_dev == st->st_dev;
-}
-
 /* The link goes under the lock of what it leads to. */
 static enum judgement judge_open(
     const struct queue *queue, int top, const char *link, const char *id, int fd)
@@ -225,7 +214,7 @@ static enum judgement judge_open(
 		return errno == EWOULDBLOCK ? judge_locked(queue, &name, &st, fd) : JUDGE_ERROR;
 	if (fstat(fd, &st) != 0)
 		return JUDGE_ERROR;
-	judged = leads_to(top, link, &st) ? judge_at_rest(queue, &name, fd) : JUDGE_SOON;
+	judged = dir_leads_to(top, link, &st) ? judge_at_rest(queue, &name, fd) : JUDGE_SOON;
 	if (judged == JUDGE_FREE && sys_unlink(top, link) != 0 && errno != ENOENT) {
 		key_fail(queue->spool, link, NULL);
 		judged = JUDGE_ERROR;
@@ -324,7 +313,7 @@ int key_has(const struct link_source *source, const char *key)
 	if (fstatat(source->dir, source->file, &st, AT_SYMLINK_NOFOLLOW) != 0)
 		return errno == ENOENT ? 0 : -1;
 	link_path(link, label, NULL, source->id, source->queue->name);
-	return leads_to(top, link, &st);
+	return dir_leads_to(top, link, &st);
 }
 
 int key_release(const struct queue *queue, const char *id, const char *key)

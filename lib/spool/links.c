@@ -48,10 +48,8 @@ static bool is_link(
     struct spool *spool, enum spool_dir top, const char *path, const struct stat *st)
 {
 	int fd = spool_dir(spool, top, false);
-	struct stat found;
 
-	return fd >= 0 && fstatat(fd, path, &found, AT_SYMLINK_NOFOLLOW) == 0 &&
-	    found.st_ino == st->st_ino && found.st_dev == st->st_dev;
+	return fd >= 0 && dir_leads_to(fd, path, st);
 }
 
 static bool has_link(const struct queue *queue, enum spool_dir top, const char *name,

@@ -192,10 +192,9 @@ int queue_each(const struct queue *queue, enum queue_dir which, name_visit *visi
 
 static bool leads_to(int parent, const char *name, int fd)
 {
-	struct stat named, opened;
+	struct stat opened;
 
-	return fstatat(parent, name, &named, AT_SYMLINK_NOFOLLOW) == 0 && fstat(fd, &opened) == 0 &&
-	    named.st_ino == opened.st_ino && named.st_dev == opened.st_dev;
+	return fstat(fd, &opened) == 0 && dir_leads_to(parent, name, &opened);
 }
 
 bool queue_in_place(const struct queue *queue)

@@ -60,7 +60,6 @@ static int remove_link(int top, const char *path)
 
 int mend_link(int top, const char *path, const struct stat *st)
 {
-	struct stat now;
 	int fd = openat(top, path, O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_NOCTTY | O_CLOEXEC);
 	int result = -1;
 
@@ -68,8 +67,7 @@ int mend_link(int top, const char *path, const struct stat *st)
 		return errno == ENOENT ? 0 : -1;
 	if (flock(fd, LOCK_EX | LOCK_NB) != 0)
 		errno = EBUSY;
-	else if (fstatat(top, path, &now, AT_SYMLINK_NOFOLLOW) != 0 || now.st_ino != st->st_ino ||
-	    now.st_dev != st->st_dev)
+	else if (!dir_leads_to(top, path, st))
 		result = 0;
 	else
 		result = remove_link(top, path);

@@ -41,9 +41,7 @@ struct search {
 static bool leads_to_job(const struct job *job, const struct job_place *place)
 {
 	int dir = place_opendir(job->queue->spool, place);
-	struct stat st;
-	bool leads = dir >= 0 && fstatat(dir, place->file, &st, AT_SYMLINK_NOFOLLOW) == 0 &&
-	    st.st_ino == job->st.st_ino && st.st_dev == job->st.st_dev;
+	bool leads = dir >= 0 && dir_leads_to(dir, place->file, &job->st);
 
 	sys_discard(&dir);
 	return leads;

@@ -2,6 +2,7 @@
 
 #include <dirent.h>
 #include <errno.h>
+#include <fcntl.h>
 #include <string.h>
 
 #include "sys/files.h"
@@ -33,4 +34,16 @@ int dir_each(int fd, enum dir_names names, name_visit *visit, void *arg)
 	closedir(dir);
 	errno = saved;
 	return result;
+}
+
+bool same_file(const struct stat *a, const struct stat *b)
+{
+	return a->st_ino == b->st_ino && a->st_dev == b->st_dev;
+}
+
+bool dir_leads_to(int dir, const char *name, const struct stat *file)
+{
+	struct stat found;
+
+	return fstatat(dir, name, &found, AT_SYMLINK_NOFOLLOW) == 0 && same_file(&found, file);
 }

@@ -1,8 +1,9 @@
-/* The names in a directory. */
+/* The names in a directory, and what they lead to. */
 #ifndef QSPOOL_SYS_DIR_H
 #define QSPOOL_SYS_DIR_H
 
 #include <stdbool.h>
+#include <sys/stat.h>
 
 /* REGULAR is false where the directory itself says that NAME is no regular file. Other than 0 ends it. */
 typedef int name_visit(void *arg, const char *name, bool regular);
@@ -14,5 +15,9 @@ enum dir_names { EACH_VISIBLE, EACH_ALL };
  * be met or not. 0; -1 with errno, also that of opening it if FD is -1; or what VISIT returned to end it. */
 __attribute__((warn_unused_result)) int dir_each(
     int fd, enum dir_names names, name_visit *visit, void *arg);
+
+bool same_file(const struct stat *a, const struct stat *b);
+/* Whether NAME in the directory DIR leads to FILE; a symbolic link does not. */
+bool dir_leads_to(int dir, const char *name, const struct stat *file);
 
 #endif

@@ -12,6 +12,8 @@
 #include <sys/sysmacros.h>
 #include <unistd.h>
 
+#include "sys/dir.h"
+
 /* "1: FLOCK  ADVISORY  WRITE 4242 fd:01:1234 0 EOF"; see proc_locks(5). */
 static pid_t locker_of(const struct stat *file)
 {
@@ -61,8 +63,7 @@ static bool stdin_is(const char *pid, const struct stat *file)
 	struct stat st;
 
 	snprintf(path, sizeof path, "/proc/%.20s/fd/0", pid);
-	return stat(path, &st) == 0 && st.st_ino == file->st_ino && st.st_dev == file->st_dev &&
-	    stdin_holds_lock(pid);
+	return stat(path, &st) == 0 && same_file(&st, file) && stdin_holds_lock(pid);
 }
 
 /* The fourth field of proc_pid_stat(5), behind a name that may hold anything; 0 if it
@@ -271,8 +272,7 @@ static bool has_open(pid_t pid, const struct stat *file)
 	while (!found && (entry = readdir(fds)) != NULL) {
 		struct stat st;
 
-		found = fstatat(dirfd(fds), entry->d_name, &st, 0) == 0 &&
-		    st.st_ino == file->st_ino && st.st_dev == file->st_dev;
+		found = fstatat(dirfd(fds), entry->d_name, &st, 0) == 0 && same_file(&st, file);
 	}
 	closedir(fds);
 	return found;
