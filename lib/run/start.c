@@ -123,11 +123,28 @@ static void start_failed(struct worker *w, struct running *r, bool exec)
 	}
 }
 
-static void run(struct worker *w, struct running *r)
+static void begin_attempt(struct worker *w, struct running *r)
+{
+	int64_t timeout = settle_timeout(w, &r->meta);
+
+	r->active = true;
+	r->settling = r->timed_out = r->stopped = false;
+	r->end_signal = 0;
+	r->attempts = settle_attempts(w, &r->meta);
+	r->backoff = settle_backoff(w, &r->meta);
+	r->started = clock_mono_ms();
+	control_name(&r->job.name, r->control);
+	r->end_at = timeout > 0 ? r->started + timeout : NEVER;
+	w->busy++;
+}
+
+/* 0 / -1; EXEC: it was that which failed. */
+static int start_handler(struct worker *w, struct running *r, bool *exec)
 {
 	struct child_start start = {.handler = &w->handler,
 	    .job = &r->job,
 	    .meta = &r->meta,
+	    .attempts = r->attempts,
 	    .controls = &w->controls,
 	    .control = r->control,
 	    .grip = &r->grip,
@@ -135,25 +152,24 @@ static void run(struct worker *w, struct running *r)
 	    .files = &w->files,
 	    .oom_score_adj = w->oom_score_adj,
 	    .output = r->output};
-	int64_t timeout = settle_timeout(w, &r->meta);
-	bool exec = false, started;
 
-	r->active = true;
-	r->settling = r->timed_out = r->stopped = false;
-	r->end_signal = 0;
-	r->attempts = start.attempts = settle_attempts(w, &r->meta);
-	r->backoff = settle_backoff(w, &r->meta);
-	r->started = clock_mono_ms();
-	control_name(&r->job.name, r->control);
-	r->end_at = timeout > 0 ? r->started + timeout : NEVER;
-	w->busy++;
 	handler_release(&w->handler);
 	spool_fail(w->queue.spool, w->queue.name, NULL, "handler"); /* for hold_queue() */
-	started = handler_open(&w->handler, &w->queue, w->options->command) == 0 &&
-	    child_start(&r->child, &start, &exec) == 0;
+	if (handler_open(&w->handler, &w->queue, w->options->command) != 0)
+		return -1;
+	return child_start(&r->child, &start, exec);
+}
+
+static void run(struct worker *w, struct running *r)
+{
+	bool exec = false;
+	int started;
+
+	begin_attempt(w, r);
+	started = start_handler(w, r, &exec);
 	grip_close(&r->grip);
 	sys_discard(&r->output);
-	if (!started) {
+	if (started != 0) {
 		start_failed(w, r, exec);
 		return;
 	}

@@ -158,27 +158,41 @@ static const char *why_strange(const struct queue *queue, enum queue_dir dir, co
 	return why ? why : strange_reason(error);
 }
 
-enum claim claim_open(struct job *job, const struct queue *queue, enum job_state state,
-    const char *file, bool renamed_in, struct meta *meta, const char **why)
+static enum claim not_held(enum hold held)
 {
-	enum claim result = CLAIM_ERROR;
-
-	*why = NULL;
-	switch (job_hold(job, queue, state, file, O_RDWR)) {
+	switch (held) {
 	case HOLD_GONE:
 		return CLAIM_GONE;
 	case HOLD_LOCKED:
 		return CLAIM_LOCKED;
-	case HOLD_ERROR:
-		if (errno != EACCES && errno != EPERM)
-			return CLAIM_ERROR;
-		/* fall through */
 	case HOLD_STRANGE:
-		*why = why_strange(queue, (enum queue_dir)state, file);
 		return CLAIM_STRANGE;
-	case HOLD_DONE:
-		break;
+	default:
+		return CLAIM_ERROR;
 	}
+}
+
+/* The job stays held only if it is to be run, or buried. */
+static enum claim conclude(struct job *job, struct meta *meta, enum claim result)
+{
+	if (result != CLAIM_OPEN && result != CLAIM_UNFIT) {
+		meta_release(meta);
+		job_release(job);
+	}
+	return result;
+}
+
+enum claim claim_open(struct job *job, const struct queue *queue, enum job_state state,
+    const char *file, bool renamed_in, struct meta *meta, const char **why)
+{
+	enum hold held = job_hold(job, queue, state, file, O_RDWR);
+	enum claim result = CLAIM_ERROR;
+
+	if (held == HOLD_ERROR && (errno == EACCES || errno == EPERM))
+		held = HOLD_STRANGE;
+	*why = held == HOLD_STRANGE ? why_strange(queue, (enum queue_dir)state, file) : NULL;
+	if (held != HOLD_DONE)
+		return not_held(held);
 	*why = strange_link(job_dir(job), &job->st);
 	if (*why)
 		result = CLAIM_STRANGE;
@@ -188,39 +202,19 @@ enum claim claim_open(struct job *job, const struct queue *queue, enum job_state
 		result = CLAIM_YOUNG;
 	else if (adopt(job, meta) == 0)
 		result = CLAIM_OPEN;
-	if (result != CLAIM_OPEN && result != CLAIM_UNFIT) {
-		meta_release(meta);
-		job_release(job);
-	}
-	return result;
+	return conclude(job, meta, result);
 }
 
 enum claim claim_open_waiting(struct job *job, const struct queue *queue, const char *wait,
     const char *file, struct meta *meta, const char **why)
 {
-	enum claim result = CLAIM_ERROR;
+	enum hold held = job_hold_waiting(job, queue, wait, file, O_RDWR);
 
-	*why = NULL;
-	switch (job_hold_waiting(job, queue, wait, file, O_RDWR)) {
-	case HOLD_GONE:
-		return CLAIM_GONE;
-	case HOLD_LOCKED:
-		return CLAIM_LOCKED;
-	case HOLD_STRANGE:
-		*why = strange_reason(errno);
-		return CLAIM_STRANGE;
-	case HOLD_ERROR:
-		return CLAIM_ERROR;
-	case HOLD_DONE:
-		break;
-	}
+	*why = held == HOLD_STRANGE ? strange_reason(errno) : NULL;
+	if (held != HOLD_DONE)
+		return not_held(held);
 	*why = job->ours ? strange_link(job_dir(job), &job->st) : "not the name of a waiting job";
-	result = *why ? CLAIM_STRANGE : inspect(job, meta, why);
-	if (result != CLAIM_OPEN && result != CLAIM_UNFIT) {
-		meta_release(meta);
-		job_release(job);
-	}
-	return result;
+	return conclude(job, meta, *why ? CLAIM_STRANGE : inspect(job, meta, why));
 }
 
 enum hold recover_hold(struct job *job, const struct queue *queue, const char *file)
