@@ -29,3 +29,18 @@ old() { touch -h -d '2 hours ago' "$@"; }
 
 # Until $test_dir/stop is there.
 keep() { until [[ -e $test_dir/stop ]]; do "$@" || true; done >/dev/null 2>&1 </dev/null; }
+
+# While those that keep() has started are at work, and then ends them.
+assert_sound_meanwhile() {
+	local end runs=0
+	end=$(($(now_ms) + ${MOTION_SECONDS:-10} * 1000))
+	until after_ms "$end"; do
+		run_tool qfsck --repair
+		assert_success
+		assert_output ''
+		runs=$((runs + 1))
+	done
+	: >"$test_dir/stop"
+	wait
+	((runs > 5))
+}

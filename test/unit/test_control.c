@@ -1,20 +1,7 @@
 #include "format/control.h"
 
+#include "report.h"
 #include "unit.h"
-
-struct report {
-	unsigned count;
-	char text[512];
-};
-
-static void note(void *arg, unsigned line, const char *why)
-{
-	struct report *report = arg;
-	size_t len = strlen(report->text);
-
-	report->count++;
-	snprintf(report->text + len, sizeof report->text - len, "%u: %s\n", line, why);
-}
 
 static void parse(const char *text, struct control *control, struct report *report)
 {

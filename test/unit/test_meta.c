@@ -6,6 +6,7 @@
 #include "format/crc32c.h"
 #include "format/name.h"
 #include "../meta_equal.h"
+#include "report.h"
 #include "unit.h"
 
 /* One with something everywhere. */
@@ -486,20 +487,6 @@ static void a_nul(void)
 	memcpy(text + len - 13, end, 13);
 	CHECK_STR(why_not(text, len), "NUL byte");
 	free(text);
-}
-
-struct report {
-	unsigned count;
-	char text[512];
-};
-
-static void note(void *arg, unsigned line, const char *why)
-{
-	struct report *report = arg;
-	size_t len = strlen(report->text);
-
-	report->count++;
-	snprintf(report->text + len, sizeof report->text - len, "%u: %s\n", line, why);
 }
 
 static void settings(const char *text, size_t len, struct meta *meta, struct report *report)
