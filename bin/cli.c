@@ -283,6 +283,11 @@ void cli_words(int count, char *const *argv, struct strings *words)
 	free(line);
 }
 
+int cli_first_failure(int status, int next)
+{
+	return status != EX_OK ? status : next;
+}
+
 struct job_word *cli_find(
     const struct cli *cli, struct spool *spool, const struct strings *words, int *status)
 {
@@ -360,4 +365,13 @@ void cli_json_string(FILE *out, const char *text)
 		p += len ? len : 1;
 	}
 	fputc('"', out);
+}
+
+void cli_json_member(const char *key, const char *value)
+{
+	printf(",\"%s\":", key);
+	if (value)
+		cli_json_string(stdout, value);
+	else
+		printf("null");
 }

@@ -68,6 +68,8 @@ void cli_words(int count, char *const *argv, struct strings *words);
 /* spool_find() of WORDS, malloc'd. *STATUS is EX_OK, or what the complaint about its error makes it. */
 struct job_word *cli_find(
     const struct cli *cli, struct spool *spool, const struct strings *words, int *status);
+/* Of tools that take many: what went wrong first, if anything. */
+int cli_first_failure(int status, int next);
 /* EX_OK if WORD means one job; else complains and returns a status. */
 int cli_found(const struct spool *spool, const struct job_word *word);
 
@@ -78,5 +80,7 @@ char *cli_terminal_text(const char *text, size_t len);
 /* A JSON string with its quotes, control characters escaped; bytes that are not UTF-8 become
  * U+FFFD. */
 void cli_json_string(FILE *out, const char *text);
+/* ,"KEY":"VALUE" on stdout, or null without a VALUE. */
+void cli_json_member(const char *key, const char *value);
 
 #endif

@@ -59,11 +59,6 @@ static int gather_queue(
 	return EX_OK;
 }
 
-static int first_failure(int status, int next)
-{
-	return status != EX_OK ? status : next;
-}
-
 static int gather_all(const struct pick *pick, struct spool *spool, struct places *places)
 {
 	struct strings queues = {0};
@@ -73,7 +68,8 @@ static int gather_all(const struct pick *pick, struct spool *spool, struct place
 	                    : spool_queues(spool, &queues) != 0)
 		return cli_complain(spool, NULL);
 	for (size_t i = 0; i < queues.count; i++)
-		status = first_failure(status, gather_queue(pick, spool, queues.item[i], places));
+		status =
+		    cli_first_failure(status, gather_queue(pick, spool, queues.item[i], places));
 	strings_release(&queues);
 	places_sort(places);
 	if (pick->oldest >= 0 && (unsigned long long)pick->oldest < places->count)
@@ -218,7 +214,7 @@ static int do_filtered(const struct pick *pick, struct spool *spool)
 	int status = gather_all(pick, spool, &places);
 
 	for (size_t i = 0; i < places.count; i++)
-		status = first_failure(status, do_one(pick, spool, places.item[i]));
+		status = cli_first_failure(status, do_one(pick, spool, places.item[i]));
 	places_release(&places);
 	return status;
 }
@@ -245,7 +241,7 @@ static int do_named(const struct pick *pick, struct spool *spool, const struct s
 	struct job_word *word = cli_find(&pick->cli, spool, words, &status);
 
 	for (size_t i = 0; status != EX_OSERR && i < words->count; i++)
-		status = first_failure(status, do_word(pick, spool, &word[i]));
+		status = cli_first_failure(status, do_word(pick, spool, &word[i]));
 	free(word);
 	return status;
 }

@@ -116,11 +116,8 @@ static int cat_all(const struct cat_tool *t, const struct strings *words)
 	int status;
 	struct job_word *word = cli_find(&t->cli, spool, words, &status);
 
-	for (size_t i = 0; i < words->count; i++) {
-		int one = cat(t, spool, &word[i]);
-
-		status = status != EX_OK ? status : one;
-	}
+	for (size_t i = 0; i < words->count; i++)
+		status = cli_first_failure(status, cat(t, spool, &word[i]));
 	free(word);
 	spool_close(spool);
 	return status;

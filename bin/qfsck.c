@@ -50,25 +50,16 @@ static void progress(void *arg, const char *queue, size_t names)
 	t->shown_ms = now;
 }
 
-static void put_json(const char *key, const char *text)
-{
-	printf(",\"%s\":", key);
-	if (text)
-		cli_json_string(stdout, text);
-	else
-		printf("null");
-}
-
 static void print_json(const struct check_finding *f)
 {
 	printf("{\"class\":\"%s\"", class_name[f->class]);
-	put_json("kind", f->kind);
-	put_json("queue", f->queue);
-	put_json("dir", f->dir);
-	put_json("file", f->file);
-	put_json("id", f->id);
-	put_json("reason", f->reason);
-	put_json("error", f->error ? strerror(f->error) : NULL);
+	cli_json_member("kind", f->kind);
+	cli_json_member("queue", f->queue);
+	cli_json_member("dir", f->dir);
+	cli_json_member("file", f->file);
+	cli_json_member("id", f->id);
+	cli_json_member("reason", f->reason);
+	cli_json_member("error", f->error ? strerror(f->error) : NULL);
 	puts("}");
 }
 

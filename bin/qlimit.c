@@ -127,11 +127,7 @@ static int show_one(void *arg, const struct resource_status *s)
 
 static void json_text(const char *key, const char *text)
 {
-	printf(",\"%s\":", key);
-	if (text && strcmp(text, "-") != 0)
-		cli_json_string(stdout, text);
-	else
-		fputs("null", stdout);
+	cli_json_member(key, text && strcmp(text, "-") != 0 ? text : NULL);
 }
 
 static void json_number(const char *key, bool has, unsigned long long number)

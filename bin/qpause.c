@@ -85,11 +85,8 @@ static int each(const struct pause_tool *t, int count, char *const *queues)
 {
 	int status = t->cli.queue ? pause_or_resume(t, t->cli.queue) : EX_OK;
 
-	for (int i = 0; i < count; i++) {
-		int one = pause_or_resume(t, queues[i]);
-
-		status = status != EX_OK ? status : one;
-	}
+	for (int i = 0; i < count; i++)
+		status = cli_first_failure(status, pause_or_resume(t, queues[i]));
 	return status;
 }
 

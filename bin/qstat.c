@@ -293,11 +293,7 @@ static void list_foreign(const struct stat_tool *t, const struct job_place *plac
 		printf("{\"queue\":\"%s\",\"state\":\"%s\",\"name\":", place->queue,
 		    why ? "strange" : "ready");
 		cli_json_string(stdout, place->file);
-		printf(",\"reason\":");
-		if (why)
-			cli_json_string(stdout, why);
-		else
-			printf("null");
+		cli_json_member("reason", why);
 		puts("}");
 	} else {
 		printf("%-8s %8s %s%s%s%s\n", why ? "strange" : "ready", "-", name, why ? " (" : "",
@@ -355,11 +351,8 @@ static int show_queue(const struct stat_tool *t, const char *queue)
 	if (!t->json)
 		printf("%-8s %8s %-20s %8s %-24s %s\n", "STATE", "PRIORITY", "ID", "ATTEMPTS",
 		    "SENT", "DUE");
-	for (size_t i = 0; i < sizeof order / sizeof *order; i++) {
-		int one = list_state(t, queue, order[i]);
-
-		status = status != EX_OK ? status : one;
-	}
+	for (size_t i = 0; i < sizeof order / sizeof *order; i++)
+		status = cli_first_failure(status, list_state(t, queue, order[i]));
 	return status;
 }
 
@@ -555,19 +548,10 @@ static void json_strings(const char *key, const struct strings *list)
 	putchar(']');
 }
 
-static void json_string(const char *key, const char *value)
-{
-	printf(",\"%s\":", key);
-	if (value)
-		cli_json_string(stdout, value);
-	else
-		printf("null");
-}
-
 static void json_order(const struct meta *meta)
 {
-	json_string("key", meta->key);
-	json_string("batch", meta->batch);
+	cli_json_member("key", meta->key);
+	cli_json_member("batch", meta->batch);
 	json_strings("after", &meta->after);
 	printf(",\"resources\":[");
 	for (size_t i = 0; i < meta->resources; i++) {
@@ -593,10 +577,10 @@ static void show_details_json(const struct details *d)
 	json_time("kept_until", kept_until(place));
 	json_cause(place);
 	printf(",\"size\":%lld,\"sender\":%u", (long long)d->st.st_size, (unsigned)d->st.st_uid);
-	json_string("file", place->file);
-	json_string("name", d->meta.name);
+	cli_json_member("file", place->file);
+	cli_json_member("name", d->meta.name);
 	printf(",\"worker\":%d,\"handler\":%d", (int)d->runner.worker, (int)d->runner.handler);
-	json_string("progress", *d->runner.progress ? d->runner.progress : NULL);
+	cli_json_member("progress", *d->runner.progress ? d->runner.progress : NULL);
 	if (d->meta.has_attempts)
 		printf(",\"attempts_allowed\":%u", d->meta.attempts);
 	if (d->meta.has_backoff) {
@@ -610,8 +594,8 @@ static void show_details_json(const struct details *d)
 	json_strings("arguments", &d->meta.args);
 	json_strings("env", &d->meta.env);
 	json_strings("headers", &d->meta.headers);
-	json_string("damage", d->damage);
-	json_string("history", d->log);
+	cli_json_member("damage", d->damage);
+	cli_json_member("history", d->log);
 	puts("}");
 }
 
@@ -727,11 +711,8 @@ static int show(const struct stat_tool *t, int count, char *const *words)
 	}
 	if (count == 0)
 		return show_queues(t);
-	for (int i = 0; i < count; i++) {
-		int one = show_word(t, words[i]);
-
-		status = status != EX_OK ? status : one;
-	}
+	for (int i = 0; i < count; i++)
+		status = cli_first_failure(status, show_word(t, words[i]));
 	return status;
 }
 
