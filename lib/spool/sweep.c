@@ -26,15 +26,17 @@ struct swept {
 	int error; /* of the last that could not be removed, or 0 */
 };
 
-static void remove_leftover(
+static bool remove_leftover(
     struct swept *swept, const struct queue *queue, enum queue_dir dir, const char *name)
 {
-	if (sys_unlink(queue->dir[dir], name) == 0) {
-		swept->removed++;
-	} else if (errno != ENOENT) {
+	bool removed = sys_unlink(queue->dir[dir], name) == 0;
+
+	swept->removed += removed;
+	if (!removed && errno != ENOENT) {
 		swept->error = errno;
 		queue_fail(queue, dir, name);
 	}
+	return removed;
 }
 
 /* How many, or -1 with errno. */
@@ -100,10 +102,7 @@ static void remove_linked(struct draft_sweep *sweep, struct job *draft)
 	struct meta meta;
 	const char *why;
 
-	if (sys_unlink(draft->queue->dir[DIR_TMP], draft->file) != 0)
-		return;
-	sweep->swept.removed++;
-	if (was_sent(draft))
+	if (!remove_leftover(&sweep->swept, draft->queue, DIR_TMP, draft->file) || was_sent(draft))
 		return;
 	meta_init(&meta);
 	if (job_meta(draft->queue, &draft->name, &meta, &why) < 0 ||
