@@ -4,6 +4,7 @@ A scenario prepares a spool with undisturbed tools and names the command that is
 disturbed. Its judge looks at what a run left, and returns the promises that it broke.
 """
 
+import itertools
 import os
 import re
 import shutil
@@ -42,10 +43,9 @@ class Scenario:
         self.prefix = []  # of the commands: to limit them
         self.standing = []  # faults in force all the while
         self.sound = True  # before it, says qfsck
-        self.wait = 0  # seconds that a file must have been there
+        self.ahead = 0  # seconds that the clock is: so old is what was prepared
         self.calls = None  # which calls are disturbed: all
         self.short = False  # part of the short sweep
-        self.varies = False  # how many calls it makes
         self.expect = 0  # exit status of the undisturbed run
         self.__dict__.update(more)
 
@@ -101,6 +101,13 @@ def limited(*arguments):
     return lambda template: template.run("qlimit", *arguments)
 
 
+def one_slot(template):
+    path = os.path.join(template.spool, ".resource/db/slot")
+    os.makedirs(path)
+    with open(os.path.join(path, "1"), "w"):
+        pass
+
+
 def no_meta_dir(template):
     queue(template)
     os.rmdir(template.directory("meta"))
@@ -126,6 +133,27 @@ def begun(batch):
 def gone(payload):
     """Deleted; the text stands for its id still."""
     return lambda template: template.run("qdel", template.jobs[payload])
+
+
+def sent_to_a_queue_that_went(*arguments):
+    """With its links left."""
+
+    def prepare(template):
+        queue(template)
+        template.run("qsend", "-q", "other", *arguments)
+        shutil.rmtree(os.path.join(template.spool, "other"))
+
+    return prepare
+
+
+def never_sent(payload, *arguments):
+    """Its sender died before it could."""
+
+    def prepare(template):
+        template.send(payload, *arguments)
+        os.rename(template.path(payload), os.path.join(template.directory("tmp"), template.jobs.pop(payload)))
+
+    return prepare
 
 
 def removed(payload, *arguments):
@@ -285,6 +313,12 @@ def without_its_mark(template, path, name):
     os.rename(path, path.replace(",m", ""))
 
 
+def with_a_key_of_others(template, path, name):
+    key = os.path.join(template.spool, ".key/others")
+    os.makedirs(key)
+    os.link(path, os.path.join(key, f"{template.jobs['ok']}@default"))
+
+
 def in_a_closed_directory(template, path, name):
     os.chmod(os.path.dirname(path), 0o500)
 
@@ -377,6 +411,16 @@ def sends(run):
     return run.scenario.judge in (judge_send, judge_held)
 
 
+def marks_not_synced(run):
+    """A job waits for them, and after a power cut what has no mark is over."""
+    before = itertools.takewhile(lambda call: call.call != "rename", run.calls)
+    synced = {call.path for call in before if call.call == "fsync-dir" and call.took_effect}
+    for word in run.scenario.command:
+        path = os.path.join(run.spool, ".wait", run.sent.get(word, word))
+        if os.path.exists(os.path.join(path, ".job")) and path not in synced:
+            yield f"a job was sent before the mark in {path} was synced"
+
+
 def judge_send(run):
     expected = run.scenario.payloads
     durable = re.findall(r"^\S{20}$", run.stdout, re.M)
@@ -387,6 +431,8 @@ def judge_send(run):
 
     yield from ends_as_it_should(run)
     yield from one_place(run)
+    if published:
+        yield from marks_not_synced(run)
     if run.status == 0 and len(durable) != len(expected):
         yield f"exit 0, and {len(durable)} ids instead of {len(expected)}"
     for i, identity in enumerate(durable + unsure):
@@ -423,8 +469,7 @@ def judge_held(run):
         yield f"there are {[job.name for job in run.jobs]}"
     if run.status == 0 and run.stdout.split() != [holder.id]:
         yield f"exit 0, and it prints {run.stdout.split()}"
-    synced = {call.path for call in run.calls if call.call == "fsync-dir" and call.took_effect}
-    if run.status == 0 and not {"tmp", holder.state} <= {os.path.basename(path) for path in synced}:
+    if run.status == 0 and not {"tmp", holder.state} <= {os.path.basename(path) for path in run.disk.synced}:
         yield "exit 0, and the one that has the key may not be on disk"
     if run.left and not run.killed and not run.cannot_remove:
         yield f"it leaves {run.left}"
@@ -500,6 +545,8 @@ def judge_repair(run):
     for job in run.jobs:
         if run.status == 0 and job.id:
             yield from (f"exit 0, and {why}" for why in run.disk.undurable(job.id))
+    if run.status == 0 and run.disk.removed_in:
+        yield f"exit 0, and what was removed in {run.disk.removed_in} may come back"
 
 
 def judge_pause(run):
@@ -510,9 +557,7 @@ def judge_pause(run):
     new = text is None if resumes else bool(re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d.\d{3}Z\n", text or ""))
     directory = os.path.dirname(path)
     unsure = run.disk.names.get(path) or any(f"{directory}/tmp/" in dirty for dirty in run.disk.dirty)
-    if resumes:
-        made = [(call.call, call.path) for call in run.calls if call.took_effect]
-        unsure = made[-2:] != [("unlink", path), ("fsync-dir", directory)]
+    unsure = unsure or directory in run.disk.removed_in
 
     yield from ends_as_it_should(run)
     if not new and text != BEFORE:
@@ -529,17 +574,22 @@ def judge_pause(run):
 
 
 def judge_limit(run):
-    """qlimit --jobs 2 of a resource that has 3: it has the one or the other."""
-    path = os.path.join(run.spool, ".resource", "db", "jobs")
-    text = spooldir.read(path).decode()
+    """qlimit of the resource db: each of its files is as before, or as now wanted."""
+    directory = os.path.join(run.spool, ".resource", "db")
+    found = {name: spooldir.line(directory, name) for name in run.scenario.texts}
+    drafts = [name for name in spooldir.listdir(directory) if name.startswith(".")]
 
     yield from ends_as_it_should(run)
-    if text not in ("2\n", "3\n"):
-        yield f"the limit says {text!r}"
-    if run.status == 0 and text != "2\n":
-        yield "exit 0, and nothing has happened"
-    if run.status == 0 and (run.disk.names.get(path) or run.disk.dirty):
+    for name, texts in run.scenario.texts.items():
+        if found[name] not in texts:
+            yield f"{name} says {found[name]!r}"
+    if run.status == 0 and found != {name: after for name, (_, after) in run.scenario.texts.items()}:
+        yield "exit 0, and not all has happened"
+    unsure = [path for path in run.disk.dirty if "/.draft-" in path]
+    if run.status == 0 and (unsure or any(run.disk.names.values()) or run.disk.removed_in):
         yield "exit 0, and a power cut may undo it"
+    if drafts and not run.killed and not run.cannot_remove:
+        yield f"it leaves {drafts}"
 
 
 def judge_reader(run):
@@ -647,8 +697,28 @@ def repair(name, *prepare):
     return Scenario(f"qfsck {name}", "qfsck", ["--repair"], judge_repair, prepare)
 
 
+# Another has the slot until the job waits for it, or cannot.
+UNTIL_IT_BLOCKS = [
+    "bash",
+    "-c",
+    """exec 9<>"$3/.resource/db/slot/1"
+flock 9
+"$@" 9<&- &
+until [[ $(ls "$3/.wait/@db") ]] || ! kill -0 $!; do sleep 0.01; done 2>/dev/null
+exec 9<&-
+wait $!""",
+    "bash",
+]
+
+
 def pause(name, *arguments, **more):
     return Scenario(f"qpause {name}", "qpause", [*arguments, "default"], judge_pause, [paused(BEFORE)], **more)
+
+
+def limit(name, arguments, texts, *prepare):
+    """TEXTS: what is in each file of the resource db, before and after."""
+    prepare = [queue, *prepare]
+    return Scenario(f"qlimit {name}", "qlimit", [*arguments, "db"], judge_limit, prepare, texts=texts)
 
 
 def read_only(tool, *arguments):
@@ -688,7 +758,7 @@ SCENARIOS = [
     work("retries", sent("fail"), short=True),
     work("gives up", sent("fail"), options=["-A", "1"]),
     work("buries", sent("bad")),
-    work("adopts", foreign("ok adopted"), wait=2.1),
+    work("adopts", foreign("ok adopted"), ahead=3),
     work("buries what is torn", torn("torn")),
     work("buries what lacks its options", lost_meta("lost-meta"), sound=False),
     work("buries what expired", sent("expired", "-T", "1ms")),
@@ -719,11 +789,14 @@ SCENARIOS = [
     pause("resumes", "--resume"),
     work("ends a pause", paused("2020-01-01T00:00:00Z\n", 10 * 366 * 86400), sent("ok")),
     work("takes a slot", sent("ok", "--resource", "db=1")),
-    work("blocks", sent("ok1", "--resource", "db=1"), sent("ok2", "--resource", "db=1"), options=["-j", "2"], varies=True),
+    work("blocks", sent("ok", "--resource", "db=1"), one_slot, prefix=UNTIL_IT_BLOCKS),
     work("takes a token", limited("--rate", "9/s", "db"), sent("ok", "--resource", "db")),
     work("trips a breaker", limited("--breaker", "9,10ms", "db"), sent("trip", "--resource", "db")),
-    work("closes a breaker", limited("--breaker", "9,10ms", "--open", "--for", "1ms", "db"), sent("ok", "--resource", "db"), wait=0.1),
-    Scenario("qlimit sets", "qlimit", ["--jobs", "2", "db"], judge_limit, [queue, limited("--jobs", "3", "db")]),
+    work("closes a breaker", limited("--breaker", "9,10ms", "--open", "--for", "1ms", "db"), sent("ok", "--resource", "db"), ahead=1),
+    limit("sets", ["--jobs", "2"], {"jobs": ("3", "2")}, limited("--jobs", "3", "db")),
+    limit("makes", ["--jobs", "2"], {"jobs": (None, "2")}),
+    limit("opens a breaker", ["--open"], {"open": (None, "")}),
+    limit("closes a breaker", ["--close"], {"window": (None, "1"), "open": ("", None)}, limited("--open", "db")),
     read_only("qlimit", "--json"),
     read_only("qstat"),
     read_only("qstat", "--json"),
@@ -737,6 +810,7 @@ SCENARIOS = [
     repair("of a copy", one_that_is(copied)),
     repair("of two names", one_that_is(under_two_names)),
     repair("of a lost mark", one_that_is(without_its_mark)),
+    repair("of a link", one_that_is(with_a_key_of_others)),
 ]
 
 KEY = ("--key", "report")
@@ -756,6 +830,7 @@ SCENARIOS += [
     send("of no members", "--batch", "B", "--lines", payloads=()),
     send("after a job", "--after", "ok", prepare=[sent("ok", "-d", "1h")], short=True),
     send("after a job, delayed", "--after", "ok", "-d", "1h", prepare=[sent("ok")]),
+    send("after what others wait for", *("--after", "ok1", "--after", "ok2"), prepare=[*WAITS, sent_after("ok3", "ok2")]),
     send("after what is over", "--after", "gone", prepare=[sent("gone"), gone("gone")]),
     send("after a batch", "--after", "B", prepare=[sent("ok", "--batch", "B")]),
     send("after an empty batch", "--after", "B", prepare=[queue, begun("B")]),
@@ -763,6 +838,7 @@ SCENARIOS += [
     send("of a held key", *KEY, judge=judge_held, prepare=[sent("ok", *KEY)]),
     send("of a held key that is delayed", *KEY, judge=judge_held, prepare=[sent("ok", "-d", "1h", *KEY)]),
     send("of a key whose job was removed", *KEY, prepare=[removed("gone", *KEY)]),
+    send("of a key whose queue was removed", *KEY, prepare=[sent_to_a_queue_that_went(*KEY)]),
     send("of a key whose job was set aside", *KEY, prepare=[set_aside("ok", *KEY)]),
     work("finishes a job with a key", sent("ok", *KEY)),
     work("starts a job with a key", sent("ok", *KEY, "--key-until", "start")),
@@ -773,6 +849,7 @@ SCENARIOS += [
     work("lets go what is delayed", sent("ok1"), sent_after("ok2", "ok1", "-d", "1s")),
     work("finishes a batch", sent("ok1", "--batch", "B"), sent("ok2", "--batch", "B"), sent("ok3", "--after", "B")),
     work("sweeps links", removed("gone", *KEY, "--batch", "B"), sent("ok", "--after", "B")),
+    work("sweeps what was never sent", never_sent("gone", "--batch", "B"), sent("ok", "--after", "B"), ahead=61),
     work("sweeps a mark", sent("gone"), sent_after("ok", "gone"), removed("gone")),
     work("sweeps drafts of keys and batches", queue, order_drafts),
     work("forgets a batch", queue, complete_for_long("B")),

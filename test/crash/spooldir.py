@@ -37,6 +37,14 @@ def listdir(*path):
         return []
 
 
+def line(*path):
+    """What a file says in one line, or None."""
+    try:
+        return read(os.path.join(*path)).decode().removesuffix("\n")
+    except FileNotFoundError:
+        return None
+
+
 def queues(spool):
     if not os.path.isdir(spool):
         return []
@@ -164,6 +172,8 @@ class Disk:
         self.names = {}  # path -> directories still to be synced, in this order
         self.lost = set()  # files and names that a sync failed for
         self.too_early = set()  # ids of those renamed while dirty
+        self.synced = set()  # directories
+        self.removed_in = set()  # directories that lost a name and were not synced since
         for call in calls:
             if call.took_effect:
                 self.replay(call.call, call.path)
@@ -195,6 +205,8 @@ class Disk:
             self.dirty &= self.lost
             self.names = {name: waits for name, waits in self.names.items() if name in self.lost}
         elif call == "fsync-dir":
+            self.synced.add(path)
+            self.removed_in.discard(path)
             for name, waits in self.names.items():
                 if waits and waits[0] == path and name not in self.lost:
                     waits.pop(0)
@@ -221,6 +233,7 @@ class Disk:
             self.places[identity] = target
 
     def unlink(self, path):
+        self.removed_in.add(os.path.dirname(path))
         self.dirty.discard(path)
         self.names.pop(path, None)
         identity = job_id(os.path.basename(path))
