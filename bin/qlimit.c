@@ -119,6 +119,8 @@ static int show_one(void *arg, const struct resource_status *s)
 	       "waiting   %zu\n",
 	    name, s->label, texts.jobs, texts.rate, texts.burst, texts.breaker, texts.state,
 	    s->failures, s->running, s->waiting);
+	if (s->limits.open && s->probe)
+		printf("probe     %s\n", s->probe);
 	if (s->limits.wrong)
 		printf("wrong     %s\n", s->limits.wrong);
 	free(name);
@@ -159,6 +161,7 @@ static int show_json(void *arg, const struct resource_status *s)
 	if (timed)
 		when_rfc3339(limits->until.until_ms, until);
 	json_text("open_until", timed ? until : NULL);
+	json_text("probe", limits->open ? s->probe : NULL);
 	json_number("window", limits->window > 0, limits->window);
 	json_number("failures", true, s->failures);
 	json_number("running", true, s->running);

@@ -295,6 +295,7 @@ struct resource_status {
 	unsigned failures; /* in a row */
 	size_t running;    /* slots that are taken; known only where there is a limit */
 	bool probing;
+	const char *probe; /* the id of the job that probed last, or NULL */
 	size_t waiting;
 };
 typedef int resource_visit(void *arg, const struct resource_status *status);

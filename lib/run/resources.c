@@ -18,6 +18,9 @@
 #include "spool/wait.h"
 #include "sys/clock.h"
 
+/* Before whose turn it is to probe nobody else does, for so long. */
+enum { YIELD_MS = 500 };
+
 enum {
 	BLOCKED_MAX = 4096, /* resources that are watched; others are tried with each scan only */
 	BLOCKED_MANY = 256, /* of those beyond, fewer names are kept */
@@ -44,6 +47,10 @@ struct blocked {
 	int dir_watch, slot_watch;      /* -1: none */
 	unsigned stage;                 /* of again_after[] */
 	int64_t try_at;                 /* monotonic ms */
+	/* IN-TURN */
+	char after
+	    [TURN_SIZE];   /* the order of the window begins behind this one; "": from the first */
+	bool others_first; /* before ours, one of another queue */
 };
 
 static struct blocked *find(const struct worker *w, const char *wait_name)
@@ -163,10 +170,30 @@ void resources_event(struct worker *w, const struct watched_event *event)
 
 /* --- names --- */
 
-static int take_name(void *arg, const struct job_place *place)
+/* Those that are not behind `after` come in the next round: as if they came later, which the window knows. */
+static int64_t round_of(const struct blocked *b, unsigned priority, const char *id)
 {
-	struct waiting model = {
-	    .state = JOB_WAITING, .priority = (unsigned char)place->name.priority};
+	char turn[TURN_SIZE];
+
+	turn_format(priority, id, turn);
+	return strcmp(turn, b->after) <= 0;
+}
+
+enum { RANK_SIZE = 1 + TURN_SIZE };
+
+/* A text that sorts as the window does. */
+static void rank_format(
+    const struct blocked *b, unsigned priority, const char *id, char rank[static RANK_SIZE])
+{
+	rank[0] = round_of(b, priority, id) == 0 ? '0' : '1';
+	turn_format(priority, id, rank + 1);
+}
+
+static int take_name(struct blocked *b, const struct job_place *place)
+{
+	struct waiting model = {.state = JOB_WAITING,
+	    .priority = (unsigned char)place->name.priority,
+	    .at_ms = round_of(b, place->name.priority, place->name.id)};
 	char file[WAIT_NAME_SIZE + FILE_NAME_SIZE + 1];
 	struct waiting *entry;
 
@@ -175,7 +202,7 @@ static int take_name(void *arg, const struct job_place *place)
 	entry = waiting_new(&model, file);
 	if (!entry)
 		return -1;
-	window_put(arg, entry);
+	window_put(&b->window, entry);
 	return 0;
 }
 
@@ -190,18 +217,52 @@ static struct timespec changed(struct worker *w, const struct blocked *b)
 	return st.st_mtim;
 }
 
+struct reading {
+	const struct worker *w;
+	struct blocked *b;
+	char other[RANK_SIZE]; /* the first one of another queue */
+};
+
+static int read_name(void *arg, const struct job_place *place)
+{
+	struct reading *reading = arg;
+	char rank[RANK_SIZE];
+
+	if (!place->ours)
+		return 0;
+	if (strcmp(place->queue, reading->w->queue.name) == 0)
+		return take_name(reading->b, place);
+	rank_format(reading->b, place->name.priority, place->name.id, rank);
+	if (!*reading->other || strcmp(rank, reading->other) < 0)
+		strcpy(reading->other, rank);
+	return 0;
+}
+
+static bool is_before_ours(struct blocked *b, const char *other)
+{
+	const struct waiting *first = window_first(&b->window);
+	char rank[RANK_SIZE];
+
+	if (!*other || !first)
+		return *other;
+	rank_format(b, first->priority, first->id, rank);
+	return strcmp(other, rank) < 0;
+}
+
 static void read_names(struct worker *w, struct blocked *b)
 {
 	struct timespec now = {.tv_sec = clock_real_ms() / 1000};
+	struct reading reading = {w, b, ""};
 
 	window_clear(&b->window);
 	b->read = changed(w, b);
 	if (now.tv_sec - b->read.tv_sec <= SETTLED_S)
 		b->read = (struct timespec){0};
-	if (wait_each(w->queue.spool, b->wait_name, w->queue.name, take_name, &b->window) != 0) {
+	if (wait_each(w->queue.spool, b->wait_name, NULL, read_name, &reading) != 0) {
 		w->scan_error = errno;
 		worker_trouble(w, "what waits for a resource cannot be read", errno);
 	}
+	b->others_first = is_before_ours(b, reading.other);
 	b->unread = false;
 }
 
@@ -226,13 +287,41 @@ static bool worth_reading(struct worker *w, const struct blocked *b)
 
 /* --- trying --- */
 
+static int64_t monotonic(int64_t real_ms)
+{
+	int64_t wait = real_ms - clock_real_ms();
+
+	return clock_mono_ms() + (wait > 0 ? wait : 0);
+}
+
+/* IN-TURN: the order begins behind who probed last while a probe is due, and with the first once the breaker is
+ * closed. True if it is first the turn of a job that other qworks have: try_at is set. */
+static bool turn(struct worker *w, struct blocked *b)
+{
+	char after[TURN_SIZE] = "";
+	int64_t since_ms;
+	enum breaker_stands stands =
+	    resource_look_at_breaker(w->queue.spool, b->wait_name + 1, after, &since_ms);
+
+	if (stands != BREAKER_DUE && stands != BREAKER_CLOSED)
+		return false;
+	if (strcmp(b->after, after) != 0) {
+		strcpy(b->after, after);
+		read_names(w, b);
+	}
+	if (!*after || !b->others_first || clock_real_ms() >= since_ms + YIELD_MS)
+		return false;
+	b->try_at = monotonic(since_ms + YIELD_MS);
+	return true;
+}
+
 /* The first that waits goes into the backlog, and there takes its place in the order of all. */
 static void feed(struct worker *w, struct blocked *b)
 {
 	struct waiting model;
 	const struct waiting *first;
 
-	if (b->fed)
+	if (b->fed || turn(w, b))
 		return;
 	if (b->window.count == 0 && may_have_more(b))
 		read_names(w, b);
@@ -285,7 +374,7 @@ static int scan_one(void *worker, const char *wait_name)
 		if (worth_reading(w, b))
 			read_names(w, b);
 		b->stage = 0;
-		b->try_at = clock_mono_ms();
+		b->try_at = 0; /* in this round, or what is in new/ would come first */
 		return 0;
 	}
 	unwatched = (struct blocked){.unread = true};
@@ -328,6 +417,7 @@ void resources_tried(struct worker *w, struct waiting *entry, bool done, int64_t
 		b->stays = false;
 		goto out;
 	}
+	entry->at_ms = round_of(b, entry->priority, entry->id);
 	window_drop(&b->window, entry);
 	b->unread |= !done;
 	b->tries = done ? 0 : b->tries < TRIES_MAX ? (unsigned char)(b->tries + 1) : TRIES_MAX;
@@ -340,13 +430,6 @@ out:
 }
 
 /* --- taking --- */
-
-static int64_t monotonic(int64_t real_ms)
-{
-	int64_t wait = real_ms - clock_real_ms();
-
-	return clock_mono_ms() + (wait > 0 ? wait : 0);
-}
 
 /* LOOK-AGAIN. */
 static void try_later(struct worker *w, struct blocked *b, int64_t lacks_until)
@@ -373,7 +456,7 @@ static struct blocked *enter(struct worker *w, const struct job *job)
 		return NULL;
 	snprintf(place.wait, sizeof place.wait, "%s", job->wait_name);
 	snprintf(place.file, sizeof place.file, "%s", job->file);
-	if (take_name(&b->window, &place) != 0)
+	if (take_name(b, &place) != 0)
 		b->unread = true;
 	b->stage = 0;
 	return b;
@@ -441,7 +524,7 @@ int resources_take(struct worker *w, struct running *r)
 
 	if (r->meta.resources == 0)
 		return 1;
-	switch (resource_take(w->queue.spool, &r->meta, &r->grip, &lack)) {
+	switch (resource_take(w->queue.spool, &r->job.name, &r->meta, &r->grip, &lack)) {
 	case TAKE_DONE:
 		report_probes(w, r);
 		return 1;

@@ -61,19 +61,33 @@ static int make_dir(struct resource *r, int top, const char *name)
 	return -1;
 }
 
+/* 1; 0 if there is none; -1. */
+static int open_dir(struct resource *r, int top)
+{
+	if (top >= 0)
+		r->fd = sys_opendir(top, r->label);
+	if (r->fd >= 0)
+		return 1;
+	return errno == ENOENT ? 0 : resource_fail(r, NULL);
+}
+
+int resource_enter_label(struct resource *r, struct spool *spool, const char *label)
+{
+	*r = (struct resource){.spool = spool, .fd = -1};
+	snprintf(r->label, sizeof r->label, "%s", label);
+	return open_dir(r, spool_dir(spool, SPOOL_RESOURCE, false)) < 0 ? -1 : 0;
+}
+
 int resource_enter(struct resource *r, struct spool *spool, const char *name, bool create)
 {
-	int top;
+	int top, is;
 
 	*r = (struct resource){.spool = spool, .fd = -1};
 	if (label_encode(name, r->label) != 0)
 		return -1;
 	top = spool_dir(spool, SPOOL_RESOURCE, create);
-	if (top >= 0)
-		r->fd = sys_opendir(top, r->label);
-	if (r->fd >= 0 || errno != ENOENT)
-		return r->fd >= 0 ? 0 : resource_fail(r, NULL);
-	return create ? make_dir(r, top, name) : 0;
+	is = open_dir(r, top);
+	return is == 0 && create ? make_dir(r, top, name) : is < 0 ? -1 : 0;
 }
 
 void resource_leave(struct resource *r)
@@ -192,6 +206,63 @@ int resource_limits(const struct resource *r, struct limits *limits)
 	if (!limits->has_burst && limits->has_rate)
 		limits->burst = rate_burst(&limits->rate);
 	return read_window(r, limits) != 0 ? -1 : resource_read_open(r, limits);
+}
+
+/* --- whose turn it is to probe --- */
+
+void turn_format(unsigned priority, const char *id, char turn[static TURN_SIZE])
+{
+	snprintf(turn, TURN_SIZE, "%02u.%s", priority % 100, id);
+}
+
+const char *turn_id(const char *turn)
+{
+	return turn + 3;
+}
+
+static bool turn_ok(const char *turn)
+{
+	return strspn(turn, "0123456789") == 2 && turn[2] == '.' && job_id_ok(turn_id(turn));
+}
+
+/* In the file that the probe has locked: `open` means something else to an older qwork if it says more. */
+int resource_last_probe(const struct resource *r, char turn[static TURN_SIZE])
+{
+	char text[LIMIT_SIZE];
+	struct stat st;
+	int is = read_line(r, "slot/probe", text, &st);
+
+	turn[0] = text[strcspn(text, "\n")] = '\0';
+	if (is == 1 && turn_ok(text))
+		memcpy(turn, text, TURN_SIZE);
+	return is < 0 ? -1 : 0;
+}
+
+static enum breaker_stands look_at_breaker(
+    const struct resource *r, char after[static TURN_SIZE], int64_t *since_ms)
+{
+	struct limits limits;
+
+	if (resource_read_open(r, &limits) != 0)
+		return BREAKER_ERROR;
+	if (!limits.open)
+		return BREAKER_CLOSED;
+	*since_ms = limits.until.until_ms;
+	if (*since_ms == OPEN_FOR_GOOD || *since_ms > clock_real_ms())
+		return BREAKER_OPEN;
+	return resource_last_probe(r, after) != 0 ? BREAKER_ERROR : BREAKER_DUE;
+}
+
+enum breaker_stands resource_look_at_breaker(
+    struct spool *spool, const char *label, char after[static TURN_SIZE], int64_t *since_ms)
+{
+	enum breaker_stands stands = BREAKER_ERROR;
+	struct resource r;
+
+	if (resource_enter_label(&r, spool, label) == 0)
+		stands = r.fd < 0 ? BREAKER_CLOSED : look_at_breaker(&r, after, since_ms);
+	resource_leave(&r);
+	return stands;
 }
 
 /* --- replacing --- */

@@ -21,6 +21,8 @@ struct resource {
 /* With CREATE it is made if it is missing. 0 / -1. resource_leave() afterwards in any case. */
 NODISCARD int resource_enter(
     struct resource *r, struct spool *spool, const char *name, bool create);
+/* The same by its label; it is not made. */
+NODISCARD int resource_enter_label(struct resource *r, struct spool *spool, const char *label);
 void resource_leave(struct resource *r); /* errno survives */
 /* Notes that an error was about FILE in it; -1. */
 int resource_fail(const struct resource *r, const char *file);
@@ -38,6 +40,20 @@ NODISCARD int resource_lock(const struct resource *r, struct limit_state *state)
 NODISCARD int resource_put_state(const struct resource *r, int fd, const struct limit_state *state);
 /* What it says, without its lock. */
 void resource_peek_state(const struct resource *r, struct limit_state *state);
+
+/* --- whose turn it is to probe (rule IN-TURN) --- */
+
+/* "PP.ID", which sorts as jobs do; "" comes before all. */
+enum { TURN_SIZE = 3 + JOB_ID_LEN + 1 };
+void turn_format(unsigned priority, const char *id, char turn[TURN_SIZE]);
+const char *turn_id(const char *turn); /* of one that is not "" */
+/* Whose was the last probe; "" if that is not known. */
+NODISCARD int resource_last_probe(const struct resource *r, char turn[TURN_SIZE]);
+
+enum breaker_stands { BREAKER_ERROR = -1, BREAKER_CLOSED, BREAKER_OPEN, BREAKER_DUE };
+/* How the breaker of LABEL stands. BREAKER_DUE: the job behind AFTER may probe, since SINCE_MS (real time). */
+NODISCARD enum breaker_stands resource_look_at_breaker(
+    struct spool *spool, const char *label, char after[TURN_SIZE], int64_t *since_ms);
 
 /* --- what a running job has --- */
 
@@ -58,10 +74,10 @@ struct lack {
 	const char *wrong; /* a setting of it that is not understood, or NULL */
 };
 #define LACK_EVENT INT64_MAX
-/* Takes all that META needs, or nothing. TAKE_DONE: GRIP has it, and where it probes, the next time
- * until which the breaker stays open is written (PROBE-WRITTEN). A crash gives the slots back. */
-NODISCARD enum take resource_take(
-    struct spool *spool, const struct meta *meta, struct grip *grip, struct lack *lack);
+/* Takes all that the job NAME with META needs, or nothing. TAKE_DONE: GRIP has it, and where it probes, that and
+ * the next time until which the breaker stays open are written (PROBE-WRITTEN). A crash gives the slots back. */
+NODISCARD enum take resource_take(struct spool *spool, const struct job_name *name,
+    const struct meta *meta, struct grip *grip, struct lack *lack);
 /* Closes the descriptors, once the handler has inherited them: it remembers who probes. */
 void grip_close(struct grip *grip);
 void grip_release(struct grip *grip);

@@ -62,7 +62,7 @@ static int count_one(void *arg, const struct job_place *place)
 static int tell(const struct resource *r, resource_visit *visit, void *arg)
 {
 	struct resource_status status = {.label = r->label};
-	char wait[WAIT_NAME_SIZE];
+	char wait[WAIT_NAME_SIZE], turn[TURN_SIZE];
 	struct limit_state state;
 	char *name = NULL;
 	int result = -1;
@@ -70,13 +70,14 @@ static int tell(const struct resource *r, resource_visit *visit, void *arg)
 	snprintf(wait, sizeof wait, "@%s", r->label);
 	if (resource_limits(r, &status.limits) != 0 ||
 	    wait_each(r->spool, wait, NULL, count_one, &status.waiting) != 0 ||
-	    (name = read_name(r)) == NULL)
+	    resource_last_probe(r, turn) != 0 || (name = read_name(r)) == NULL)
 		goto out;
 	resource_peek_state(r, &state);
 	status.name = name;
 	status.failures = state.failures;
 	status.running = count_running(r);
 	status.probing = held(r, "slot/probe") == 1;
+	status.probe = *turn ? turn_id(turn) : NULL;
 	result = visit(arg, &status);
 out:
 	free(name);
@@ -100,7 +101,6 @@ int resource_look(struct spool *spool, const char *name, resource_visit *visit, 
 
 struct look {
 	struct spool *spool;
-	int top;
 	resource_visit *visit;
 	void *arg;
 };
@@ -108,28 +108,27 @@ struct look {
 static int look_at_label(void *arg, const char *label, bool regular)
 {
 	const struct look *look = arg;
-	struct resource r = {.spool = look->spool, .fd = -1};
+	struct resource r;
 	int result;
 
 	(void)regular; /* opening it as a directory tells */
 	if (strlen(label) >= sizeof r.label)
 		return 0;
-	snprintf(r.label, sizeof r.label, "%s", label);
-	r.fd = sys_opendir(look->top, label);
-	if (r.fd < 0)
-		return errno == ENOTDIR || errno == ELOOP || errno == ENOENT
-		    ? 0
-		    : resource_fail(&r, NULL);
-	result = tell(&r, look->visit, look->arg);
+	result = resource_enter_label(&r, look->spool, label);
+	if (result != 0 && (errno == ENOTDIR || errno == ELOOP))
+		result = 0;
+	if (r.fd >= 0)
+		result = tell(&r, look->visit, look->arg);
 	resource_leave(&r);
 	return result;
 }
 
 int resource_each(struct spool *spool, resource_visit *visit, void *arg)
 {
-	struct look look = {spool, spool_dir(spool, SPOOL_RESOURCE, false), visit, arg};
+	struct look look = {spool, visit, arg};
+	int top = spool_dir(spool, SPOOL_RESOURCE, false);
 
-	if (look.top < 0)
+	if (top < 0)
 		return errno == ENOENT ? 0 : -1;
-	return dir_each(sys_opendir(look.top, "."), EACH_VISIBLE, look_at_label, &look);
+	return dir_each(sys_opendir(top, "."), EACH_VISIBLE, look_at_label, &look);
 }

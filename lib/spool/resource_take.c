@@ -12,6 +12,7 @@
 #include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 #include <sys/file.h>
 #include <unistd.h>
 
@@ -29,6 +30,7 @@ static const char probe_file[] = "probe";
 /* One resource of the job while it is taken. */
 struct need {
 	struct spool *spool;
+	const struct job_name *job;
 	const struct meta_resource *wanted;
 	struct grip_part *part; /* what is taken of it */
 	struct lack *lack;      /* what to say if it is missing */
@@ -292,7 +294,19 @@ static enum take lock_state(struct need *need)
 	return wait > 0 ? token_lacks(need, wait) : TAKE_DONE;
 }
 
-/* Nothing is missing any more. PROBE-WRITTEN. */
+/* Always of the same length, so that a reader meets no half. */
+static int write_turn(const struct need *need)
+{
+	char text[TURN_SIZE + 1];
+
+	turn_format(need->job->priority, need->job->id, text);
+	strcat(text, "\n");
+	if (sys_write(need->part->probe, text, TURN_SIZE) == 0)
+		return 0;
+	return resource_fail(&need->resource, "slot");
+}
+
+/* Nothing is missing any more. PROBE-WRITTEN, IN-TURN. */
 static enum take write_down(struct need *need)
 {
 	struct breaker usual = BREAKER_DEFAULT;
@@ -304,6 +318,8 @@ static enum take write_down(struct need *need)
 		return TAKE_ERROR;
 	if (!need->probing)
 		return TAKE_DONE;
+	if (write_turn(need) != 0)
+		return TAKE_ERROR;
 	next = breaker_next(limits->has_breaker ? &limits->breaker : &usual, &limits->until,
 	    clock_real_ms(), arc4random());
 	breaker_open_format(&next, text);
@@ -337,14 +353,15 @@ static void leave_all(struct need *need, size_t count)
 	}
 }
 
-static struct need *make_needs(
-    struct spool *spool, const struct meta *meta, struct grip *grip, struct lack *lack)
+static struct need *make_needs(struct spool *spool, const struct job_name *name,
+    const struct meta *meta, struct grip *grip, struct lack *lack)
 {
 	struct need *need = calloc(meta->resources, sizeof *need);
 
 	for (size_t i = 0; need && i < meta->resources; i++) {
 		need[i] = (struct need){.resource = {.fd = -1},
 		    .spool = spool,
+		    .job = name,
 		    .wanted = &meta->resource[i],
 		    .part = &grip->part[i],
 		    .lack = lack,
@@ -356,15 +373,15 @@ static struct need *make_needs(
 	return need;
 }
 
-enum take resource_take(
-    struct spool *spool, const struct meta *meta, struct grip *grip, struct lack *lack)
+enum take resource_take(struct spool *spool, const struct job_name *name, const struct meta *meta,
+    struct grip *grip, struct lack *lack)
 {
 	enum take result = TAKE_ERROR;
 	struct need *need;
 
 	*lack = (struct lack){.at_ms = LACK_EVENT};
 	*grip = (struct grip){calloc(meta->resources, sizeof *grip->part), meta->resources};
-	need = grip->part ? make_needs(spool, meta, grip, lack) : NULL;
+	need = grip->part ? make_needs(spool, name, meta, grip, lack) : NULL;
 	if (need) {
 		result = take_all(need, grip->count, lack);
 		leave_all(need, grip->count);

@@ -507,6 +507,80 @@ limit_holds() { # LIMIT
 	wait_for 60 all_is_done
 }
 
+# A job that always fails, and is the first of all that wait for the breaker of api; its handler is $picky.
+make_picky() { # WAIT
+	picky=$test_dir/picky
+	script "$picky" <<-END
+		read -r what
+		echo "\$what" >>'$runs'
+		[ "\$what" != bad ]
+	END
+	set_limit api breaker "1,$1"
+	send bad --resource api -p 10 >/dev/null
+	wait_for 60 bad_waits
+}
+bad_waits() {
+	drain -A 999 -b 1ms -- "$picky" && breaker_is_open && waiting_are 1 api
+}
+good_have_run() { (($(grep -c good "$runs") >= $1)); }
+
+@test 'who probed in vain is the next probe only after all others that wait' {
+	make_picky 50ms..100ms
+	yes good | head -n 5 | qsend --lines --no-sync --resource api >/dev/null
+	start_qwork -A 999 -b 1ms --scan 1h -- "$picky"
+	wait_for 60 good_have_run 5
+}
+
+@test 'the turn to probe goes round: all that wait have probed before one does again' {
+	make_api
+	set_limit api breaker 1,20ms..40ms
+	send_many 5 --resource api
+	start_qwork -j 4 -A 999 -b 1ms -- "$api"
+	wait_for 60 breaker_is_open
+	wait_for 60 waiting_are 5 api
+	before=$(wc -l <"$runs")
+	wait_for 60 have_run $((before + 15))
+	rm "$test_dir/down"
+	wait_for 60 all_is_done
+	# The first probe may have been under way.
+	run awk -v from="$((before + 1))" 'NR > from && NR <= from + 10 { print $1 }' "$runs"
+	assert_equal "$(printf '%s\n' "${lines[@]:0:5}" | sort -u | wc -l)" 5
+	assert_equal "${lines[*]:0:5}" "${lines[*]:5:5}"
+}
+
+@test 'the turn to probe goes round all queues; one that nobody serves is passed over' {
+	make_picky 50ms..100ms
+	yes good | head -n 3 | qsend --lines --no-sync -q other --resource api >/dev/null
+	qlimit --open api
+	drain -q other -- true
+	waiting_are 4 api
+	qlimit --open --for 100ms api
+	start_qwork -A 999 -b 1ms --scan 1h -- "$picky"
+	before=$(wc -l <"$runs")
+	wait_for 60 have_run $((before + 3))
+	start_qwork -q other --scan 1h -- "$picky"
+	wait_for 60 good_have_run 3
+}
+
+@test 'qlimit tells who probed last, and open by hand keeps the turn' {
+	make_picky 1h
+	due_now() { echo "$(date -u +%FT%TZ) 1h" >"$QSPOOL/.resource/api/open"; }
+	probed() { [[ $(qlimit -j api | jq -r .probe) == "$1" ]]; }
+	probed null
+	bad=$(basename "$(find "$QSPOOL/.wait/@api" -type f)" | cut -d . -f 2)
+	id=$(send good --resource api)
+	due_now && drain -A 999 -- false
+	run_tool qlimit api
+	assert_line "probe     $bad"
+	: >"$QSPOOL/.resource/api/open"
+	drain -- true
+	waiting_are 2 api
+	due_now && drain -A 999 -- false
+	probed "$id"
+	due_now && drain -A 999 -- false
+	probed "$bad"
+}
+
 @test 'SIGKILL of qwork while it probes: nobody else probes before the time that was written' {
 	make_gate
 	set_limit api breaker 1,1500ms
