@@ -119,8 +119,11 @@ static int scan_cur(void *worker, const char *file, bool regular)
 	struct worker *w = worker;
 
 	(void)regular; /* the probe finds out, and reports it */
-	if (!worker_runs(w, file) && probe(w, file) == HOLD_LOCKED)
-		end_overdue(w, file);
+	if (worker_runs(w, file) || probe(w, file) != HOLD_LOCKED)
+		return 0;
+	end_overdue(w, file);
+	if (w->missed && w->probes < PROBES_MAX)
+		recover_watch(w, file);
 	return 0;
 }
 

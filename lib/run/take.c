@@ -212,6 +212,7 @@ void take_pause(struct worker *w)
 
 void take_scan(struct worker *w)
 {
+	w->missed = w->scan_now || w->scanned_at == 0;
 	w->scan_now = false;
 	w->scan_error = 0;
 	w->scanned_at = clock_mono_ms();

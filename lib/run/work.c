@@ -160,8 +160,10 @@ static void listen_first(struct worker *w)
 /* Tried with each scan, before it: what comes after it then is an event. */
 static void listen_again(struct worker *w)
 {
-	if (w->watch.fd < 0 && listen_to_queue(w) == 0)
-		worker_note(w, "inotify is back: the queue is watched again", 0);
+	if (w->watch.fd >= 0 || listen_to_queue(w) != 0)
+		return;
+	worker_note(w, "inotify is back: the queue is watched again", 0);
+	w->scan_now = true;
 }
 
 /* When memory runs out a handler is to go, not qwork. Protection that qwork has is not

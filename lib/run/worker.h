@@ -104,6 +104,7 @@ struct worker {
 	sigset_t old_signals;
 	struct sigaction old_sigchld;
 	bool scan_now;  /* events were lost, or a window ran empty */
+	bool missed;    /* events may have come before the last scan that nobody saw */
 	int scan_error; /* what kept the last scan from seeing all; 0: it saw all */
 	int64_t scan_at, sweep_at, scanned_at;
 	unsigned started_then; /* `started` at the last scan */

@@ -120,6 +120,38 @@ assert_recovered_within_a_second() {
 	assert_spool_empty
 }
 
+# A job in cur/ is locked when a qwork starts and not any more a moment later, without an event: by who
+# only read. A qwork that has begun to start jobs has made its scan.
+falls_free_after_the_scan() {
+	local lock
+	send lost >/dev/null
+	mv "$(sole_job new)" "$QSPOOL/default/cur/50.$(forged_id 9).1"
+	rm -f "$test_dir"/gate.started.* "$test_dir/locked"
+	start sh -c 'exec 8<"$1" && flock 8 && : >"$2" && exec sleep 1000' locker "$(sole_job cur)" "$test_dir/locked"
+	lock=$started
+	wait_for 60 test -e "$test_dir/locked"
+	id=$(send x)
+	start_qwork -A 1 -j 2 --scan 1h -- "$gate"
+	wait_for 60 at_gate "$id"
+	kill -KILL "$lock"
+	for ((i = 0; i < 100; i++)); do
+		! jobs_are 1 buried || return 0
+		sleep 0.02
+	done
+	kill -KILL "$qwork"
+	open_gate
+	drain_all -A 1 -- true
+	shut_gate
+	rm -f "$QSPOOL"/default/buried/*
+	return 1
+}
+
+@test 'a lock that a starting qwork meets, and that falls a moment later, is no reason to wait for its next scan' {
+	make_gate
+	wait_for 100 falls_free_after_the_scan
+	open_gate
+}
+
 @test 'a job that takes its worker down each time runs out of attempts' {
 	id=$(send x)
 	mv "$(sole_job new)" "$QSPOOL/default/cur/50.$id.3"
