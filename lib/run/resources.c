@@ -544,6 +544,18 @@ int resources_take(struct worker *w, struct running *r)
 	return result;
 }
 
+void resources_not_used(struct worker *w, struct running *r)
+{
+	int saved = errno;
+
+	grip_close(&r->grip);
+	if (resource_not_probed(w->queue.spool, &r->meta, &r->grip) != 0)
+		worker_trouble(
+		    w, "a breaker takes what did not start for a probe that failed", errno);
+	grip_release(&r->grip);
+	errno = saved;
+}
+
 /* --- the end of an attempt --- */
 
 static int64_t due_of(const struct breaker_news *news)

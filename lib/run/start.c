@@ -110,6 +110,7 @@ static void start_failed(struct worker *w, struct running *r, bool exec)
 {
 	int error = errno;
 
+	resources_not_used(w, r);
 	if (error == E2BIG) {
 		settle_bury(w, r, "its arguments and environment are too long");
 		return;
@@ -217,6 +218,7 @@ static bool claim(struct worker *w, struct running *r)
 		worker_trouble(w, "a job waits for another one of its name to leave cur/", errno);
 	else if (claimed < 0)
 		hold_queue(w, "no job can be claimed", errno, errno);
+	resources_not_used(w, r);
 	running_release(r);
 	return claimed == 0;
 }
@@ -245,6 +247,7 @@ static bool start_open(struct worker *w, struct running *r)
 		return taken == 0;
 	if (open_output(w, r))
 		return claim(w, r);
+	resources_not_used(w, r);
 	running_release(r);
 	return false;
 }

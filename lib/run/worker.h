@@ -199,6 +199,8 @@ int64_t resources_next(const struct worker *w);
 /* Takes what R's job, which is held, needs. 1; 0: it waits, or somebody has moved it; -1: it is to be
  * tried again. But for 1, R is released. */
 NODISCARD int resources_take(struct worker *w, struct running *r);
+/* R's job, which has what it needs, could not be started: where it was to probe, it did not. */
+void resources_not_used(struct worker *w, struct running *r);
 /* An entry of the backlog that waits for a resource was tried, and is owned: it is DONE with, or to be
  * tried again in so long. */
 void resources_tried(struct worker *w, struct waiting *entry, bool done, int64_t again_ms);

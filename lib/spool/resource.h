@@ -60,6 +60,8 @@ NODISCARD enum breaker_stands resource_look_at_breaker(
 struct grip_part {
 	int slot, probe; /* locked; -1: none */
 	bool probing;    /* this attempt finds out whether a breaker may be closed */
+	/* If so: what was written into `open`, and the wait that was there before. */
+	int64_t until_ms, wait_before_ms;
 };
 /* Of each resource of the job, in their order. All zero is none. */
 struct grip {
@@ -78,6 +80,10 @@ struct lack {
  * the next time until which the breaker stays open are written (PROBE-WRITTEN). A crash gives the slots back. */
 NODISCARD enum take resource_take(struct spool *spool, const struct job_name *name,
     const struct meta *meta, struct grip *grip, struct lack *lack);
+/* For who took all that, and then could not start the job: where it was to probe, that did not fail, and the next
+ * probe is due at once, with the wait as it was. 0; -1: one comes when the time is over that was written. */
+NODISCARD int resource_not_probed(
+    struct spool *spool, const struct meta *meta, const struct grip *grip);
 /* Closes the descriptors, once the handler has inherited them: it remembers who probes. */
 void grip_close(struct grip *grip);
 void grip_release(struct grip *grip);

@@ -140,6 +140,38 @@ int resource_settle(struct spool *spool, const char *name, enum attempt_end end,
 	return result;
 }
 
+/* Unless somebody wrote another time meanwhile. */
+static int take_back(const struct resource *r, const struct grip_part *part)
+{
+	struct breaker_open open = {clock_real_ms(), part->wait_before_ms};
+	struct limit_state unused;
+	struct limits limits;
+	int lock = resource_lock(r, &unused), result = -1;
+
+	if (lock >= 0)
+		result = resource_read_open(r, &limits);
+	if (result == 0 && limits.open && limits.until.until_ms == part->until_ms)
+		result = put_open(r, &open, false);
+	sys_discard(&lock);
+	return result;
+}
+
+int resource_not_probed(struct spool *spool, const struct meta *meta, const struct grip *grip)
+{
+	struct resource r;
+	int result = 0;
+
+	for (size_t i = 0; i < grip->count; i++) {
+		if (!grip->part[i].probing)
+			continue;
+		if (resource_enter(&r, spool, meta->resource[i].name, false) != 0 ||
+		    (r.fd >= 0 && take_back(&r, &grip->part[i]) != 0))
+			result = -1;
+		resource_leave(&r);
+	}
+	return result;
+}
+
 /* A wait that was asked for is no reason to wait longer the next time; of two the longer one counts, but a probe
  * knows better than what was said before it. */
 static int trip(const struct resource *r, int64_t for_ms, bool probing, struct breaker_news *news)

@@ -323,7 +323,11 @@ static enum take write_down(struct need *need)
 	next = breaker_next(limits->has_breaker ? &limits->breaker : &usual, &limits->until,
 	    clock_real_ms(), arc4random());
 	breaker_open_format(&next, text);
-	return resource_put(&need->resource, "open", text, false) == 0 ? TAKE_DONE : TAKE_ERROR;
+	if (resource_put(&need->resource, "open", text, false) != 0)
+		return TAKE_ERROR;
+	need->part->until_ms = next.until_ms;
+	need->part->wait_before_ms = limits->until.wait_ms;
+	return TAKE_DONE;
 }
 
 /* --- all of them --- */
@@ -368,7 +372,7 @@ static struct need *make_needs(struct spool *spool, const struct job_name *name,
 		    .limit = NO_LIMIT,
 		    .slots = -1,
 		    .state = -1};
-		grip->part[i] = (struct grip_part){-1, -1, false};
+		grip->part[i] = (struct grip_part){.slot = -1, .probe = -1};
 	}
 	return need;
 }

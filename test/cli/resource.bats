@@ -599,6 +599,30 @@ good_have_run() { (($(grep -c good "$runs") >= $1)); }
 	(($(head -n 1 "$runs") >= $(date -d "${written% *}" +%s%3N))) || fail "$(cat "$runs") is before $written"
 }
 
+@test 'a probe that could not be started did not fail: the next one comes at once, and the wait is as it was' {
+	set_limit api breaker 1,1h..2h
+	send x --resource api >/dev/null
+	for how in 'no handler' 'no room in cur/'; do
+		echo "$(date -u +%FT%TZ) 1h" >"$QSPOOL/.resource/api/open"
+		if [[ $how == 'no handler' ]]; then
+			drain -- "$test_dir/missing"
+			assert_regex "$stderr" 'the handler cannot be run'
+		else
+			chmod 0500 "$QSPOOL/default/cur"
+			run_tool powerless timeout 60 qwork --drain -- true </dev/null
+			chmod 0700 "$QSPOOL/default/cur"
+		fi
+		assert_failure
+		assert_regex "$stderr" 'cause="probes the breaker"'
+		run_tool qlimit api
+		assert_line 'state     probe is due'
+		assert_regex "$(cat "$QSPOOL/.resource/api/open")" ' 1h$'
+	done
+	drain -- true
+	assert_spool_empty
+	breaker_is_closed
+}
+
 @test 'a job that is set aside, for exit 65 or by its handler, blames nothing; a timeout does' {
 	set_limit api breaker 1,1h
 	send x --resource api >/dev/null
