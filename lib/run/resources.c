@@ -27,7 +27,9 @@ enum {
 	NAMES_MAX = 1024,
 	NAMES_FEW = 16,
 	TRIES_MAX = 12,
-	SETTLED_S = 1, /* a directory that was changed just now may have changed again */
+	BUSY_MS = 10,
+	BUSY_DOUBLINGS = 7, /* to 1.3 s */
+	SETTLED_S = 1,      /* a directory that was changed just now may have changed again */
 };
 
 /* PROBE: the event of the last close comes a little before the lock falls; and who only probed a slot has had its
@@ -46,6 +48,7 @@ struct blocked {
 	unsigned char tries;            /* how often the first could not be tried */
 	int dir_watch, slot_watch;      /* -1: none */
 	unsigned stage;                 /* of again_after[] */
+	unsigned busy;                  /* how often in a row its state was locked */
 	int64_t try_at;                 /* monotonic ms */
 	/* IN-TURN */
 	char after
@@ -438,10 +441,13 @@ static void try_later(struct worker *w, struct blocked *b, int64_t lacks_until)
 
 	if (watch(w, b))
 		at = clock_mono_ms();
+	else if (lacks_until == LACK_BUSY)
+		at = clock_mono_ms() + (BUSY_MS << b->busy);
 	else if (lacks_until != LACK_EVENT)
 		at = monotonic(lacks_until);
 	else if (b->stage < STAGES)
 		at = clock_mono_ms() + again_after[b->stage++];
+	b->busy = lacks_until != LACK_BUSY ? 0 : b->busy < BUSY_DOUBLINGS ? b->busy + 1 : b->busy;
 	if (b->stays || at < b->try_at)
 		b->try_at = at;
 }
@@ -615,10 +621,8 @@ static bool settle_one(struct worker *w, const struct running *r, size_t i, enum
 	int settled = trip ? resource_trip(spool, name, trip->for_ms, probing, news)
 	                   : resource_settle(spool, name, end, probing, news);
 
-	if (settled != 0) {
+	if (settled != 0)
 		worker_trouble(w, "a breaker could not be told of an attempt's end", errno);
-		return false;
-	}
 	report_news(w, r, name, news);
 	return end == END_FAILURE && (news->was_open || probing);
 }

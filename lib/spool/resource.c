@@ -15,7 +15,7 @@
 
 enum {
 	SETTING_SIZE_MAX = 4096,
-	LOCK_TRIES = 50, /* whoever has it, has it for an instant */
+	LOCK_TRIES = 50,
 	LOCK_PAUSE_MS = 2,
 	DRAFT_SIZE = 32,
 	CLOCK_APART_MS = 60 * 1000, /* that of a file server, say */
@@ -366,19 +366,27 @@ static void read_state(int fd, struct limit_state *state)
 	limit_state_parse(text, state);
 }
 
+/* Whoever has it, has it for an instant, or is stopped: who waits for him each time does nothing else. */
+static int lock_patiently(const struct resource *r, int fd)
+{
+	char *busy = r->spool->busy;
+	bool known = strcmp(busy, r->label) == 0;
+	int locked, tries = known ? 1 : LOCK_TRIES;
+
+	while ((locked = flock(fd, LOCK_EX | LOCK_NB)) != 0 && errno == EWOULDBLOCK && --tries > 0)
+		poll(NULL, 0, LOCK_PAUSE_MS);
+	if (locked != 0 && errno == EWOULDBLOCK)
+		strcpy(busy, r->label);
+	else if (known)
+		*busy = '\0';
+	return locked;
+}
+
 int resource_lock(const struct resource *r, struct limit_state *state)
 {
 	int fd = open_state(r);
-	bool locked = false;
 
-	for (int i = 0; fd >= 0 && !locked && i < LOCK_TRIES; i++) {
-		if (i > 0)
-			poll(NULL, 0, LOCK_PAUSE_MS);
-		locked = flock(fd, LOCK_EX | LOCK_NB) == 0;
-		if (!locked && errno != EWOULDBLOCK)
-			break;
-	}
-	if (!locked) {
+	if (fd < 0 || lock_patiently(r, fd) != 0) {
 		sys_discard(&fd);
 		return resource_fail(r, "state");
 	}

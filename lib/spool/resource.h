@@ -34,8 +34,8 @@ NODISCARD int resource_read_open(const struct resource *r, struct limits *limits
 /* Replaces FILE by a line, or removes it if TEXT is NULL. The caller holds the lock of `state`. */
 NODISCARD int resource_put(const struct resource *r, const char *file, const char *text, bool sync);
 
-/* Locks `state`, with some patience, and reads it; it is made if it is missing. The descriptor, which
- * unlocks when it is closed; -1 with EAGAIN: somebody keeps it. */
+/* Locks `state` and reads it; it is made if it is missing. The descriptor, which unlocks when it is closed; -1 with
+ * EAGAIN: somebody keeps it. Only the first time that is waited for, a tenth of a second. */
 NODISCARD int resource_lock(const struct resource *r, struct limit_state *state);
 NODISCARD int resource_put_state(const struct resource *r, int fd, const struct limit_state *state);
 /* What it says, without its lock. */
@@ -72,10 +72,12 @@ struct grip {
 enum take { TAKE_ERROR = -1, TAKE_LACKS, TAKE_DONE };
 struct lack {
 	size_t resource;   /* the first that is missing, an index */
-	int64_t at_ms;     /* real time at which trying again makes sense, or LACK_EVENT */
+	int64_t at_ms;     /* real time at which trying again makes sense, or one of LACK_* */
 	const char *wrong; /* a setting of it that is not understood, or NULL */
 };
 #define LACK_EVENT INT64_MAX
+#define LACK_BUSY                                                                                  \
+	(INT64_MAX - 1) /* somebody keeps the lock of its state, of whose end no event tells */
 /* Takes all that the job NAME with META needs, or nothing. TAKE_DONE: GRIP has it, and where it probes, that and
  * the next time until which the breaker stays open are written (PROBE-WRITTEN). A crash gives the slots back. */
 NODISCARD enum take resource_take(struct spool *spool, const struct job_name *name,
@@ -96,7 +98,8 @@ struct breaker_news {
 	bool opened, closed;
 	int64_t until_ms; /* of an open one, or OPEN_FOR_GOOD */
 };
-/* What an attempt's end means for the breaker of one of its resources. */
+/* What an attempt's end means for the breaker of one of its resources. -1: NEWS says how it was before, if that
+ * could be read. */
 NODISCARD int resource_settle(struct spool *spool, const char *name, enum attempt_end end,
     bool probing, struct breaker_news *news);
 /* The handler said that nobody gets it for FOR_MS (0: as long as the breaker says). */

@@ -105,6 +105,12 @@ static bool matters(const struct resource *r, const struct limits *limits, enum 
 	return state.failures > 0;
 }
 
+static void tell_before(const struct limits *limits, struct breaker_news *news)
+{
+	news->was_open = limits->open;
+	news->until_ms = limits->until.until_ms;
+}
+
 static int settle(
     const struct resource *r, enum attempt_end end, bool probing, struct breaker_news *news)
 {
@@ -114,8 +120,7 @@ static int settle(
 	int result = lock < 0 ? -1 : resource_limits(r, &limits);
 
 	if (result == 0) {
-		news->was_open = limits.open;
-		news->until_ms = limits.until.until_ms;
+		tell_before(&limits, news);
 		result = end == END_FAILURE
 		    ? count_failure(r, &limits, lock, &state, news)
 		    : count_success(r, &limits, probing, lock, &state, news);
@@ -134,6 +139,8 @@ int resource_settle(struct spool *spool, const char *name, enum attempt_end end,
 	*news = (struct breaker_news){0};
 	if (resource_enter(&r, spool, name, false) == 0)
 		result = resource_limits(&r, &limits);
+	if (result == 0)
+		tell_before(&limits, news);
 	if (result == 0 && matters(&r, &limits, end))
 		result = settle(&r, end, probing, news);
 	resource_leave(&r);
@@ -182,8 +189,7 @@ static int trip(const struct resource *r, int64_t for_ms, bool probing, struct b
 	if (resource_limits(r, &limits) != 0)
 		return -1;
 	open = limits.until;
-	news->was_open = limits.open;
-	news->until_ms = open.until_ms;
+	tell_before(&limits, news);
 	if (limits.open && (for_ms == 0 || open.until_ms == OPEN_FOR_GOOD))
 		return 0;
 	if (!limits.open && open_first(r, &limits, news) != 0)

@@ -21,7 +21,6 @@
 enum {
 	OPEN_FLAGS = O_NOFOLLOW | O_NONBLOCK | O_NOCTTY | O_CLOEXEC,
 	SLOT_SIZE = 16,
-	BUSY_MS = 10,
 	FIRST_FD = STDERR_FILENO + 1,
 };
 #define NO_LIMIT UINT32_MAX
@@ -287,7 +286,7 @@ static enum take lock_state(struct need *need)
 		return TAKE_DONE;
 	need->state = resource_lock(&need->resource, &need->now);
 	if (need->state < 0)
-		return errno == EAGAIN ? lacks(need, clock_real_ms() + BUSY_MS) : TAKE_ERROR;
+		return errno == EAGAIN ? lacks(need, LACK_BUSY) : TAKE_ERROR;
 	if (!need->limits.has_rate)
 		return TAKE_DONE;
 	wait = wait_for_token(need, (int64_t)clock_real_ns());

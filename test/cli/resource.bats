@@ -395,6 +395,45 @@ limit_holds() { # LIMIT
 	wait_for 60 all_is_done
 }
 
+# keep_state RESOURCE: somebody has locked its state, and is stopped, say; his id is in $started.
+keep_state() {
+	start flock -F "$QSPOOL/.resource/$1/state" sh -c ': >"$0"; exec sleep 1000' "$test_dir/kept"
+	wait_for 60 test -e "$test_dir/kept"
+}
+switches() { awk '/^voluntary_ctxt/ { print $2 }' "/proc/$qwork/status"; }
+
+@test 'a state that somebody keeps locked is not waited for all the time, and given up never' {
+	qlimit --rate 1000/s api
+	keep_state api
+	keeper=$started
+	start_qwork --scan 1h -- sh -c 'cat >>"$0"; echo >>"$0"' "$runs"
+	send x --resource api
+	wait_for 60 waiting_are 1 api
+	wait_for 60 after_ms $(($(now_ms) + 1000))
+	before=$(switches)
+	wait_for 60 after_ms $(($(now_ms) + 2000))
+	(($(switches) - before < 100)) || fail "woke $(($(switches) - before)) times in 2 s"
+	send other
+	wait_for 60 have_run 1
+	kill -KILL "$keeper"
+	wait_for 60 have_run 2
+	wait_for 60 all_is_done
+}
+
+@test 'while its state is kept locked an open breaker gives attempts back all the same' {
+	make_gate
+	set_limit api breaker 1,1h
+	send x --resource api
+	start_qwork -A 2 --scan 1h -- "$gate" 1
+	wait_for 60 all_at_gate 1
+	qlimit --open api
+	keep_state api
+	open_gate
+	wait_for 60 waiting_are 1 api
+	assert_equal "$(spent)" 0
+	assert_regex "$(cat "$qwork_log")" "a breaker could not be told of an attempt's end"
+}
+
 # --- breakers -------------------------------------------------------------------
 
 @test 'a breaker opens after so many failures in a row, which a success interrupts' {
