@@ -18,6 +18,8 @@
 #include "spool/wait.h"
 #include "sys/clock.h"
 
+enum { NOT_WATCHED = -1, UNWATCHABLE = -2 };
+
 /* Before whose turn it is to probe nobody else does, for so long. */
 enum { YIELD_MS = 500 };
 
@@ -27,6 +29,7 @@ enum {
 	NAMES_MAX = 1024,
 	NAMES_FEW = 16,
 	TRIES_MAX = 12,
+	UNWATCHED_MS = 1000, /* as without inotify */
 	BUSY_MS = 10,
 	BUSY_DOUBLINGS = 7, /* to 1.3 s */
 	SETTLED_S = 1,      /* a directory that was changed just now may have changed again */
@@ -46,7 +49,7 @@ struct blocked {
 	bool fed;                       /* the first is in the backlog */
 	bool stays;                     /* it was tried, and still waits here */
 	unsigned char tries;            /* how often the first could not be tried */
-	int dir_watch, slot_watch;      /* -1: none */
+	int dir_watch, slot_watch;      /* or one of these: */
 	unsigned stage;                 /* of again_after[] */
 	unsigned busy;                  /* how often in a row its state was locked */
 	int64_t try_at;                 /* monotonic ms */
@@ -78,7 +81,7 @@ static struct blocked *create(struct worker *w, const char *wait_name)
 	snprintf(b->wait_name, sizeof b->wait_name, "%s", wait_name);
 	window_init(&b->window, w->blocked_count < BLOCKED_MANY ? NAMES_MAX : NAMES_FEW);
 	b->unread = true;
-	b->dir_watch = b->slot_watch = -1;
+	b->dir_watch = b->slot_watch = NOT_WATCHED;
 	b->try_at = NEVER;
 	LIST_INSERT_HEAD(&w->blocked, b, link);
 	w->blocked_count++;
@@ -120,31 +123,34 @@ bool resources_block(const struct worker *w)
 
 /* --- events --- */
 
+/* Not if it is not there; and beyond the number of watches that a user may have, ask instead. */
 static int add_watch(struct worker *w, const struct blocked *b, const char *sub, uint32_t mask)
 {
 	char path[LABEL_SIZE + 8];
 	int top = spool_dir(w->queue.spool, SPOOL_RESOURCE, false), fd, added;
 
 	if (top < 0 || w->watch.fd < 0)
-		return -1;
+		return NOT_WATCHED;
 	snprintf(path, sizeof path, "%s%s", b->wait_name + 1, sub);
 	fd = sys_opendir(top, path);
-	added = fd < 0 ? -1 : watch_add(&w->watch, fd, mask);
+	if (fd < 0)
+		return errno == ENOENT ? NOT_WATCHED : UNWATCHABLE;
+	added = watch_add(&w->watch, fd, mask);
 	sys_discard(&fd);
-	return added;
+	return added >= 0 ? added : UNWATCHABLE;
 }
 
 /* True if something is watched now that was not before: what happened until then was not seen. */
 static bool watch(struct worker *w, struct blocked *b)
 {
-	int dir = b->dir_watch, slot = b->slot_watch;
+	bool dir = b->dir_watch >= 0, slot = b->slot_watch >= 0;
 
-	if (dir < 0)
+	if (!dir)
 		b->dir_watch = add_watch(
 		    w, b, "", IN_CREATE | IN_DELETE | IN_MOVED_TO | IN_MOVED_FROM | IN_CLOSE_WRITE);
-	if (slot < 0)
+	if (!slot)
 		b->slot_watch = add_watch(w, b, "/slot", IN_CLOSE_WRITE);
-	return dir != b->dir_watch || slot != b->slot_watch;
+	return dir != (b->dir_watch >= 0) || slot != (b->slot_watch >= 0);
 }
 
 /* `state` changes with each job, and a draft says nothing yet. */
@@ -152,6 +158,12 @@ static bool matters(const struct blocked *b, const struct watched_event *event)
 {
 	return event->watch != b->dir_watch || event->ended ||
 	    (event->name[0] != '.' && strcmp(event->name, "state") != 0);
+}
+
+static void wake(struct blocked *b)
+{
+	b->stage = 0;
+	b->try_at = clock_mono_ms();
 }
 
 void resources_event(struct worker *w, const struct watched_event *event)
@@ -164,11 +176,10 @@ void resources_event(struct worker *w, const struct watched_event *event)
 	if (!b || !matters(b, event))
 		return;
 	if (event->ended && event->watch == b->dir_watch)
-		b->dir_watch = -1;
+		b->dir_watch = NOT_WATCHED;
 	else if (event->ended)
-		b->slot_watch = -1;
-	b->stage = 0;
-	b->try_at = clock_mono_ms();
+		b->slot_watch = NOT_WATCHED;
+	wake(b);
 }
 
 /* --- names --- */
@@ -447,6 +458,8 @@ static void try_later(struct worker *w, struct blocked *b, int64_t lacks_until)
 		at = monotonic(lacks_until);
 	else if (b->stage < STAGES)
 		at = clock_mono_ms() + again_after[b->stage++];
+	else if (b->dir_watch == UNWATCHABLE || b->slot_watch == UNWATCHABLE)
+		at = clock_mono_ms() + UNWATCHED_MS;
 	b->busy = lacks_until != LACK_BUSY ? 0 : b->busy < BUSY_DOUBLINGS ? b->busy + 1 : b->busy;
 	if (b->stays || at < b->try_at)
 		b->try_at = at;
@@ -627,12 +640,28 @@ static bool settle_one(struct worker *w, const struct running *r, size_t i, enum
 	return end == END_FAILURE && (news->was_open || probing);
 }
 
+/* A handler that was reaped has let go, which an event says a little too early. */
+static void wake_who_wait(struct worker *w, const struct running *r)
+{
+	char wait_name[WAIT_NAME_SIZE];
+
+	for (size_t i = 0; i < r->meta.resources; i++) {
+		struct blocked *b = NULL;
+
+		if (resource_wait_name(r->meta.resource[i].name, wait_name) == 0)
+			b = find(w, wait_name);
+		if (b)
+			wake(b);
+	}
+}
+
 const char *resources_settle(struct worker *w, struct running *r, const struct control *said,
     enum attempt_end end, int64_t *until_ms)
 {
 	size_t trips = count_trips(w, r, said);
 	const char *back = NULL;
 
+	wake_who_wait(w, r);
 	for (size_t i = 0; i < r->meta.resources; i++) {
 		const char *name = r->meta.resource[i].name;
 		const struct control_trip *trip = trip_of(said, name);

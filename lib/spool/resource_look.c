@@ -32,7 +32,7 @@ static char *read_name(const struct resource *r)
 static int held(const struct resource *r, const char *path)
 {
 	int fd = openat(r->fd, path, O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_NOCTTY | O_CLOEXEC);
-	int is = fd < 0 ? -1 : flock(fd, LOCK_EX | LOCK_NB) != 0;
+	int is = fd < 0 ? -1 : flock(fd, LOCK_SH | LOCK_NB) != 0;
 
 	sys_discard(&fd);
 	return is;

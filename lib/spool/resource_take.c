@@ -56,14 +56,14 @@ static enum take lacks(const struct need *need, int64_t at_ms)
 
 /* --- looking --- */
 
-/* By a read-only descriptor, which makes no event (rule SLOT). 1 somebody has it, 0 nobody has, -1
+/* By a read-only descriptor, which makes no event, and a shared lock, which is in nobody's way who only looks, too (rule SLOT). 1 somebody has it, 0 nobody has, -1
  * with ENOENT if it was never made. */
 static int is_held(int dir, const char *name)
 {
 	int fd = openat(dir, name, O_RDONLY | OPEN_FLAGS);
 	int held = -1;
 
-	if (fd >= 0 && flock(fd, LOCK_EX | LOCK_NB) == 0)
+	if (fd >= 0 && flock(fd, LOCK_SH | LOCK_NB) == 0)
 		held = 0;
 	else if (fd >= 0 && errno == EWOULDBLOCK)
 		held = 1;

@@ -198,6 +198,26 @@ limit_holds() { # LIMIT
 	kill "$(tail -n 1 "$runs")"
 }
 
+@test 'where a resource cannot be watched it is looked at each second' {
+	few=(unshare -Ur sh -c 'echo 4 >/proc/sys/user/max_inotify_watches && exec "$@"' few)
+	"${few[@]}" true 2>/dev/null || skip 'needs a user namespace with limits of its own'
+	make_gate
+	send 1 --resource db=1
+	start_qwork -j 1 -- "$gate"
+	wait_for 60 all_at_gate 1
+	start "${few[@]}" qwork -v --scan 1h -- sh -c 'echo >>"$0"' "$runs" 2>"$test_dir/few.log"
+	is_watched() { (($(cat "/proc/$started"/fdinfo/* 2>/dev/null | grep -c '^inotify ') == $1)); }
+	wait_for 60 is_watched 4
+	send 2 --resource db=1
+	wait_for 60 waiting_are 1 db
+	wait_for 60 after_ms $(($(now_ms) + 1000))
+	kill -STOP "$qwork"
+	open_gate
+	wait_for 60 have_run 1
+	kill -CONT "$qwork"
+	wait_for 60 all_is_done
+}
+
 @test 'who lacks one of two resources holds none' {
 	make_gate
 	set_limit a jobs 1
