@@ -30,29 +30,6 @@ static const char why_repeated[] = "repeated option";
 static const char why_unknown[] = "unknown option";
 static const char why_nul[] = "NUL byte";
 
-int strings_add(struct strings *list, const char *text)
-{
-	char *copy = strdup(text);
-	char **item = copy ? with_room(list->item, list->count, sizeof *item) : NULL;
-
-	if (!item) {
-		free(copy);
-		return -1;
-	}
-	list->item = item;
-	list->item[list->count] = copy;
-	list->item[++list->count] = NULL;
-	return 0;
-}
-
-void strings_release(struct strings *list)
-{
-	for (size_t i = 0; i < list->count; i++)
-		free(list->item[i]);
-	free(list->item);
-	*list = (struct strings){0};
-}
-
 void meta_init(struct meta *meta)
 {
 	*meta = (struct meta){0};

@@ -11,6 +11,7 @@
 #include <unistd.h>
 
 #include "format/room.h"
+#include "format/strings.h"
 #include "spool/batch.h"
 #include "spool/wait.h"
 #include "sys/clock.h"
@@ -86,10 +87,7 @@ static int add_queue(struct await *await, const char *queue)
 		await->everywhere = true;
 		return 0;
 	}
-	for (size_t i = 0; i < await->queues.count; i++)
-		if (strcmp(await->queues.item[i], queue) == 0)
-			return 0;
-	return strings_add(&await->queues, queue);
+	return strings_has(&await->queues, queue) ? 0 : strings_add(&await->queues, queue);
 }
 
 int await_job(struct await *await, const char *queue, const char *id)

@@ -8,6 +8,8 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "format/strings.h"
+
 enum { BATCH_PATH_SIZE = LINK_PATH_SIZE, BEGIN_TRIES = 10 };
 
 static const char *const member_dir[] = {"open", "sealed"};
@@ -295,14 +297,6 @@ struct members {
 	struct strings *queues;
 };
 
-static int has(const struct strings *list, const char *text)
-{
-	for (size_t i = 0; i < list->count; i++)
-		if (strcmp(list->item[i], text) == 0)
-			return 1;
-	return 0;
-}
-
 static int add_member(void *arg, const char *name, bool regular)
 {
 	const struct members *members = arg;
@@ -313,7 +307,8 @@ static int add_member(void *arg, const char *name, bool regular)
 		return 0;
 	if (strings_add(members->ids, link.id) != 0)
 		return -1;
-	return has(members->queues, link.queue) ? 0 : strings_add(members->queues, link.queue);
+	return strings_has(members->queues, link.queue) ? 0
+	                                                : strings_add(members->queues, link.queue);
 }
 
 /* The ids of the members that are not over, and the queues that they are of. */
@@ -326,11 +321,6 @@ static int list_members(struct spool *spool, const char *label, struct members *
 	return dir_each(fd, EACH_VISIBLE, add_member, members);
 }
 
-static int by_text(const void *a, const void *b)
-{
-	return strcmp(*(char *const *)a, *(char *const *)b);
-}
-
 struct burials {
 	const struct strings *ids;
 	size_t count;
@@ -339,10 +329,8 @@ struct burials {
 static int count_buried(void *arg, const struct job_place *place)
 {
 	struct burials *burials = arg;
-	const char *id = place->name.id;
 
-	if (place->ours &&
-	    bsearch(&id, burials->ids->item, burials->ids->count, sizeof id, by_text))
+	if (place->ours && strings_has_sorted(burials->ids, place->name.id))
 		burials->count++;
 	return 0;
 }
@@ -366,8 +354,7 @@ int batch_progress(struct spool *spool, const char *label, struct batch_progress
 	struct burials burials = {&ids, 0};
 	int result = list_members(spool, label, &members);
 
-	if (ids.count > 1)
-		qsort(ids.item, ids.count, sizeof *ids.item, by_text);
+	strings_sort(&ids);
 	for (size_t i = 0; result == 0 && ids.count > 0 && i < queues.count; i++)
 		result = spool_each(spool, queues.item[i], JOB_BURIED, count_buried, &burials);
 	*progress = (struct batch_progress){.finished = finished_of(spool, label),

@@ -8,6 +8,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "format/strings.h"
 #include "spool/claim.h"
 #include "spool/motion.h"
 #include "spool/pause.h"
@@ -15,11 +16,6 @@
 #include "spool/wait.h"
 
 enum { PROGRESS_NAMES = 4096 };
-
-static int by_text(const void *a, const void *b)
-{
-	return strcmp(*(char *const *)a, *(char *const *)b);
-}
 
 void check_report(struct check *c, struct check_finding finding)
 {
@@ -285,8 +281,7 @@ int check_names(int parent, const char *path, struct strings *names)
 {
 	int result = dir_each(sys_opendir(parent, path), EACH_ALL, add_name, names);
 
-	if (result == 0 && names->count > 1)
-		qsort(names->item, names->count, sizeof *names->item, by_text);
+	strings_sort(names);
 	return result;
 }
 
@@ -418,10 +413,7 @@ static int check_all(struct check *c)
 /* A queue may be named twice. */
 bool check_was_checked(const struct check *c, const char *queue)
 {
-	for (size_t i = 0; i < c->queues.count; i++)
-		if (strcmp(c->queues.item[i], queue) == 0)
-			return true;
-	return false;
+	return strings_has(&c->queues, queue);
 }
 
 int spool_check(struct spool *spool, const struct strings *queues,

@@ -7,6 +7,7 @@
 #include <sys/file.h>
 #include <unistd.h>
 
+#include "format/strings.h"
 #include "spool/after.h"
 #include "spool/batch.h"
 #include "spool/motion.h"
@@ -54,19 +55,13 @@ static int look(void *arg, const char *name)
 	return 0;
 }
 
-static int by_text(const void *a, const void *b)
-{
-	return strcmp(*(char *const *)a, *(char *const *)b);
-}
-
 /* Its worker died between keeping it and letting go on what waits for it. */
 static int look_at_kept(void *arg, const struct job_place *place)
 {
 	struct finding *f = arg;
 	const char *id = place->name.id;
 
-	if (!place->ours ||
-	    !bsearch(&id, f->kept.item, f->kept.count, sizeof *f->kept.item, by_text))
+	if (!place->ours || !strings_has_sorted(&f->kept, id))
 		return 0;
 	if (after_unmark(f->spool, id) < 0)
 		return -1;
@@ -81,7 +76,7 @@ static int find_kept(struct finding *f)
 
 	if (f->kept.count == 0)
 		return 0;
-	qsort(f->kept.item, f->kept.count, sizeof *f->kept.item, by_text);
+	strings_sort(&f->kept);
 	result = spool_queues(f->spool, &queues);
 	for (size_t i = 0; result == 0 && i < queues.count; i++) {
 		result = spool_each(f->spool, queues.item[i], JOB_DONE, look_at_kept, f);

@@ -10,6 +10,8 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "format/strings.h"
+
 const char *const spool_dir_name[SPOOL_DIRS] = {".wait", ".key", ".batch", ".resource"};
 
 static const char system_spool[] = "/var/spool/qspool";
@@ -237,11 +239,6 @@ int spool_dir(struct spool *spool, enum spool_dir which, bool create)
 	return *fd >= 0 ? *fd : spool_fail(spool, name, NULL, NULL);
 }
 
-static int compare_strings(const void *a, const void *b)
-{
-	return strcmp(*(char *const *)a, *(char *const *)b);
-}
-
 /* A directory, no link to one, is a queue if its name is right and it has a new/. */
 static bool is_queue(const struct spool *spool, const char *name)
 {
@@ -283,7 +280,6 @@ int spool_queues(struct spool *spool, struct strings *list)
 
 	if (dir_each(sys_opendir(spool->fd, "."), EACH_VISIBLE, add_queue, &queues) != 0)
 		return spool_fail(spool, NULL, NULL, NULL);
-	if (list->count > 1)
-		qsort(list->item, list->count, sizeof *list->item, compare_strings);
+	strings_sort(list);
 	return 0;
 }

@@ -71,13 +71,18 @@ static int sweep_draft(void *arg, const char *name, bool regular)
 	return 0;
 }
 
-int sweep_drafts(const struct queue *queue)
+static int sweep_tmp(const struct queue *queue, name_visit *visit)
 {
 	struct draft_sweep sweep = {.queue = queue};
 
-	if (queue_each(queue, DIR_TMP, sweep_draft, &sweep) < 0)
+	if (queue_each(queue, DIR_TMP, visit, &sweep) < 0)
 		return -1;
 	return sweep_result(&sweep.swept);
+}
+
+int sweep_drafts(const struct queue *queue)
+{
+	return sweep_tmp(queue, sweep_draft);
 }
 
 enum { LINKED_AGE_S = 60 }; /* from its link to the rename, a sender only syncs */
@@ -135,11 +140,7 @@ static int sweep_linked(void *arg, const char *name, bool regular)
 
 int sweep_linked_drafts(const struct queue *queue)
 {
-	struct draft_sweep sweep = {.queue = queue};
-
-	if (queue_each(queue, DIR_TMP, sweep_linked, &sweep) < 0)
-		return -1;
-	return sweep_result(&sweep.swept);
+	return sweep_tmp(queue, sweep_linked);
 }
 
 struct candidate {

@@ -1,0 +1,54 @@
+#include "format/strings.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "format/room.h"
+
+int strings_add(struct strings *list, const char *text)
+{
+	char *copy = strdup(text);
+	char **item = copy ? with_room(list->item, list->count, sizeof *item) : NULL;
+
+	if (!item) {
+		free(copy);
+		return -1;
+	}
+	list->item = item;
+	list->item[list->count] = copy;
+	list->item[++list->count] = NULL;
+	return 0;
+}
+
+void strings_release(struct strings *list)
+{
+	for (size_t i = 0; i < list->count; i++)
+		free(list->item[i]);
+	free(list->item);
+	*list = (struct strings){0};
+}
+
+static int by_text(const void *a, const void *b)
+{
+	return strcmp(*(char *const *)a, *(char *const *)b);
+}
+
+void strings_sort(struct strings *list)
+{
+	if (list->count > 1)
+		qsort(list->item, list->count, sizeof *list->item, by_text);
+}
+
+bool strings_has(const struct strings *list, const char *text)
+{
+	for (size_t i = 0; i < list->count; i++)
+		if (strcmp(list->item[i], text) == 0)
+			return true;
+	return false;
+}
+
+bool strings_has_sorted(const struct strings *list, const char *text)
+{
+	return list->count > 0 &&
+	    bsearch(&text, list->item, list->count, sizeof *list->item, by_text) != NULL;
+}

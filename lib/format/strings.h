@@ -1,0 +1,12 @@
+/* Lists of strings: struct strings of format/meta.h. */
+#ifndef QSPOOL_FORMAT_STRINGS_H
+#define QSPOOL_FORMAT_STRINGS_H
+
+#include "format/meta.h"
+
+void strings_sort(struct strings *list);
+bool strings_has(const struct strings *list, const char *text);
+/* Sooner, of a list that is sorted. */
+bool strings_has_sorted(const struct strings *list, const char *text);
+
+#endif
