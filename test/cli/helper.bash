@@ -167,7 +167,7 @@ exit_status() {
 assert_all_succeed() {
 	local pid
 	for pid; do
-		exit_status 60 "$pid"
+		exit_status 120 "$pid"
 		assert_equal "$status" 0
 	done
 }

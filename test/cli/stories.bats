@@ -41,10 +41,7 @@ ask_for_exports() { # MANAGER TIMES
 		start ask_for_exports $manager 10 >"$test_dir/asked.$manager"
 		askers+=("$started")
 	done
-	for pid in "${askers[@]}"; do
-		exit_status 120 "$pid"
-		assert_equal "$status" 0
-	done
+	assert_all_succeed "${askers[@]}"
 	# Nothing ran meanwhile: of each manager and catalogue there is one job.
 	assert_equal "$(job_count new exports)" 8
 	assert_equal "$(grep -h '^key ' "$QSPOOL"/exports/meta/* | sort -u | wc -l)" 8
@@ -58,10 +55,7 @@ ask_for_exports() { # MANAGER TIMES
 		start ask_for_exports $manager 10 >/dev/null
 		askers+=("$started")
 	done
-	for pid in "${askers[@]}"; do
-		exit_status 120 "$pid"
-		assert_equal "$status" 0
-	done
+	assert_all_succeed "${askers[@]}"
 	wait_for 60 spool_is_idle exports
 	wait_for 60 nothing_waits
 	assert_not_exists "$test_dir/twice"
