@@ -401,7 +401,8 @@ static _Noreturn void give_up_to_holder(struct sending *s, const struct send_ref
 static _Noreturn void give_up_refused(struct sending *s, const struct send_refusal *refusal)
 {
 	char *name = cli_visible(refusal->name);
-	int status = refusal->why == REFUSED_UNKNOWN ? EX_NOINPUT : EX_DATAERR;
+	bool lacks = refusal->why == REFUSED_UNKNOWN || refusal->why == REFUSED_DELETED;
+	int status = lacks ? EX_NOINPUT : EX_DATAERR;
 
 	if (refusal->why == REFUSED_SEALED)
 		warnx("batch %s is sealed, since something waits for it, or complete: nobody can "
@@ -409,6 +410,10 @@ static _Noreturn void give_up_refused(struct sending *s, const struct send_refus
 		    name);
 	else if (refusal->why == REFUSED_UNKNOWN)
 		warnx("batch %s was never begun, or was complete long ago", name);
+	else if (refusal->why == REFUSED_DELETED)
+		warnx(job_id_ok(name) ? "job %s was deleted: nothing can run after it"
+		                      : "a job of batch %s was deleted: nothing can run after it",
+		    name);
 	else
 		warnx("a job of batch %s cannot run after that batch", name);
 	free(name);

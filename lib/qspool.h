@@ -101,10 +101,11 @@ enum send_refused {
 	REFUSED_SEALED,  /* nobody can join the batch any more */
 	REFUSED_UNKNOWN, /* to be after a batch that was never begun */
 	REFUSED_ITSELF,  /* to be after its own batch */
+	REFUSED_DELETED, /* to be after a job that was deleted, or a batch of which one was */
 };
 struct send_refusal {
 	enum send_refused why;
-	const char *name; /* the key or batch */
+	const char *name; /* the key, batch or job */
 	const char *id, *queue;
 };
 /* Valid until the sender is closed. */

@@ -3,10 +3,12 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
 #include "spool/batch.h"
+#include "spool/deletion.h"
 #include "spool/log.h"
 #include "spool/motion.h"
 #include "spool/wait.h"
@@ -54,7 +56,7 @@ static int mark(struct spool *spool, const struct job_place *place)
 	return result < 0 ? place_fail(spool, place) : result;
 }
 
-/* A job that moves is looked for again. */
+/* 1: it is marked; 0: it is over; -1. A job that moves is looked for again. */
 static int find_and_mark(struct spool *spool, const char *id)
 {
 	struct job_place place;
@@ -66,22 +68,36 @@ static int find_and_mark(struct spool *spool, const char *id)
 			return found < 0 ? -1 : 0;
 		marked = mark(spool, &place);
 		if (marked != 0)
-			return marked < 0 ? -1 : 0;
+			return marked;
 	}
 	errno = EAGAIN;
 	return wait_fail(spool, id, NULL);
 }
 
-/* 0: it is marked, or over; -1. Another sender's mark, which may not be on disk yet, spares the search. */
+/* As find_and_mark(). Another sender's mark, which may not be on disk yet, spares the search. */
 static int prepare_job(struct spool *spool, const char *id)
 {
 	int over = after_look(spool, id);
 
-	if (over == 0 && sync_mark(spool, id) == 0)
-		return 0;
-	if (over < 0 || (over == 0 && errno != ENOENT))
+	if (over == AFTER_WAITS && sync_mark(spool, id) == 0)
+		return 1;
+	if (over < 0 || (over == AFTER_WAITS && errno != ENOENT))
 		return -1;
 	return find_and_mark(spool, id);
+}
+
+static int prepare(struct spool *spool, const char *after)
+{
+	int waits = job_id_ok(after) ? prepare_job(spool, after) : batch_seal(spool, after);
+	char name[WAIT_NAME_SIZE];
+	int deleted;
+
+	if (waits != 0)
+		return waits < 0 ? -1 : 0;
+	deleted = after_wait_name(after, name) == 0 ? deletion_is_marked(spool, name) : -1;
+	if (deleted == 1)
+		errno = ECANCELED;
+	return deleted == 0 ? 0 : -1;
 }
 
 int after_prepare(struct spool *spool, const struct strings *after, size_t *which)
@@ -89,10 +105,8 @@ int after_prepare(struct spool *spool, const struct strings *after, size_t *whic
 	int top;
 
 	for (size_t i = 0; i < after->count; i++) {
-		const char *item = after->item[i];
-
 		*which = i;
-		if (job_id_ok(item) ? prepare_job(spool, item) < 0 : batch_seal(spool, item) < 0)
+		if (prepare(spool, after->item[i]) != 0)
 			return -1;
 	}
 	top = after->count > 0 ? spool_dir(spool, SPOOL_WAIT, false) : -1;
@@ -100,31 +114,40 @@ int after_prepare(struct spool *spool, const struct strings *after, size_t *whic
 }
 
 int after_next(
-    struct spool *spool, const struct strings *after, size_t from, char name[static WAIT_NAME_SIZE])
+    struct spool *spool, const struct strings *after, size_t *at, char name[static WAIT_NAME_SIZE])
 {
-	for (size_t i = from; i < after->count; i++) {
+	for (; *at < after->count; ++*at) {
 		int over =
-		    after_wait_name(after->item[i], name) == 0 ? after_look(spool, name) : -1;
+		    after_wait_name(after->item[*at], name) == 0 ? after_look(spool, name) : -1;
 
-		if (over != 1)
-			return over < 0 ? -1 : 1;
+		if (over != AFTER_OVER)
+			return over;
 	}
-	return 0;
+	return AFTER_OVER;
 }
 
 /* The mark goes with the job's last name: what leads to it by the mark alone is over. */
-int after_look(struct spool *spool, const char *name)
+static int job_over(struct spool *spool, const char *id)
 {
 	int top = spool_dir(spool, SPOOL_WAIT, false);
 	char path[MARK_PATH_SIZE];
 	struct stat st;
 
-	if (!job_id_ok(name))
-		return batch_over(spool, name);
-	mark_path(path, name);
+	mark_path(path, id);
 	if (top >= 0 && fstatat(top, path, &st, AT_SYMLINK_NOFOLLOW) == 0)
 		return st.st_nlink <= 1;
-	return errno == ENOENT ? 1 : wait_fail(spool, name, AFTER_MARK);
+	return errno == ENOENT ? 1 : wait_fail(spool, id, AFTER_MARK);
+}
+
+/* In this order: while it is not over, its deletion may still be marked, or be taken back. */
+int after_look(struct spool *spool, const char *name)
+{
+	int over = job_id_ok(name) ? job_over(spool, name) : batch_over(spool, name);
+	int deleted = over == 1 ? deletion_is_marked(spool, name) : 0;
+
+	if (over < 0 || deleted < 0)
+		return -1;
+	return deleted ? AFTER_DELETED : over ? AFTER_OVER : AFTER_WAITS;
 }
 
 int after_unmark_last(struct spool *spool, const char *id)
@@ -163,34 +186,74 @@ static size_t next_index(const struct meta *meta, const char *wait)
 	return meta->after.count;
 }
 
+/* That a power cut may undo it is an error here: what it waits for is to be deleted next, or is gone. */
+static int bury_held(struct job *job, const char *reason)
+{
+	int moved;
+
+	if (log_event(job, "buried", reason, true) != 0)
+		return -1;
+	moved = job_move(job, T_BURY, JOB_DUE_NONE);
+	return moved == MOVED_UNSURE ? -1 : moved;
+}
+
+/* NAME, for which it was to wait, was deleted. */
+static int bury_orphan(struct job *job, const char *name)
+{
+	char *batch = job_id_ok(name) ? NULL : label_name(job->queue->spool, SPOOL_BATCH, name);
+	char reason[WAIT_NAME_SIZE + 64];
+	int buried;
+
+	if (batch)
+		snprintf(reason, sizeof reason,
+		    "a job of batch %.*s, which it waited for, was deleted", WAIT_NAME_SIZE, batch);
+	else
+		snprintf(reason, sizeof reason, "job %s, which it waited for, was deleted", name);
+	buried = bury_held(job, reason);
+	free(batch);
+	return buried;
+}
+
 static int release_to(struct job *job, const struct meta *meta)
 {
 	char name[WAIT_NAME_SIZE];
 	int64_t due_ms = job->name.due_ms;
-	int waits =
-	    after_next(job->queue->spool, &meta->after, next_index(meta, job->wait_name), name);
+	size_t at = next_index(meta, job->wait_name);
 
-	if (waits < 0)
-		return -1;
-	if (waits == 1)
+	switch (after_next(job->queue->spool, &meta->after, &at, name)) {
+	case AFTER_WAITS:
 		return job_move_to_wait(job, T_PASS_ON, name, due_ms);
-	return job_move(job, due_ms == JOB_DUE_NONE ? T_RELEASE : T_RELEASE_DELAYED, due_ms);
+	case AFTER_OVER:
+		return job_move(
+		    job, due_ms == JOB_DUE_NONE ? T_RELEASE : T_RELEASE_DELAYED, due_ms);
+	case AFTER_DELETED:
+		return bury_orphan(job, name);
+	default:
+		return -1;
+	}
 }
 
-/* What it is passed on to may be over by now (rule OVER-FIRST). Damaged options are found by the claim. */
-int after_release_one(struct job *job)
+/* What waited in a directory whose job or batch is OVER, or deleted. */
+static int go_on(struct job *job, const struct meta *meta, int over)
+{
+	return over == AFTER_DELETED ? bury_orphan(job, job->wait_name) : release_to(job, meta);
+}
+
+/* T17, or T9. What it is passed on to may be over by now (rule OVER-FIRST). Damaged options are found by the
+ * claim. */
+static int release_one(struct job *job, int over)
 {
 	struct meta meta;
 	const char *why;
-	int moved = -1, over = 1;
+	int moved = -1;
 
 	meta_init(&meta);
 	if (job_meta(job->queue, &job->name, &meta, &why) >= 0 || errno == EBADMSG)
-		moved = release_to(job, &meta);
-	while (moved == 1 && over == 1 && job->state == JOB_WAITING) {
+		moved = go_on(job, &meta, over);
+	while (moved == 1 && over > 0 && job->state == JOB_WAITING) {
 		over = after_look(job->queue->spool, job->wait_name);
-		if (over == 1)
-			moved = release_to(job, &meta);
+		if (over > 0)
+			moved = go_on(job, &meta, over);
 	}
 	meta_release(&meta);
 	return moved;
@@ -227,7 +290,7 @@ static int settle_one(const struct releasing *r, struct job *job)
 {
 	int over = after_look(r->spool, job->wait_name);
 
-	return over == 1 ? after_release_one(job) : over;
+	return over > 0 ? release_one(job, over) : over;
 }
 
 /* Those that stay, because of an error or since somebody holds them, must not keep those behind
@@ -295,18 +358,8 @@ int after_let_go(struct spool *spool, const char *id, const struct over *over)
 		result = -1;
 	return result;
 }
+
 /* --- setting aside what waits --- */
-
-/* That a power cut may undo it is an error here: what it waits for is to be deleted next. */
-static int bury_held(struct job *job, const char *reason)
-{
-	int moved;
-
-	if (log_event(job, "buried", reason, true) != 0)
-		return -1;
-	moved = job_move(job, T_BURY, JOB_DUE_NONE);
-	return moved == MOVED_UNSURE ? -1 : moved;
-}
 
 static int bury_visit(void *arg, const struct job_place *place)
 {

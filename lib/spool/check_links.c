@@ -16,6 +16,7 @@
 #include "spool/after.h"
 #include "spool/batch.h"
 #include "spool/claim.h"
+#include "spool/deletion.h"
 #include "spool/resource.h"
 #include "spool/sweep.h"
 
@@ -340,6 +341,15 @@ static int visit_member(struct walk *w, const char *file)
 	return 0;
 }
 
+/* Of a member that was deleted, or is just being. */
+static bool is_mark_of_batch(const char *file)
+{
+	size_t len = strlen(DELETION_BATCH_MARK);
+
+	return strncmp(file, DELETION_BATCH_MARK, len) == 0 &&
+	    (!file[len] || (file[len] == '.' && job_id_ok(file + len + 1)));
+}
+
 static int visit_of_batch(struct walk *w, const char *file)
 {
 	bool sealed = strcmp(file, "sealed") == 0;
@@ -354,7 +364,8 @@ static int visit_of_batch(struct walk *w, const char *file)
 		result = is_directory(w, file) ? each_below(&in, file, visit_member) : 0;
 	else if (strcmp(file, "name") == 0 && is_file(w, file))
 		check_name(w);
-	else if (strcmp(file, "name") != 0 && strcmp(file, "finished") != 0)
+	else if (strcmp(file, "name") != 0 && strcmp(file, "finished") != 0 &&
+	    !is_mark_of_batch(file))
 		tell_stray(w, file);
 	if (sealed && found == 0 && type_of(w, file) == S_IFDIR)
 		tell(w, CHECK_PENDING, "batch", file,
@@ -391,8 +402,9 @@ static int visit_waiting(struct walk *w, const char *file)
 	char queue[QUEUE_NAME_SIZE];
 	struct job_name name;
 
-	if ((file[0] == '.' && strcmp(file, AFTER_MARK) != 0) || !is_file(w, file) ||
-	    file[0] == '.')
+	if (strcmp(file, AFTER_MARK) == 0 || strcmp(file, DELETION_MARK) == 0)
+		(void)is_file(w, file);
+	if (file[0] == '.' || !is_file(w, file))
 		return 0;
 	if (!waiting_name_parse(file, &name, queue)) {
 		tell(w, CHECK_FAULT, "name", file, "not the name of a waiting job");
@@ -434,7 +446,9 @@ static int visit_wait(struct walk *w, const char *name)
 	result = each_below(&in, name, visit_waiting);
 	if (result == 0 && found > 0 && name[0] != '@' && is_over(w, name))
 		tell(w, CHECK_PENDING, "wait", name,
-		    "what is waited for here is over; a qwork lets go on what waits");
+		    deletion_is_marked(w->check->spool, name) == 1
+		        ? "what is waited for here was deleted; a qwork buries what waits"
+		        : "what is waited for here is over; a qwork lets go on what waits");
 	return result;
 }
 

@@ -8,6 +8,7 @@
 #include <sys/file.h>
 #include <unistd.h>
 
+#include "spool/deletion.h"
 #include "spool/key.h"
 #include "spool/wait.h"
 
@@ -449,6 +450,14 @@ static int rename_to(
 	return change_name_freely(job, target, &name);
 }
 
+/* What must be done before the commit. */
+static int prepare_move(const struct job *job, enum transition transition, enum queue_dir to)
+{
+	if (to == DIR_BURIED)
+		return give_key_back(job);
+	return transition == T_FINISH || transition == T_KEEP ? deletion_revoke(job) : 0;
+}
+
 static int move(struct job *job, enum transition transition, struct target *target, int64_t due_ms)
 {
 	bool gone = target->to == GONE;
@@ -458,7 +467,7 @@ static int move(struct job *job, enum transition transition, struct target *targ
 		errno = EINVAL;
 		return job_fail(job, job->file);
 	}
-	if (target->to == DIR_BURIED && give_key_back(job) != 0)
+	if (prepare_move(job, transition, target->to) != 0)
 		return -1;
 	moved = gone ? remove_name(job) : rename_to(job, transition, target, due_ms);
 	if (moved == 1 && table[transition].durable)

@@ -9,6 +9,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "spool/deletion.h"
 #include "spool/key.h"
 #include "spool/log.h"
 #include "sys/clock.h"
@@ -127,46 +128,46 @@ static int kick(struct job *job, const char *reason)
 /* What waits for a job that is deleted is set aside, for a person to decide; also what waits for
  * the batch of which it is a member. Before it is deleted, since a crash in between must not let
  * them run; and after it, for who came to wait meanwhile. */
-static int bury_dependents(const struct job *job)
+static int bury_dependents(const struct job *job, const char *batch)
 {
 	struct spool *spool = job->queue->spool;
 	char name[WAIT_NAME_SIZE], reason[JOB_ID_LEN + 64];
-	struct meta meta;
-	const char *why;
-	int result;
 
-	if (!job->ours || job->state == JOB_DONE)
-		return 0;
 	snprintf(reason, sizeof reason, "job %s, which it waited for, was deleted", job->name.id);
-	meta_init(&meta);
-	result = after_bury(spool, job->name.id, reason);
-	if (result == 0 && job_meta(job->queue, &job->name, &meta, &why) == 1 && meta.batch &&
-	    after_wait_name(meta.batch, name) == 0)
-		result = after_bury(spool, name, reason);
-	meta_release(&meta);
-	return result;
+	if (after_bury(spool, job->name.id, reason) != 0)
+		return -1;
+	return batch && after_wait_name(batch, name) == 0 ? after_bury(spool, name, reason) : 0;
 }
 
-static int bury_latecomers(const struct job *job)
+/* DELETED-FIRST: what waits elsewhere just now, and has this still before it, finds the mark. */
+static int delete_with_dependents(struct job *job, const char *batch)
 {
-	struct spool *spool = job->queue->spool;
-	char reason[JOB_ID_LEN + 64];
+	int done;
 
-	snprintf(reason, sizeof reason, "job %s, which it waited for, was deleted", job->name.id);
-	if (job->over.id && after_bury(spool, job->name.id, reason) != 0)
+	if (bury_dependents(job, batch) != 0 || deletion_mark(job, batch) != 0)
 		return -1;
-	return job->over.batch ? after_bury(spool, job->over.batch_name, reason) : 0;
+	done = job_move(job, T_DELETE, JOB_DUE_NONE);
+	if (done != 1)
+		return done;
+	deletion_done(job, batch);
+	if ((job->over.id || job->over.batch) &&
+	    bury_dependents(job, job->over.batch ? batch : NULL) != 0)
+		job->left = errno;
+	return done;
 }
 
 static int delete_held(struct job *job)
 {
+	struct meta meta;
+	const char *why;
 	int done;
 
-	if (bury_dependents(job) != 0)
-		return -1;
-	done = job_move(job, T_DELETE, JOB_DUE_NONE);
-	if (done == 1 && bury_latecomers(job) != 0)
-		job->left = errno;
+	if (!job->ours || job->state == JOB_DONE)
+		return job_move(job, T_DELETE, JOB_DUE_NONE);
+	meta_init(&meta);
+	done = delete_with_dependents(
+	    job, job_meta(job->queue, &job->name, &meta, &why) == 1 ? meta.batch : NULL);
+	meta_release(&meta);
 	return done;
 }
 

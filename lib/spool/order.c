@@ -10,6 +10,7 @@
 #include "format/strings.h"
 #include "spool/after.h"
 #include "spool/batch.h"
+#include "spool/deletion.h"
 #include "spool/motion.h"
 #include "spool/sweep.h"
 #include "spool/wait.h"
@@ -37,6 +38,20 @@ static int is_over_name(struct finding *f, const char *name)
 	return over;
 }
 
+static int is_there(void *unused, const struct job_place *place)
+{
+	(void)unused;
+	(void)place;
+	return 1;
+}
+
+/* Nothing waits in it: a deletion left its mark, for what may come to wait for it. */
+static bool is_mere_mark(struct spool *spool, const char *name)
+{
+	return job_id_ok(name) && deletion_is_marked(spool, name) == 1 &&
+	    wait_each(spool, name, NULL, is_there, NULL) == 0;
+}
+
 /* One that cannot be looked at must not keep the others waiting. */
 static int look(void *arg, const char *name)
 {
@@ -48,7 +63,7 @@ static int look(void *arg, const char *name)
 		return 0;
 	}
 	over = is_over_name(f, name);
-	if (over == 1)
+	if (over > 0 && !is_mere_mark(f->spool, name))
 		f->over(f->arg, name);
 	if (over < 0)
 		f->error = errno;
@@ -108,6 +123,7 @@ struct sweeping {
 	struct spool *spool;
 	enum spool_dir top;
 	struct queue queue; /* of the last link */
+	bool waits;         /* something does for a job or batch, somewhere */
 	int error;
 };
 
@@ -273,14 +289,39 @@ static void visit_batch(struct sweeping *s, int top, const char *label)
 	if (complete < 0)
 		s->error = errno;
 	if (complete == 1 && is_older(top, label, COMPLETE_KEPT_S) &&
-	    !is_waited_for(s->spool, label))
+	    !is_waited_for(s->spool, label) &&
+	    (!s->waits || deletion_is_marked(s->spool, label) == 0))
 		remove_dir(s, top, label);
+}
+
+/* Of a job that is gone: the directory is as old as its `.job` is away. */
+static void visit_wait(struct sweeping *s, int top, const char *name)
+{
+	struct stat st;
+	int dir;
+
+	if (s->waits || !job_id_ok(name) || !is_older(top, name, COMPLETE_KEPT_S))
+		return;
+	dir = sys_opendir(top, name);
+	if (dir >= 0 && fstatat(dir, AFTER_MARK, &st, AT_SYMLINK_NOFOLLOW) != 0 &&
+	    errno == ENOENT && fstatat(dir, DELETION_MARK, &st, AT_SYMLINK_NOFOLLOW) == 0)
+		remove_file(s, dir, DELETION_MARK);
+	sys_discard(&dir);
+	wait_remove(s->spool, name);
+}
+
+static int waits_in(void *arg, const char *name)
+{
+	return name[0] == '@' ? 0 : wait_each(arg, name, NULL, is_there, NULL);
 }
 
 static int sweep_top(struct spool *spool, enum spool_dir which,
     void (*visit)(struct sweeping *s, int top, const char *name))
 {
-	struct sweeping s = {.spool = spool, .top = which, .queue = QUEUE_CLOSED};
+	struct sweeping s = {.spool = spool,
+	    .top = which,
+	    .queue = QUEUE_CLOSED,
+	    .waits = wait_each_name(spool, waits_in, spool) != 0};
 	int top = spool_dir(spool, which, false), result;
 
 	if (top < 0)
@@ -294,11 +335,17 @@ static int sweep_top(struct spool *spool, enum spool_dir which,
 
 int order_sweep(struct spool *spool)
 {
-	int keys = sweep_top(spool, SPOOL_KEY, visit_key), error = errno;
-	int batches = sweep_top(spool, SPOOL_BATCH, visit_batch);
+	static const struct {
+		enum spool_dir top;
+		void (*visit)(struct sweeping *s, int top, const char *name);
+	} tops[] = {{SPOOL_KEY, visit_key}, {SPOOL_BATCH, visit_batch}, {SPOOL_WAIT, visit_wait}};
+	int result = 0, error = 0;
 
-	if (keys == 0)
-		return batches;
+	for (size_t i = 0; i < sizeof tops / sizeof *tops; i++)
+		if (sweep_top(spool, tops[i].top, tops[i].visit) != 0) {
+			error = errno;
+			result = spool_fail(spool, spool_dir_name[tops[i].top], NULL, NULL);
+		}
 	errno = error;
-	return spool_fail(spool, spool_dir_name[SPOOL_KEY], NULL, NULL);
+	return result;
 }

@@ -12,7 +12,8 @@
 NODISCARD int order_find_over(
     struct spool *spool, void (*over)(void *arg, const char *name), void *arg);
 /* Removes links of jobs that are over, so that keys are free and batches complete; batches that were
- * complete a week ago; and drafts. Costs a stat for each link. 0 / -1, all of it having been tried. */
+ * complete a week ago; marks of what was deleted a week ago, once nothing waits; and drafts. Costs a stat
+ * for each link. 0 / -1, all of it having been tried. */
 NODISCARD int order_sweep(struct spool *spool);
 
 #endif

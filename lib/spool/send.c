@@ -320,18 +320,21 @@ static int find_wait(struct sender *sender)
 {
 	const struct strings *after = &order_of(sender)->after;
 	struct spool *spool = sender->queue.spool;
-	size_t which = 0;
-	int waits;
+	size_t which = 0, at = 0;
+	int over;
 
 	if (after_prepare(spool, after, &which) != 0) {
 		if (errno == ENOENT && !job_id_ok(after->item[which]))
 			return refuse(sender, REFUSED_UNKNOWN, after->item[which]);
-		return -1;
+		return errno == ECANCELED ? refuse(sender, REFUSED_DELETED, after->item[which])
+		                          : -1;
 	}
-	waits = after_next(spool, after, 0, sender->wait_name);
-	if (waits == 0)
+	over = after_next(spool, after, &at, sender->wait_name);
+	if (over == AFTER_OVER)
 		sender->wait_name[0] = '\0';
-	return waits < 0 ? -1 : 0;
+	if (over == AFTER_DELETED)
+		return refuse(sender, REFUSED_DELETED, after->item[at]);
+	return over < 0 ? -1 : 0;
 }
 
 /* Unlocked before they are renamed: a worker that wakes must not meet our lock. But who wants the
@@ -435,7 +438,7 @@ static void look_again(const struct sender *sender)
 {
 	int saved = errno;
 
-	if (sender->wait_name[0] && after_look(sender->queue.spool, sender->wait_name) == 1)
+	if (sender->wait_name[0] && after_look(sender->queue.spool, sender->wait_name) > 0)
 		(void)!after_release(sender->queue.spool, sender->wait_name, SIZE_MAX);
 	errno = saved;
 }

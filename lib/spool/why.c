@@ -13,6 +13,7 @@
 
 #include "format/visible.h"
 #include "spool/batch.h"
+#include "spool/deletion.h"
 #include "spool/motion.h"
 #include "spool/pause.h"
 #include "spool/wait.h"
@@ -47,7 +48,9 @@ static char *why_after_job(struct spool *spool, const char *id)
 	if (found < 0)
 		return NULL;
 	if (found == 0 || place.state == JOB_DONE)
-		return sentence("it waited for job %s, which is over: a qwork lets it go on", id);
+		return sentence("it waited for job %s, which %s", id,
+		    deletion_is_marked(spool, id) == 1 ? "was deleted: a qwork buries it"
+		                                       : "is over: a qwork lets it go on");
 	return sentence("it waits for job %s, which is %s in queue %s", id,
 	    job_state_name(place.state), place.queue);
 }
@@ -62,7 +65,10 @@ static char *why_after_batch(struct spool *spool, const char *label)
 		goto out;
 	if (progress.buried > 0)
 		snprintf(buried, sizeof buried, ", %zu of them buried", progress.buried);
-	if (progress.outstanding == 0)
+	if (progress.outstanding == 0 && deletion_is_marked(spool, label) == 1)
+		text = sentence(
+		    "it waited for batch %s, of which a job was deleted: a qwork buries it", shown);
+	else if (progress.outstanding == 0)
 		text = sentence(
 		    "it waited for batch %s, which is complete: a qwork lets it go on", shown);
 	else

@@ -11,7 +11,8 @@ waits() {
 	local -a paths=("$QSPOOL/.wait/$2"/*"$1".*@"${3:-default}")
 	[[ ${#paths[@]} == 1 && -e ${paths[0]} ]]
 }
-nothing_waits() { [[ $(find "$QSPOOL/.wait" -mindepth 1 2>/dev/null | wc -l) == 0 ]]; }
+# But for the marks of what was deleted.
+nothing_waits() { [[ $(find "$QSPOOL/.wait" -mindepth 2 ! -name .deleted 2>/dev/null | wc -l) == 0 ]]; }
 say() { drain "$@" -- sh -c 'echo "$(cat)"'; }
 assert_ran() { assert_success && assert_output "$(printf '%s\n' "$@")"; }
 
@@ -179,6 +180,137 @@ assert_ran() { assert_success && assert_output "$(printf '%s\n' "$@")"; }
 	say
 	assert_ran second third
 	assert nothing_waits
+}
+
+@test 'deleted while it waits for something earlier in its list: it is buried when its turn comes' {
+	first=$(send first -q one)
+	second=$(send second -q two)
+	id=$(send third --after "$first" --after "$second")
+	qdel "$second"
+	assert waits "$id" "$first"
+	assert_exists "$QSPOOL/.wait/$second/.deleted"
+	assert [ ! -s "$QSPOOL/.wait/$second/.deleted" ]
+	drain -q one -- true
+	assert_job "$id" buried
+	assert_file_contains "$QSPOOL/default/log/$id" "job $second, which it waited for, was deleted"
+	assert nothing_waits
+	qfsck
+}
+
+@test 'a member of a batch that is waited for, deleted: what has the batch later in its list is buried, too' {
+	first=$(send first -q one)
+	member=$(send member -q two --batch B)
+	send other -q two --batch B
+	id=$(send third --after "$first" --after B)
+	qdel "$member"
+	drain -q one -- true
+	assert waits "$id" B
+	late=$(send late --after B)
+	drain -q two -- true
+	assert_job "$id" buried
+	assert_job "$late" buried
+	assert_file_contains "$QSPOOL/default/log/$id" 'a job of batch B, which it waited for, was deleted'
+	assert_equal "$(cd "$QSPOOL/.batch/B" && echo deleted*)" deleted
+	run_tool qsend --after B <<<x
+	assert_failure 66
+	assert_equal "$stderr" "$(printf 'qsend: %s\n' 'a job of batch B was deleted: nothing can run after it' 'nothing was sent')"
+	qfsck
+}
+
+@test 'a member that was deleted before anything waited for its batch keeps nobody from running' {
+	member=$(send member --batch B)
+	send other --batch B
+	qdel "$member"
+	send last --after B
+	say
+	assert_ran other last
+}
+
+@test 'nothing can be sent after a job that others waited for, and that was deleted' {
+	first=$(send first)
+	send second --after "$first" >/dev/null
+	qdel "$first"
+	alive=$(send alive -d 1h)
+	run_tool qsend --after "$alive" --after "$first" <<<third
+	assert_failure 66
+	assert_equal "$output" ''
+	assert_equal "$stderr" "$(printf 'qsend: %s\n' "job $first was deleted: nothing can run after it" 'nothing was sent')"
+	assert_equal "$(job_count new) $(job_count tmp)" '0 0'
+}
+
+# Between the mark and the end of the job qdel is killed: it lives, and ends well.
+@test 'a qdel that was killed before it deleted: what waits goes on when the job has finished' {
+	need_hooked
+	first=$(send first -q one)
+	second=$(send second -q two --batch B)
+	id=$(send third --after "$first" --after "$second" --after B)
+	run_tool hooked kill-before:unlink:1 qdel "$second"
+	assert_equal "$status" 137
+	assert_job "$second" new two
+	assert_exists "$QSPOOL/.wait/$second/.deleted"
+	assert_exists "$QSPOOL/.batch/B/deleted.$second"
+	qfsck
+	late=$(send late -p 60 --after "$second")
+	drain -q one -- true
+	assert waits "$id" "$second"
+	drain -q two -- true
+	say
+	assert_ran third late
+	assert nothing_waits
+	assert_equal "$(cd "$QSPOOL/.batch/B" && echo deleted*)" 'deleted*'
+}
+
+@test 'a qdel that was killed once it had deleted: what waits is buried' {
+	need_hooked
+	first=$(send first -q one)
+	second=$(send second -q two --batch B)
+	id=$(send third --after "$first" --after "$second")
+	batch=$(send fourth --after "$first" --after B)
+	run_tool hooked kill-after:unlink:1 qdel "$second"
+	assert_equal "$status $(job_count new two)" '137 0'
+	drain -q one -- true
+	drain -q two -- true
+	assert_job "$id" buried
+	assert_job "$batch" buried
+	say
+	assert_ran
+}
+
+@test 'one that comes to wait while qdel deletes is buried' {
+	first=$(send first)
+	send second --after "$first" >/dev/null
+	start_stopped unlink:1 qdel "$first"
+	id=$(send third --after "$first")
+	third=$(send fourth -d 1h -q one)
+	merge=$(send merge --after "$third" --after "$first")
+	assert waits "$id" "$first"
+	go_on
+	assert_equal "$status" 0
+	assert_job "$id" buried
+	mv "$(job_path "$third" delay one)" "$QSPOOL/one/new/50.$third.0"
+	drain -q one -- true
+	assert_job "$merge" buried
+	assert nothing_waits
+}
+
+@test 'the marks of what was deleted go after a week, once nothing waits' {
+	first=$(send first)
+	send second --after "$first" --batch B >/dev/null
+	send third --after B >/dev/null
+	other=$(send other -d 1h)
+	waiting=$(send waiting --after "$other")
+	qdel "$first"
+	qdel -q default --state buried
+	assert_exists "$QSPOOL/.batch/B/deleted"
+	drain -- true
+	touch -d '8 days ago' "$QSPOOL/.wait/$first" "$QSPOOL/.batch/B"
+	drain -- true
+	assert_exists "$QSPOOL/.wait/$first/.deleted"
+	assert_exists "$QSPOOL/.batch/B/deleted"
+	qdel "$waiting"
+	drain -- true
+	assert_not_exists "$QSPOOL/.wait/$first"
+	assert_not_exists "$QSPOOL/.batch/B"
 }
 
 @test 'a deleted dependency buries what waits in other queues, and with it all of many' {

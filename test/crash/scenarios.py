@@ -26,7 +26,7 @@ trip*) [ ! "$QJOB_CONTROL" ] || echo "trip db 10ms" >>"$QJOB_CONTROL" || : ;;
 stop*) if [ "$2" = disturbed ]; then kill -TERM $PPID; exec sleep 20; fi ;;
 esac"""
 # How jobs of a payload end: buried, or gone; and whether they may be started.
-NEVER_RUN = ("torn", "lost-meta", "expired", "long", "spent")
+NEVER_RUN = ("torn", "lost-meta", "expired", "long", "spent", "orphan")
 BURIED = ("fail", "bad") + NEVER_RUN
 KEPT = ("kept",)  # finished, in done/
 OVER = ("over",)  # kept, and its time is over
@@ -152,6 +152,24 @@ def never_sent(payload, *arguments):
     def prepare(template):
         template.send(payload, *arguments)
         os.rename(template.path(payload), os.path.join(template.directory("tmp"), template.jobs.pop(payload)))
+
+    return prepare
+
+
+def deleted(payload):
+    def prepare(template):
+        template.run("qdel", template.jobs.pop(payload))
+
+    return prepare
+
+
+def marked_as_deleted(payload, batch):
+    """By a qdel that died."""
+
+    def prepare(template):
+        for path in (f".wait/{template.jobs[payload]}/.deleted", f".batch/{batch}/deleted.{template.jobs[payload]}"):
+            with open(os.path.join(template.spool, path), "w"):
+                pass
 
     return prepare
 
@@ -401,7 +419,7 @@ def ends_as_it_should(run):
 def is_no_matter(run):
     """Tidying up that failed, which the next one does, too, and counting for show."""
     call = run.failures[0]
-    if call.path.endswith("/finished"):  # what only qstat and qwait show
+    if call.path.endswith(("/finished", "/deleted")):  # what only qstat and qwait show; another name for a mark
         return True
     tidies = re.search(r"/\.(wait|key|batch)/[^/]+$|/\.draft-", call.path) and run.status == 0
     return run.cannot_remove and (tidies or (run.status == 0 and sends(run)))
@@ -856,6 +874,12 @@ SCENARIOS += [
     work("passes on", sent("ok1"), sent("ok2", "-p", "90"), sent_after("ok3", "ok1 ok2")),
     work("lets go what is delayed", sent("ok1"), sent_after("ok2", "ok1", "-d", "1s")),
     work("finishes a batch", sent("ok1", "--batch", "B"), sent("ok2", "--batch", "B"), sent("ok3", "--after", "B")),
+    work("buries orphans", sent("ok"), sent("gone"), sent_after("orphan", "ok gone"), deleted("gone")),
+    work(
+        "finishes what a qdel has marked",
+        *(sent("ok1", "--batch", "B"), sent_after("ok2", "ok1", "--after", "B")),
+        marked_as_deleted("ok1", "B"),
+    ),
     work("sweeps links", removed("gone", *KEY, "--batch", "B"), sent("ok", "--after", "B")),
     work("sweeps what was never sent", never_sent("gone", "--batch", "B"), sent("ok", "--after", "B"), ahead=61),
     work("sweeps a mark", sent("gone"), sent_after("ok", "gone"), removed("gone")),
