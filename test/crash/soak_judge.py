@@ -6,7 +6,7 @@ history, by soak.py:
   offer CALL QUEUE COUNT DELAY [WORD=VALUE]...   a sender was started with that many jobs, TOKENs
                                  CALL.0, ..., and with options that order them
   ack CALL INDEX ID              it printed this id; of a dropped file: the name it had
-  refused CALL held|sealed|unknown [ID]   it sent nothing, or not all; ID has the key
+  refused CALL held|sealed|unknown|deleted [ID]   it sent nothing, or not all; ID has the key
   sent CALL killed|ended         it is gone; if it ended by itself all its jobs have ids
   begin ACT VERB QUEUE HOW [ID]...   an operator was started, on these jobs if named
   did ACT ID                     it reported to have done it

@@ -16,7 +16,8 @@ OPTIONS = {"key": "--key={}", "until": "--key-until={}", "new-only": "--new-only
 
 # What qsend says if it sends nothing, or not all: (in the history, its words, its statuses).
 REFUSALS = (("held", "has the key", {0, 1}), ("sealed", "is sealed, since", {65}),
-            ("unknown", "was never begun", {66}))
+            ("unknown", "was never begun", {66}),
+            ("deleted", "was deleted: nothing can run after it", {66}))
 
 KEYS = [f"key/{n}" for n in range(12)]
 RESOURCES = {"api": 2, "db/1": 1, "mail+sms": 3}  # and how many may run at once
@@ -286,7 +287,8 @@ class Rest:
             top, _, below = top.partition("/*/")
             for name in listing(os.path.join(spool, top)):
                 for file in listing(os.path.join(spool, top, name, below)):
-                    self.soak.history.put("left", top, name, file)
+                    if file != ".deleted":  # stays for a week
+                        self.soak.history.put("left", top, name, file)
 
     def note_kept(self):
         for queue in self.soak.all_queues():

@@ -113,15 +113,14 @@ class OrderJudge:
                     self.check_deletion(act, job_id)
 
     def check_deletion(self, act, job_id):
-        """Who surely waited for it was buried. What it was behind in its list it may not have
-        reached; what was finished and kept was over."""
+        """Who surely waited for it, or for something before it in its list, was buried; what was
+        finished and kept was over."""
         token = self.r.token.get(job_id)
         if token is None or any(at < act.ended for at, _ in self.r.done.get(token, ())):
             return
         for item in (job_id, self.order(token).batch):
             for dependent in self.after.get(item, ()):
-                if self.order(dependent).after[0] == item and \
-                        self.acked_at(dependent) < act.began and \
+                if self.acked_at(dependent) < act.began and \
                         self.first_start(dependent) is not None:
                     self.r.violation("orphaned", dependent, f"by the deletion of {job_id}")
 
@@ -165,10 +164,19 @@ class OrderJudge:
             elif why == "unknown" and not any(self.is_unknown(item, offered)
                                               for item in order.after):
                 self.r.violation("barred", call, f"has begun: {' '.join(order.after)}")
+            elif why == "deleted" and not any(self.may_be_deleted(item, at)
+                                              for item in order.after):
+                self.r.violation("barred", call, f"nothing deleted: {' '.join(order.after)}")
 
     def may_be_sealed(self, batch, at):
         return any(began < at and batch in items for began, items in self.r.may_wait) or \
             any(offer.at < at and batch in offer.order.after for offer in self.r.offers.values())
+
+    def may_be_deleted(self, item, at):
+        """A qdel of many that was killed does not tell all that it deleted."""
+        ids = {job_id for token in self.tokens_of(item) for job_id in self.r.ids[token]}
+        return any(act.verb == "delete" and act.began < at and
+                   (ids & {*act.jobs, *act.did} or not act.jobs) for act in self.r.acts.values())
 
     def is_unknown(self, item, offered):
         return item not in self.r.token and \

@@ -253,7 +253,7 @@ class Workload:
 
     def send_ordered(self, queue, payloads, options, order):
         """Like send(), of jobs with these options that order them among others, {name: [word...]}. What
-        is refused, since a batch is sealed or not begun, is no event; neither is a payload whose key is
+        is refused, since a batch is sealed or not begun, or what it names was deleted, is no event; neither is a payload whose key is
         held, but the id of who holds it was made durable."""
         text = must(JOB, "make", *(words for _, words in payloads))
         options = [*options, *(f"--{name}={word}" for name, words in order.items() for word in words)]
@@ -548,7 +548,6 @@ class Acknowledged:
             self.durable > position
             or self.did("ran", position)
             or any(begin <= dependent.sent for begin in self.deletions)
-            or (self.deletions and len(dependent.order["after"]) > 1)  # it may have waited for another just then
         )
 
     def keeps_waiting(self, position):
