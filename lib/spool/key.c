@@ -112,11 +112,6 @@ static int is_in(const struct queue *queue, enum queue_dir dir, const char *id)
 	return queue_each(queue, dir, is_sought, &sought);
 }
 
-static bool is_draft(const struct queue *queue, const char *id, const struct stat *st)
-{
-	return dir_leads_to(queue->dir[DIR_TMP], id, st);
-}
-
 static int settle_dirs(const struct queue *queue, const struct meta *meta)
 {
 	static const enum queue_dir order[] = {DIR_TMP, DIR_CUR, DIR_DELAY, DIR_NEW};
@@ -143,31 +138,22 @@ static int settle_payload(
 
 /* Its own sender may have died before it synced, or not have meant to; its options are on disk since
  * before it took the key. */
-static enum judgement settle_holder(const struct queue *queue, const struct job_name *name, int fd)
+static enum judgement settle_holder(
+    const struct queue *queue, const struct job_name *name, const struct meta *meta, int fd)
 {
-	enum judgement judged = JUDGE_ERROR;
-	struct meta meta;
-	const char *why;
-
-	meta_init(&meta);
-	if ((job_meta(queue, name, &meta, &why) >= 0 || errno == EBADMSG) &&
-	    settle_payload(queue, name, &meta, fd) == 0 && settle_dirs(queue, &meta) == 0)
-		judged = JUDGE_HELD;
-	meta_release(&meta);
-	return judged;
+	if (settle_payload(queue, name, meta, fd) != 0 || settle_dirs(queue, meta) != 0)
+		return JUDGE_ERROR;
+	return JUDGE_HELD;
 }
 
 /* Somebody has its lock: its sender, who is about to be done, or who runs it. */
 static enum judgement judge_locked(
-    const struct queue *queue, const struct job_name *name, const struct stat *st, int fd)
+    const struct queue *queue, const struct job_name *name, const struct meta *meta, int fd)
 {
-	int runs;
+	int runs = is_in(queue, DIR_CUR, name->id);
 
-	if (st->st_nlink <= 1) /* just over: its links go next */
-		return JUDGE_SOON;
-	runs = is_in(queue, DIR_CUR, name->id);
 	if (runs == 1)
-		return settle_holder(queue, name, fd);
+		return settle_holder(queue, name, meta, fd);
 	return runs < 0 ? JUDGE_ERROR : JUDGE_SOON;
 }
 
@@ -181,45 +167,104 @@ static int is_over(const struct queue *queue, const struct job_name *name, int f
 		names = links_names_beside(queue->spool, name->id, fd);
 	if (names < 0 || fstat(fd, &st) != 0)
 		return -1;
-	return names == 0 || (names == 1 && is_draft(queue, name->id, &st));
+	return names == 0 || (names == 1 && dir_leads_to(queue->dir[DIR_TMP], name->id, &st));
+}
+
+struct usual {
+	struct spool *spool;
+	char file[WAITING_NAME_SIZE];
+	const struct stat *st;
+};
+
+static int waits_in(void *arg, const char *wait)
+{
+	const struct usual *usual = arg;
+	int dir = wait_open(usual->spool, wait, false);
+	int is = dir >= 0 && dir_leads_to(dir, usual->file, usual->st);
+
+	sys_discard(&dir);
+	return is;
+}
+
+/* Whether it is ready or waits, and is called as most are. */
+static bool waits_as_usual(
+    const struct queue *queue, const char *id, const struct meta *meta, const struct stat *st)
+{
+	struct usual usual = {.spool = queue->spool, .st = st};
+	struct job_name name = {
+	    .due_ms = JOB_DUE_NONE, .priority = JOB_PRIORITY_DEFAULT, .meta = true};
+
+	memcpy(name.id, id, sizeof name.id);
+	job_name_format(&name, usual.file);
+	if (dir_leads_to(queue->dir[DIR_NEW], usual.file, st))
+		return true;
+	waiting_name_format(&name, queue->name, usual.file);
+	return links_each_wait(meta, waits_in, &usual) == 1;
+}
+
+/* Under its lock. Much may be set aside or kept: it is read only if it must be. What comes to done/ says so in its
+ * options, unless they are lost. */
+static int is_aside(const struct queue *queue, const char *id, const struct meta *meta, int fd)
+{
+	struct stat st;
+	int aside;
+
+	if (fstat(fd, &st) != 0)
+		return -1;
+	if (waits_as_usual(queue, id, meta, &st))
+		return 0;
+	aside = is_in(queue, DIR_BURIED, id);
+	return aside == 0 && (meta->has_keep || !meta->key) ? is_in(queue, DIR_DONE, id) : aside;
 }
 
 /* Under its lock. What has its links only is over; what is in tmp/ will never be sent; what is
  * set aside or finished holds nothing, whatever a crash left. */
-static enum judgement judge_at_rest(const struct queue *queue, const struct job_name *name, int fd)
+static enum judgement judge_at_rest(
+    const struct queue *queue, const struct job_name *name, const struct meta *meta, int fd)
 {
-	int over = is_over(queue, name, fd), aside = 0;
+	int over = is_over(queue, name, fd);
 
 	if (over == 0)
-		aside = is_in(queue, DIR_BURIED, name->id);
-	if (over == 0 && aside == 0)
-		aside = is_in(queue, DIR_DONE, name->id);
-	if (over < 0 || aside < 0)
+		over = is_aside(queue, name->id, meta, fd);
+	if (over < 0)
 		return JUDGE_ERROR;
-	return over || aside ? JUDGE_FREE : settle_holder(queue, name, fd);
+	return over ? JUDGE_FREE : settle_holder(queue, name, meta, fd);
 }
 
 /* The link goes under the lock of what it leads to. */
-static enum judgement judge_open(
-    const struct queue *queue, int top, const char *link, const char *id, int fd)
+static enum judgement judge_open(const struct queue *queue, int top, const char *link,
+    const struct job_name *name, const struct meta *meta, int fd)
 {
-	struct job_name name = {.meta = true};
 	enum judgement judged;
 	struct stat st;
 
-	memcpy(name.id, id, sizeof name.id);
-	if (fstat(fd, &st) != 0)
-		return JUDGE_ERROR;
 	if (flock(fd, LOCK_EX | LOCK_NB) != 0)
-		return errno == EWOULDBLOCK ? judge_locked(queue, &name, &st, fd) : JUDGE_ERROR;
+		return errno == EWOULDBLOCK ? judge_locked(queue, name, meta, fd) : JUDGE_ERROR;
 	if (fstat(fd, &st) != 0)
 		return JUDGE_ERROR;
-	judged = dir_leads_to(top, link, &st) ? judge_at_rest(queue, &name, fd) : JUDGE_SOON;
+	judged = dir_leads_to(top, link, &st) ? judge_at_rest(queue, name, meta, fd) : JUDGE_SOON;
 	if (judged == JUDGE_FREE && sys_unlink(top, link) != 0 && errno != ENOENT) {
 		key_fail(queue->spool, link, NULL);
 		judged = JUDGE_ERROR;
 	}
 	flock(fd, LOCK_UN);
+	return judged;
+}
+
+/* Its options first: they go after the job. */
+static enum judgement judge_holder(
+    const struct queue *queue, int top, const char *link, const char *id, int fd)
+{
+	struct job_name name = {.meta = true};
+	enum judgement judged = JUDGE_ERROR;
+	struct meta meta;
+	const char *why;
+
+	memcpy(name.id, id, sizeof name.id);
+	meta_init(&meta);
+	if (job_meta(queue, &name, &meta, &why) >= 0 || errno == EBADMSG)
+		judged = judge_open(queue, top, link, &name, &meta, fd);
+	meta_release(&meta);
 	return judged;
 }
 
@@ -249,7 +294,7 @@ static enum judgement judge(
 	link_path(link, label, NULL, holder->id, holder->queue);
 	fd = openat(top, link, O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_NOCTTY | O_CLOEXEC);
 	if (fd >= 0)
-		judged = judge_open(&queue, top, link, holder->id, fd);
+		judged = judge_holder(&queue, top, link, holder->id, fd);
 	else if (errno == ENOENT)
 		judged = JUDGE_FREE;
 	else

@@ -164,8 +164,22 @@ int links_release(const struct queue *queue, const char *id, const struct meta *
 	return error ? -1 : 0;
 }
 
-static int sync_wait(struct spool *spool, const char *name)
+int links_each_wait(const struct meta *meta, int (*visit)(void *arg, const char *wait), void *arg)
 {
+	char name[WAIT_NAME_SIZE];
+	int result = 0;
+
+	for (size_t i = 0; result == 0 && i < meta->after.count; i++)
+		result = after_wait_name(meta->after.item[i], name) == 0 ? visit(arg, name) : -1;
+	for (size_t i = 0; result == 0 && i < meta->resources; i++)
+		result =
+		    resource_wait_name(meta->resource[i].name, name) == 0 ? visit(arg, name) : -1;
+	return result;
+}
+
+static int sync_wait(void *arg, const char *name)
+{
+	struct spool *spool = arg;
 	int fd = wait_open(spool, name, false);
 	int result = fd < 0 ? -1 : sys_fsync(fd);
 
@@ -187,15 +201,8 @@ static int sync_top(struct spool *spool)
 
 int links_sync_waits(struct spool *spool, const struct meta *meta)
 {
-	char name[WAIT_NAME_SIZE];
-
-	for (size_t i = 0; i < meta->after.count; i++)
-		if (after_wait_name(meta->after.item[i], name) != 0 || sync_wait(spool, name) != 0)
-			return -1;
-	for (size_t i = 0; i < meta->resources; i++)
-		if (resource_wait_name(meta->resource[i].name, name) != 0 ||
-		    sync_wait(spool, name) != 0)
-			return -1;
+	if (links_each_wait(meta, sync_wait, spool) != 0)
+		return -1;
 	return meta->after.count + meta->resources > 0 ? sync_top(spool) : 0;
 }
 

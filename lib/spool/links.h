@@ -49,6 +49,10 @@ bool links_has_mark(struct spool *spool, const char *id, const struct stat *st);
 NODISCARD int links_release(const struct queue *queue, const char *id, const struct meta *meta,
     bool was_sent, struct over *over);
 
+/* Calls VISIT with the name of each directory below .wait/ in which a job with these options may wait, until that returns
+ * anything but 0, and returns that; -1 with errno. */
+NODISCARD int links_each_wait(
+    const struct meta *meta, int (*visit)(void *arg, const char *wait), void *arg);
 /* fsync of the directories below .wait/ in which a job with these options may have waited, and of .wait/. */
 NODISCARD int links_sync_waits(struct spool *spool, const struct meta *meta);
 

@@ -200,6 +200,31 @@ assert_free() {
 	assert_free --key report
 }
 
+@test 'a job that is ready or waits is found to have its key without reading what is set aside or kept' {
+	need_strace
+	qlimit --open db
+	first=$(send first -d 1h)
+	ready=$(send ready --key ready --keep 1d)
+	after=$(send after --key after --keep 1d --after "$first")
+	blocked=$(send blocked --key blocked --keep 1d --resource db)
+	mkdir "$QSPOOL/default/done" "$QSPOOL/.wait/@db"
+	mv "$QSPOOL/default/new/50.$blocked.0,m" "$QSPOOL/.wait/@db/50.$blocked.0,m@default"
+	for key in ready after blocked; do
+		assert_equal "$(strace -y -o "$test_dir/trace" -e trace=getdents64 qsend --key $key </dev/null)" "${!key}"
+		run ! grep -E '/(buried|done)>' "$test_dir/trace"
+	done
+}
+
+@test 'a kept job whose worker was killed before it gave the key back does not have it' {
+	id=$(send x --key a --keep 1d)
+	hooked kill-before:unlink@.key:1 qwork --drain -- true </dev/null || true
+	assert_job "$id" done
+	assert_exists "$QSPOOL/.key/a/$id@default"
+	run_tool qsend --key a </dev/null
+	assert_success
+	refute_output "$id"
+}
+
 @test 'a link removed by hand frees the key' {
 	id=$(send x --key report)
 	rm "$QSPOOL/.key/report/"*
