@@ -2,6 +2,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/file.h>
@@ -124,6 +125,7 @@ struct sweeping {
 	enum spool_dir top;
 	struct queue queue; /* of the last link */
 	bool waits;         /* something does for a job or batch, somewhere */
+	const char *draft;  /* that is being swept */
 	int error;
 };
 
@@ -184,11 +186,13 @@ static bool has_no_name(struct sweeping *s, const struct link_name *link, int fd
 }
 
 /* Under the job's lock. */
-static bool is_over(struct sweeping *s, const struct link_name *link, int fd)
+static bool is_over(struct sweeping *s, const char *file, int fd)
 {
+	struct link_name link;
 	struct stat st;
 
-	return fstat(fd, &st) == 0 && (st.st_nlink <= 1 || has_no_name(s, link, fd));
+	return link_name_parse(file, &link) && fstat(fd, &st) == 0 &&
+	    (st.st_nlink <= 1 || has_no_name(s, &link, fd));
 }
 
 enum { OWN_LINKS_MAX = 3 };
@@ -213,25 +217,47 @@ static bool may_be_over(const struct sweeping *s, const char *id, const struct s
 	    (s->top == SPOOL_KEY || is_waited_for(s->spool, id));
 }
 
-static void visit_link(struct sweeping *s, int dir, const char *file)
+/* If MAY_GO says so under the lock of the job that FILE leads to. */
+static void remove_link(struct sweeping *s, int dir, const char *file,
+    bool (*may_go)(struct sweeping *s, const char *file, int fd))
 {
-	struct link_name link;
-	struct stat st;
-	int fd;
+	int fd = openat(dir, file, O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_NOCTTY | O_CLOEXEC);
 
-	if (!link_name_parse(file, &link) || fstatat(dir, file, &st, AT_SYMLINK_NOFOLLOW) != 0 ||
-	    !S_ISREG(st.st_mode) || !may_be_over(s, link.id, &st))
-		return;
-	fd = openat(dir, file, O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_NOCTTY | O_CLOEXEC);
 	if (fd >= 0 && flock(fd, LOCK_EX | LOCK_NB) == 0) {
-		if (is_over(s, &link, fd) && sys_unlink(dir, file) != 0 && errno != ENOENT)
+		if (may_go(s, file, fd) && sys_unlink(dir, file) != 0 && errno != ENOENT)
 			s->error = errno;
 		flock(fd, LOCK_UN);
 	}
 	sys_discard(&fd);
 }
 
-/* Of a key that was prepared, or of a batch. */
+static void visit_link(struct sweeping *s, int dir, const char *file)
+{
+	struct link_name link;
+	struct stat st;
+
+	if (link_name_parse(file, &link) && fstatat(dir, file, &st, AT_SYMLINK_NOFOLLOW) == 0 &&
+	    S_ISREG(st.st_mode) && may_be_over(s, link.id, &st))
+		remove_link(s, dir, file, is_over);
+}
+
+/* And not in the key that the draft was renamed to since it was opened. */
+static bool is_in_draft(struct sweeping *s, const char *file, int fd)
+{
+	char path[2 * FILE_NAME_SIZE];
+	struct stat st;
+
+	snprintf(path, sizeof path, "%s/%s", s->draft, file);
+	return fstat(fd, &st) == 0 && dir_leads_to(spool_dir(s->spool, s->top, false), path, &st);
+}
+
+/* Who has the job's lock may be about to take the key, however long it slept. */
+static void visit_draft_link(struct sweeping *s, int dir, const char *file)
+{
+	remove_link(s, dir, file, is_in_draft);
+}
+
+/* Of a batch. */
 static void remove_file(struct sweeping *s, int dir, const char *file)
 {
 	int removed = sys_unlink(dir, file);
@@ -250,9 +276,10 @@ static bool is_older(int top, const char *name, int64_t seconds)
 	    (int64_t)st.st_mtim.tv_sec + seconds < clock_real_ms() / 1000;
 }
 
-static void remove_dir(struct sweeping *s, int top, const char *name)
+static void remove_dir(struct sweeping *s, int top, const char *name,
+    void (*remove)(struct sweeping *s, int dir, const char *file))
 {
-	if (each(sys_opendir(top, name), remove_file, s) != 0 ||
+	if (each(sys_opendir(top, name), remove, s) != 0 ||
 	    (sys_rmdir(top, name) != 0 && errno != ENOTEMPTY))
 		s->error = errno == ENOENT ? s->error : errno; /* by another sweep */
 }
@@ -262,8 +289,9 @@ static bool sweep_draft(struct sweeping *s, int top, const char *name)
 {
 	if (name[0] != '.')
 		return false;
+	s->draft = name;
 	if (strncmp(name, ".draft-", 7) == 0 && is_older(top, name, SWEEP_AGE_S))
-		remove_dir(s, top, name);
+		remove_dir(s, top, name, s->top == SPOOL_KEY ? visit_draft_link : remove_file);
 	return true;
 }
 
@@ -291,7 +319,7 @@ static void visit_batch(struct sweeping *s, int top, const char *label)
 	if (complete == 1 && is_older(top, label, COMPLETE_KEPT_S) &&
 	    !is_waited_for(s->spool, label) &&
 	    (!s->waits || deletion_is_marked(s->spool, label) == 0))
-		remove_dir(s, top, label);
+		remove_dir(s, top, label, remove_file);
 }
 
 /* Of a job that is gone: the directory is as old as its `.job` is away. */

@@ -369,6 +369,19 @@ assert_free() {
 # The second sender's draft is there: it sleeps between two looks.
 watches_key() { [[ $(job_count tmp) == 2 ]]; }
 
+@test 'the draft of a key is not swept while its sender sleeps, for however long' {
+	start_stopped replace@.key:1 qsend --key report <<<x
+	touch -d '2 hours ago' "$QSPOOL"/.key/.draft-*
+	drain -- true
+	assert_success
+	assert_equal "$(links)" 1
+	go_on
+	assert_equal "$status" 0
+	id=$(<"$test_dir/stopped")
+	assert_job "$id" new
+	assert_exists "$QSPOOL/.key/report/$id@default"
+}
+
 @test 'a holder whose sender was killed before it was sent holds nothing' {
 	need_hooked
 	send gone && qdel -q default --all

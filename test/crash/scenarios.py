@@ -219,11 +219,14 @@ def complete_for_long(batch):
 
 def order_drafts(template):
     """Of a key and of a batch."""
-    for path in (".key/.draft-1htjfe0f8p4gpfag9ah8", ".batch/.draft-12345678"):
-        path = os.path.join(template.spool, path)
-        os.makedirs(path + "/open")
-        with open(path + "/name", "w") as file:
+    key = os.path.join(template.spool, ".key/.draft-1htjfe0f8p4gpfag9ah8")
+    batch = os.path.join(template.spool, ".batch/.draft-12345678")
+    os.makedirs(key)
+    os.makedirs(batch + "/open")
+    for path in (key + "/1htjfe0f8p4gpfag9ah8@default", batch + "/name"):
+        with open(path, "w") as file:
             file.write("B\n")
+    for path in (key, batch):
         os.utime(path, (0, 0))
 
 
