@@ -211,10 +211,9 @@ static int above_standard(int fd)
 /* Its name may lead elsewhere since somebody removed it. */
 static bool is_in_place(int dir, const char *name, int fd)
 {
-	struct stat named, opened;
+	struct stat opened;
 
-	return fstatat(dir, name, &named, AT_SYMLINK_NOFOLLOW) == 0 && fstat(fd, &opened) == 0 &&
-	    named.st_ino == opened.st_ino && named.st_dev == opened.st_dev;
+	return fstat(fd, &opened) == 0 && dir_leads_to(dir, name, &opened);
 }
 
 /* By a writable descriptor, whose last close is an event (rule SLOT). */
