@@ -313,6 +313,24 @@ assert_ran() { assert_success && assert_output "$(printf '%s\n' "$@")"; }
 	assert_not_exists "$QSPOOL/.batch/B"
 }
 
+@test 'what waits for what was deleted: qfsck and qstat say what becomes of it' {
+	first=$(send first --batch B)
+	second=$(send second --after "$first")
+	third=$(send third --after B)
+	touch "$QSPOOL/.wait/$first/.deleted" "$QSPOOL/.batch/B/deleted" # as by a qdel that died
+	rm "$(job_path "$first" new)" "$QSPOOL/.batch/B/sealed/"*
+	run_tool qfsck --json
+	assert_output --partial 'what is waited for here was deleted; a qwork buries what waits'
+	run_tool qstat --why "$second"
+	assert_output --partial "it waited for job $first, which was deleted: a qwork buries it"
+	run_tool qstat --why "$third"
+	assert_output --partial 'it waited for batch B, of which a job was deleted: a qwork buries it'
+	say
+	assert_output ''
+	assert_job "$second" buried
+	assert_job "$third" buried
+}
+
 @test 'a deleted dependency buries what waits in other queues, and with it all of many' {
 	first=$(send first)
 	for queue in a b; do seq 20 | qsend -q "$queue" --lines --after "$first" >/dev/null; done
