@@ -274,7 +274,7 @@ static void move_on(struct worker *w, struct running *r)
 	if (moved >= 0) {
 		worker_moved(w, &r->job, moved);
 		if (moved > 0 && r->to == T_HOLD_BACK)
-			resources_add(w, &r->job);
+			blocked_add(w, &r->job, clock_real_ms());
 		release(w, r);
 		return;
 	}

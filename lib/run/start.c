@@ -300,7 +300,7 @@ static void start_entry(struct worker *w, struct waiting *entry)
 	bool done = start_one(w, start_free_slot(w), entry, &again_ms);
 
 	if (entry->state == JOB_WAITING) {
-		resources_tried(w, entry, done, again_ms);
+		blocked_tried(w, entry, done, again_ms);
 	} else if (done) {
 		free(entry);
 	} else {

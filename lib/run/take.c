@@ -229,7 +229,7 @@ void take_scan(struct worker *w)
 		w->scan_error = errno;
 		worker_trouble(w, "the queue cannot be read", errno);
 	}
-	resources_scan(w);
+	blocked_scan(w);
 }
 
 void take_event(void *worker, const struct watched_event *event)
@@ -258,7 +258,7 @@ void take_event(void *worker, const struct watched_event *event)
 		w->dead = true;
 		break;
 	case WATCHED_OTHER:
-		resources_event(w, event);
+		blocked_event(w, event);
 		break;
 	case WATCHED_LEFT:
 		break; /* waking up was all that was wanted */

@@ -269,7 +269,7 @@ static void worker_close(struct worker *w)
 	sys_discard(&w->timer);
 	watch_close(&w->watch);
 	backlog_clear(&w->backlog);
-	resources_release(w);
+	blocked_release(w);
 	strings_release(&w->strange);
 	meta_release(&w->settings);
 	handler_release(&w->handler);
@@ -363,7 +363,7 @@ static int64_t earliest(int64_t a, int64_t b)
 /* The next instant at which something is to be done, what is due by real time aside. */
 static int64_t next_deadline(const struct worker *w, int64_t now)
 {
-	int64_t next = earliest(earliest(recover_next(w), release_next(w)), resources_next(w));
+	int64_t next = earliest(earliest(recover_next(w), release_next(w)), blocked_next(w));
 
 	if (w->look_again)
 		return now;
@@ -463,7 +463,7 @@ static bool nothing_waits(const struct worker *w)
 /* What waits for a resource was found by the scan, and nobody else may have what it needs. */
 static void try_blocked(struct worker *w)
 {
-	resources_tick(w, clock_mono_ms());
+	blocked_tick(w, clock_mono_ms());
 	start_jobs(w);
 }
 
@@ -515,7 +515,7 @@ static bool drained(struct worker *w)
 		return false;
 	if (w->paused || stopped_by(w) != 0)
 		return true;
-	if (w->options->drain == DRAIN_ALL && resources_block(w))
+	if (w->options->drain == DRAIN_ALL && blocked_any(w))
 		return false;
 	return nothing_waits(w) && w->probes == 0 && release_is_done(w) && sees_nothing(w);
 }
@@ -548,7 +548,7 @@ static int loop(struct worker *w)
 		recover_tick(w, now);
 		settle_tick(w, now);
 		release_tick(w, now);
-		resources_tick(w, now);
+		blocked_tick(w, now);
 		start_jobs(w);
 		stop_after_grace(w, now);
 		if (w->dead && w->busy == 0) {

@@ -6,7 +6,8 @@
  *   settle.c   from a handler's end to the job's next state
  *   recover.c  jobs in cur/ whose worker is lost
  *   release.c  jobs that waited for what is over
- *   resources.c  what jobs share, and those that wait for it
+ *   resources.c  what jobs share
+ *   blocked.c  jobs that wait for it
  *   work.c     the loop: wait, and call these
  */
 #ifndef QSPOOL_RUN_WORKER_H
@@ -70,7 +71,7 @@ struct trouble {
 	int64_t wait, quiet_until;
 };
 
-/* A resource for which jobs of this queue wait. In resources.c. */
+/* A resource for which jobs of this queue wait: blocked.h. */
 struct blocked;
 LIST_HEAD(blocked_list, blocked);
 RB_HEAD(release_tree, release);
@@ -190,29 +191,35 @@ void release_all(struct worker *w);
 bool release_is_done(const struct worker *w);
 
 /* resources.c */
-/* Looks at all that waits for resources. */
-void resources_scan(struct worker *w);
-void resources_event(struct worker *w, const struct watched_event *event);
-/* Puts the first of those whose turn it may be into the backlog: one of each resource. */
-void resources_tick(struct worker *w, int64_t now);
-int64_t resources_next(const struct worker *w);
 /* Takes what R's job, which is held, needs. 1; 0: it waits, or somebody has moved it; -1: it is to be
  * tried again. But for 1, R is released. */
 NODISCARD int resources_take(struct worker *w, struct running *r);
 /* R's job, which has what it needs, could not be started: where it was to probe, it did not. */
 void resources_not_used(struct worker *w, struct running *r);
-/* An entry of the backlog that waits for a resource was tried, and is owned: it is DONE with, or to be
- * tried again in so long. */
-void resources_tried(struct worker *w, struct waiting *entry, bool done, int64_t again_ms);
 /* What an attempt's end does to the job's resources. NULL, or the name of the one to which the job shall go back,
  * its attempt given back: r->wait_name is set, and *UNTIL_MS to when it may go on, or JOB_DUE_NONE. */
 const char *resources_settle(struct worker *w, struct running *r, const struct control *said,
     enum attempt_end end, int64_t *until_ms);
-/* JOB waits now where it was moved to. */
-void resources_add(struct worker *w, const struct job *job);
+
+/* blocked.c */
+/* Looks at all that waits for resources. The backlog was cleared. */
+void blocked_scan(struct worker *w);
+void blocked_event(struct worker *w, const struct watched_event *event);
+/* Puts the first of those whose turn it may be into the backlog: one of each resource. */
+void blocked_tick(struct worker *w, int64_t now);
+int64_t blocked_next(const struct worker *w);
+/* JOB waits now where it was moved to. What it lacks is there at LACKS_UNTIL, as lack.at_ms. */
+void blocked_add(struct worker *w, const struct job *job, int64_t lacks_until);
+/* The job of .wait/WAIT_NAME that is being tried stays there. */
+void blocked_stays(struct worker *w, const char *wait_name, int64_t lacks_until);
+/* An entry of the backlog that waits for a resource was tried, and is owned: it is DONE with, or to be
+ * tried again in so long. */
+void blocked_tried(struct worker *w, struct waiting *entry, bool done, int64_t again_ms);
+/* There is news of a resource. */
+void blocked_wake(struct worker *w, const char *wait_name);
 /* Whether jobs of this queue are known to wait for resources. */
-bool resources_block(const struct worker *w);
-void resources_release(struct worker *w);
+bool blocked_any(const struct worker *w);
+void blocked_release(struct worker *w);
 
 /* recover.c */
 void recover_scan(struct worker *w);
