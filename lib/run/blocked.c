@@ -275,6 +275,7 @@ static void next_one(
 	blocked_drop(b, entry);
 	b->unread |= !done;
 	b->tries = done ? 0 : b->tries < TRIES_MAX ? (unsigned char)(b->tries + 1) : TRIES_MAX;
+	b->stage = 0;
 	if (done || b->window.count > 0)
 		feed(w, b);
 	else
@@ -304,6 +305,8 @@ static int64_t again_at(struct worker *w, struct blocked *b, int64_t lacks_until
 
 	if (lacks_until != LACK_BUSY)
 		b->busy = 0;
+	if (lacks_until != LACK_EVENT)
+		b->stage = 0;
 	if (watch(w, b))
 		return now;
 	if (lacks_until == LACK_BUSY)
