@@ -1,18 +1,20 @@
-/* The breaker of a resource: three jobs of two qworks meet it open; the clock runs; crashes anywhere.
+/* The breaker of a resource: three jobs of two qworks meet it open, or closed, and then one that fails opens it;
+ * the clock runs; crashes anywhere.
  *
  * Promises: one probe at most runs, and no second one starts before the time is over that the first
- * wrote; nothing else runs while the breaker is open; once a probe has succeeded, the others are let in
- * gradually.
+ * wrote; nothing else starts while the breaker is open; once a probe has succeeded, the others are let in
+ * gradually, also if it opened again.
  *
- * Rules: NO_PROBE_LOCK NO_PROBE_WRITTEN NO_READ_AGAIN NO_WINDOW_FIRST */
+ * Rules: NO_PROBE_LOCK NO_PROBE_WRITTEN NO_READ_AGAIN NO_WINDOW_FIRST NO_OPEN_FIRST NO_STATE_LOCK */
 #ifndef CRASHES
 #define CRASHES 1
 #endif
-#define LAST 4 /* the clock stops there */
+#define LAST 3 /* the clock stops there */
 #define WAIT 1 /* how long the breaker stays open after a probe */
 
 #define PROBE 1 /* inode of slot/probe */
-#define INODES 2
+#define STATE 2
+#define INODES 3
 #define NAMES 1
 byte running; /* handlers; they die with their qwork */
 byte probing;
@@ -31,6 +33,8 @@ byte until = 1;
 byte window; /* .resource/R/window, 0: is not there, so that any number may run */
 byte next_probe; /* no probe may start before */
 byte widened = 1; /* what window ought to be */
+#define ANY 9
+byte failures = 1; /* attempts that may still fail while it is closed; each opens it */
 
 proctype clock()
 {
@@ -60,6 +64,33 @@ inline start(probe)
 inline end_run()
 {
 	AT_DEATH
+}
+
+/* The end of an attempt is settled under the lock of `state`. */
+inline lock_state()
+{
+#ifndef NO_STATE_LOCK
+	atomic { lock[STATE] == 0 -> lock[STATE] = _pid }
+#else
+	skip
+#endif
+}
+
+inline open_it()
+{
+	atomic {
+		MAY_DIE;
+		d_step {
+			if
+			:: !open ->
+				open = true;
+				until = now + WAIT;
+				next_probe = until;
+				failures--
+			:: else
+			fi
+		}
+	}
 }
 
 /* A job: it is tried, and waits if it is refused. */
@@ -121,21 +152,40 @@ end:
 #endif
 			atomic { MAY_DIE; end_run() }
 		:: ok && probe -> /* it succeeds */
+			lock_state();
 #ifndef NO_WINDOW_FIRST
-			atomic { MAY_DIE; window = 1 };
+			atomic { MAY_DIE; window = 1; widened = 1 };
 			atomic { MAY_DIE; open = false };
 #else
 			atomic { MAY_DIE; open = false };
-			atomic { MAY_DIE; window = 1 };
+			atomic { MAY_DIE; window = 1; widened = 1 };
 #endif
 			end_run()
 		:: ok && !probe -> /* each success widens it by one */
-			atomic { MAY_DIE; widened++; window = (window > 0 -> window + 1 : 0); end_run() };
+			atomic {
+				lock[STATE] == 0;
+				MAY_DIE;
+				if
+				:: !open -> widened++; window = (window > 0 -> window + 1 : 0)
+				:: else
+				fi;
+				end_run()
+			};
 			goto over
+		:: ok && !probe && failures > 0 && !open -> /* it fails, and opens it */
+			lock_state();
+#ifndef NO_OPEN_FIRST
+			open_it();
+			atomic { MAY_DIE; window = 0 };
+#else
+			atomic { MAY_DIE; window = 0 };
+			open_it();
+#endif
+			atomic { MAY_DIE; end_run() }
 		:: else
 		fi;
 died:
-		atomic { unlock(PROBE); probe = false; ok = false; is_open = false; read_until = 0 }
+		atomic { unlock(PROBE); unlock(STATE); probe = false; ok = false; is_open = false; read_until = 0 }
 	od;
 over:
 	skip
@@ -144,6 +194,10 @@ over:
 init
 {
 	atomic {
+		if
+		:: true
+		:: open = false; widened = ANY
+		fi;
 		run job(true);
 		run job(false);
 		run job(false);
