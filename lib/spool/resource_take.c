@@ -146,20 +146,19 @@ static int64_t wait_for_token(struct need *need, int64_t now_ns)
 	return rate_take(&need->limits.rate, need->limits.burst, now_ns, &need->now.tat_ns);
 }
 
-static enum take token_lacks(const struct need *need, int64_t wait_ns)
+static enum take check_token(struct need *need)
 {
-	return lacks(need, clock_real_ms() + wait_ns / 1000000 + 1);
+	int64_t wait = wait_for_token(need, (int64_t)clock_real_ns());
+
+	return wait > 0 ? lacks(need, clock_real_ms() + wait / 1000000 + 1) : TAKE_DONE;
 }
 
 static enum take look_for_token(struct need *need)
 {
-	int64_t wait;
-
 	if (!need->limits.has_rate)
 		return TAKE_DONE;
 	resource_peek_state(&need->resource, &need->now);
-	wait = wait_for_token(need, (int64_t)clock_real_ns());
-	return wait > 0 ? token_lacks(need, wait) : TAKE_DONE;
+	return check_token(need);
 }
 
 /* What an operator set counts, or what the job says; the window is for those that are no probe. */
@@ -236,23 +235,6 @@ static enum take lock_file(struct need *need, const char *name, int *fd)
 	return lacks(need, LACK_EVENT);
 }
 
-/* Under its lock the time is read again: another probe may have come and gone. */
-static enum take take_probe(struct need *need)
-{
-	enum take result = lock_file(need, probe_file, &need->part->probe);
-
-	if (result != TAKE_DONE)
-		return result;
-	if (resource_read_open(&need->resource, &need->limits) != 0)
-		return TAKE_ERROR;
-	if (!need->limits.open) /* closed meanwhile, and its window is not what was looked at */
-		return lacks(need, clock_real_ms());
-	if (need->limits.until.until_ms > clock_real_ms())
-		return lacks(need, need->limits.until.until_ms);
-	need->part->probing = true;
-	return TAKE_DONE;
-}
-
 /* Where the limit was lowered, another job may have taken a slot within it at the same time. */
 static enum take take_slot(struct need *need)
 {
@@ -271,25 +253,38 @@ static enum take take_slot(struct need *need)
 
 static enum take take(struct need *need)
 {
-	enum take result = need->probing ? take_probe(need) : TAKE_DONE;
+	enum take result =
+	    need->probing ? lock_file(need, probe_file, &need->part->probe) : TAKE_DONE;
 
 	return result == TAKE_DONE && need->slot > 0 ? take_slot(need) : result;
+}
+
+/* Under both locks the time is read again: another probe may have come and gone, or somebody has closed it. */
+static enum take check_probe(struct need *need)
+{
+	if (resource_read_open(&need->resource, &need->limits) != 0)
+		return TAKE_ERROR;
+	if (!need->limits.open) /* and its window is not what was looked at */
+		return lacks(need, clock_real_ms());
+	if (need->limits.until.until_ms > clock_real_ms())
+		return lacks(need, need->limits.until.until_ms);
+	need->part->probing = true;
+	return TAKE_DONE;
 }
 
 /* `state` of those that have a token to give or a time to be written. */
 static enum take lock_state(struct need *need)
 {
-	int64_t wait;
+	enum take result = TAKE_DONE;
 
 	if (!need->limits.has_rate && !need->probing)
 		return TAKE_DONE;
 	need->state = resource_lock(&need->resource, &need->now);
 	if (need->state < 0)
 		return errno == EAGAIN ? lacks(need, LACK_BUSY) : TAKE_ERROR;
-	if (!need->limits.has_rate)
-		return TAKE_DONE;
-	wait = wait_for_token(need, (int64_t)clock_real_ns());
-	return wait > 0 ? token_lacks(need, wait) : TAKE_DONE;
+	if (need->probing)
+		result = check_probe(need);
+	return result == TAKE_DONE && need->limits.has_rate ? check_token(need) : result;
 }
 
 /* Always of the same length, so that a reader meets no half. */

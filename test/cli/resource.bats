@@ -682,6 +682,24 @@ good_have_run() { (($(grep -c good "$runs") >= $1)); }
 	breaker_is_closed
 }
 
+@test 'who closes a breaker while a job is about to probe has closed it' {
+	mkdir -p "$QSPOOL/.resource/db/slot"
+	touch "$QSPOOL/.resource/db/slot/probe"
+	echo "$(date -u +%FT%TZ) 1h" >"$QSPOOL/.resource/db/open"
+	send x --resource db >/dev/null
+	# It has slot/probe and makes its state, to lock it.
+	start_stopped create:1 qwork --drain -- true
+	run ls "$QSPOOL/.resource/db"
+	refute_line state
+	qlimit --close db
+	go_on
+	assert_equal "$status" 0
+	refute_regex "$(cat "$test_dir/stopped.err")" 'probes'
+	assert_not_exists "$QSPOOL/.resource/db/open"
+	assert_spool_empty
+	waiting_are 0 db
+}
+
 @test 'a job that is set aside, for exit 65 or by its handler, blames nothing; a timeout does' {
 	set_limit api breaker 1,1h
 	send x --resource api >/dev/null
