@@ -1,9 +1,9 @@
-/* The breaker of a resource: three jobs of two qworks meet it open, or closed, and then one that fails opens it;
- * the clock runs; crashes anywhere.
+/* The breaker of a resource: three jobs of two qworks meet it open, and somebody may close it, or closed, and one that
+ * fails opens it; the clock runs; crashes anywhere.
  *
- * Promises: one probe at most runs, and no second one starts before the time is over that the first
- * wrote; nothing else starts while the breaker is open; once a probe has succeeded, the others are let in
- * gradually, also if it opened again.
+ * Promises: one probe at most runs, and no second one is let through before the time is over that the
+ * first wrote; nothing else starts while the breaker is open; once a probe has succeeded, the others are let in
+ * gradually, also if it opened again; what somebody closes is not opened by a probe.
  *
  * Rules: NO_PROBE_LOCK NO_PROBE_WRITTEN NO_READ_AGAIN NO_WINDOW_FIRST NO_OPEN_FIRST NO_STATE_LOCK */
 #ifndef CRASHES
@@ -31,10 +31,10 @@ byte now;
 bool open = true; /* .resource/R/open, and the time in it */
 byte until = 1;
 byte window; /* .resource/R/window, 0: is not there, so that any number may run */
-byte next_probe; /* no probe may start before */
+byte next_probe; /* no probe may be let through before */
 byte widened = 1; /* what window ought to be */
 #define ANY 9
-byte failures = 1; /* attempts that may still fail while it is closed; each opens it */
+byte failures; /* attempts that may still fail while it is closed; each opens it */
 
 proctype clock()
 {
@@ -51,8 +51,7 @@ inline start(probe)
 		is_running[_pid] = true;
 		if
 		:: probe ->
-			assert(probing == 0 && now >= next_probe);
-			next_probe = read_until;
+			assert(probing == 0);
 			probing++;
 			is_probing[_pid] = true
 		:: else
@@ -93,6 +92,15 @@ inline open_it()
 	}
 }
 
+/* Closes it by hand, maybe. */
+proctype person()
+{
+	if
+	:: atomic { open && lock[STATE] == 0 -> window = 1; widened = 1; open = false }
+	:: true
+	fi
+}
+
 /* A job: it is tried, and waits if it is refused. */
 proctype job(bool mortal)
 {
@@ -118,6 +126,7 @@ end:
 				}
 			};
 #endif
+			lock_state();
 #ifndef NO_READ_AGAIN
 			atomic { ok = ok && open && now >= until };
 #endif
@@ -127,11 +136,15 @@ end:
 				atomic {
 					MAY_DIE;
 					read_until = now + WAIT;
+					assert(now >= next_probe);
+					next_probe = read_until;
 #ifndef NO_PROBE_WRITTEN
-					until = read_until
+					assert(open);
+					until = read_until;
 #endif
+					unlock(STATE)
 				}
-			:: else
+			:: else -> unlock(STATE)
 			fi
 		:: else
 		fi;
@@ -195,8 +208,8 @@ init
 {
 	atomic {
 		if
-		:: true
-		:: open = false; widened = ANY
+		:: run person()
+		:: open = false; widened = ANY; failures = 1
 		fi;
 		run job(true);
 		run job(false);
