@@ -215,7 +215,8 @@ setup() {
 	assert_findings 0
 	kill -KILL "$handler" "$qwork"
 	wait_for 20 gone "$qwork"
-	wait_for 20 gone "$handler"
+	# What the handler had started ends a little later.
+	wait_for 20 flock -n "$QSPOOL/default/cur/50.$id.1" true
 	assert_findings 0 "pending lost cur/50.$id.1"
 }
 
