@@ -250,6 +250,17 @@ class Rest:
         while not rest.done():
             await self.sweep()
             await asyncio.wait([rest], timeout=2)
+        if not rest.result():
+            await self.tell_who_waits()
+
+    async def tell_who_waits(self):
+        """Why the first of each kind does."""
+        first = {}
+        for name, path in waiting(self.soak.spool):
+            first.setdefault(name, plain(path).split(".")[-2])
+        for name, job_id in sorted(first.items()):
+            _, out, errors = await self.soak.run_tool("operator", ["qstat", "--why", job_id])
+            self.soak.alarm("hung", f"in .wait/{name}: {out.decode()}{errors}".strip())
 
     async def sweep(self):
         queue = self.soak.queues[0]
