@@ -43,7 +43,7 @@ handlers_have_run() { (($(cat "$test_dir"/qspool-soak.*/handlers 2>/dev/null | w
 
 @test 'faults in the order among jobs that are planted are found' {
 	run_tool "${soak[@]}" --duration 5 \
-		--plant rekey,pair,seize,hasten,strand,orphan,join,crowd,unkeep,scribble
+		--plant rekey,pair,seize,hasten,strand,orphan,join,crowd,rush,hurry,mislead,unkeep,scribble
 	assert_failure 1
 	assert_line --regexp '^keyed: 2 '
 	assert_line --regexp '^paired: 1 '
@@ -53,6 +53,9 @@ handlers_have_run() { (($(cat "$test_dir"/qspool-soak.*/handlers 2>/dev/null | w
 	assert_line --regexp '^orphaned: 1 '
 	assert_line --regexp '^joined: 1 '
 	assert_line --regexp '^exceeded: 1 '
+	assert_line --regexp '^rushed: 1 '
+	assert_line --regexp '^early: 1 '
+	assert_line --regexp '^misled: 1 '
 	assert_line --regexp '^unkept: 2 '
 	refute soak_processes
 }

@@ -9,7 +9,8 @@ The tools are those in $QSPOOL_BIN, the handler is $SOAK_HANDLER; `make soak` se
    priorities; and they rename files of their own into new/.
  * Others send families of jobs, with keys, in batches, after one another: soak_order.py.
  * Workers are qworks, several a queue. Their handler is soak_handler.c; each payload says
-   what it is to do: succeed, fail, ask for burial, hang, turn deaf, crash, leave a daemon.
+   what it is to do: succeed, fail, ask for burial, hang, turn deaf, crash, leave a
+   daemon, defer its job, trip a breaker.
  * Operators call qbury, qkick and qdel, move and remove files by hand as spool-layout.md
    allows, and pause queues. Watchers call qstat, qcat and qfsck.
  * The nemesis stops and kills any of them. Workers are started again.
@@ -233,7 +234,8 @@ class Soak:
         self.queue_of = {}  # of each acknowledged id
         self.recent = {queue: collections.deque(maxlen=400) for queue in QUEUES}
         self.fsck = self.has_tool("qfsck")
-        os.mkdir(os.path.join(directory, "running"))
+        for name in ("running", "said"):  # see soak_handler.c
+            os.mkdir(os.path.join(directory, name))
         self.processes = Processes(self.history, self.count, self.environment())
         self.workers = Workers(self)
         self.began = time.monotonic()
@@ -338,6 +340,8 @@ class Soak:
 
     async def run(self):
         senders, operators = Senders(self), Operators(self)
+        limiting = soak_order.Limiting(self)
+        await limiting.begin()
         families = soak_order.Ordering(self, senders)
         plants = Plants(self, senders)
         nemesis = asyncio.create_task(Nemesis(self).act())
@@ -347,7 +351,8 @@ class Soak:
         roles = [senders.drop_files(), senders.send_files(), operators.pause()]
         roles += [senders.send() for _ in range(6)]
         roles += [families.send() for _ in range(6)]
-        roles += [families.wait(), soak_order.Limiting(self).operate()]
+        roles += [families.wait(), limiting.operate()]
+        roles += [families.send_and_wait() for _ in range(6)]
         roles += [operators.operate() for _ in range(4)]
         roles += [operators.watch() for _ in range(2)]
         roles += [plants.plant(fault) for fault in self.options.plant]
@@ -366,7 +371,7 @@ class Soak:
         await self.wait_until("nobody is stopped", lambda: self.processes.stopped == 0)
         await soak_order.Limiting(self).let_all_go()
         await rest.come_to_rest(20 if self.options.plant else 2 * PATIENCE)
-        await self.wait_until("the queues are empty", self.queues_are_empty, 2 * PATIENCE)
+        await self.wait_until("the queues are empty", self.queues_are_empty, PATIENCE)
         await self.workers.measure(rest)
         await self.workers.end(workers)
         await self.wait_until("no process is left", lambda: not children(os.getpid()), 30)
@@ -434,7 +439,7 @@ class Senders:
     # What handlers are told to do, and how often of 1000 times; the rest succeeds.
     PLANS = (("fail:1", 40), ("fail:2", 10), ("fail:99", 4), ("bury", 4), ("noise:1", 5),
              ("crash:1", 5), ("hang:1", 2), ("deaf:1", 0.3), ("daemon:300", 4), ("slow:50", 60),
-             ("slow:1000", 3))
+             ("slow:1000", 3), ("defer:200", 10))
 
     def __init__(self, soak):
         self.soak = soak
@@ -508,6 +513,9 @@ class Senders:
             os.close(stdin)
         ids = out.decode().split("\n")[:-1]  # an unfinished line acknowledges nothing
         refused, statuses = soak_order.refusal(errors)
+        waits = ("wait", "") in order
+        if waits:
+            ids, statuses = soak_order.WAITED_FOR.findall(errors), soak_order.RESULTS
         if refused:
             self.soak.history.put("refused", call, refused, *ids * (refused == "held"))
             self.soak.count[f"refused: {refused}"] += 1
@@ -516,6 +524,9 @@ class Senders:
         self.acknowledge(queue, call, ids)
         killed = self.soak.check_exit(argv, status, errors, statuses)
         self.soak.history.put("sent", call, "killed" if killed else "ended")
+        if waits and ids and not killed:
+            self.soak.history.put("result", *ids, os.waitstatus_to_exitcode(status),
+                                  *out.decode().split())
         if not killed and not refused and len(ids) != len(jobs):
             self.soak.alarm("status", f"{argv} printed {len(ids)} ids for {len(jobs)} jobs")
         return ids

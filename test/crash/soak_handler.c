@@ -15,7 +15,8 @@
  * $SOAK/handlers takes the records, each appended by one write; $SOAK/running/ID is
  * made with O_EXCL, locked while the handler lives, and removed at its end: whoever meets
  * it locked runs at the same time as another handler of the job. One that lies there
- * unlocked is of a handler that was killed. While $SOAK/calm exists every job succeeds.
+ * unlocked is of a handler that was killed. $SOAK/said/ID is there once the job has said what it
+ * says once. While $SOAK/calm exists every job succeeds.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -277,6 +278,57 @@ static bool is_calm(void)
 	return access(path, F_OK) == 0;
 }
 
+/* True once a job, also if the attempt is given back. */
+static bool is_first_time(const struct task *task)
+{
+	char path[4096];
+	int fd;
+
+	snprintf(path, sizeof path, "%s/said/%s", environment("SOAK"), task->id);
+	fd = open(path, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
+	if (fd >= 0)
+		close(fd);
+	return fd >= 0;
+}
+
+/* To qwork. */
+static __attribute__((format(printf, 1, 2))) bool say(const char *format, ...)
+{
+	FILE *control = fopen(environment("QJOB_CONTROL"), "ae");
+	va_list words;
+	bool said;
+
+	if (!control)
+		return false;
+	va_start(words, format);
+	said = vfprintf(control, format, words) > 0;
+	va_end(words);
+	return fclose(control) == 0 && said;
+}
+
+/* Of "trip:MS:NAME". */
+static const char *plan_name(const struct task *task)
+{
+	const char *colon = strrchr(task->plan, ':');
+
+	return colon ? colon + 1 : "";
+}
+
+/* Plans that fail once, and say more than that. One is planted: it says nothing. */
+static bool complains(const struct task *task)
+{
+	bool defers = plan_is(task, "defer"), hurries = plan_is(task, "hurry");
+	int ms = plan_number(task);
+
+	if ((!defers && !hurries && !plan_is(task, "trip")) || !is_first_time(task))
+		return false;
+	if (plan_is(task, "trip"))
+		say("trip %s %dms\n", plan_name(task), ms);
+	if (hurries || (defers && say("defer %dms\n", ms)))
+		record("deferred", now_ns(), task->id, "%s %d", task->token, ms);
+	return true;
+}
+
 /* The exit status; some plans do not come back. */
 static int carry_out(const struct task *task)
 {
@@ -284,6 +336,8 @@ static int carry_out(const struct task *task)
 		return 0;
 	if (plan_is(task, "bury"))
 		return EXIT_BURY;
+	if (complains(task))
+		return 1;
 	if (plan_is(task, "slow"))
 		sleep_ms(plan_number(task));
 	if (plan_is(task, "fail"))

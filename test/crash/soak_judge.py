@@ -18,10 +18,12 @@ history, by soak.py:
   buried / left STATE QUEUE TOKEN|NAME   what the spool held then
   waiting FOR TOKEN              the same
   asked ACT ID|BATCH... / waited ACT STATUS   of qwait
+  result ID STATUS WORD...       of qsend --wait, and what it wrote
+  rate NAME NS BURST / unrated   a resource, of which one at a time may run, has a token each NS
   kept ID WORD...                a job in done/, and its output
 handlers, by soak_handler.c, after the time its pid and the job's id:
   start TOKEN ATTEMPT ATTEMPTS QUEUE PARENT;  done TOKEN;  overlap, wrong, garbled WORDS;
-  failed TOKEN STATUS
+  failed TOKEN STATUS;  deferred TOKEN MS
 
 A job is what has a TOKEN. Acknowledged jobs are each finished, buried, deleted, or lost.
 What was only begun when its sender or operator was killed may have happened or not.
@@ -152,9 +154,13 @@ class Records:
         self.waited = []  # (time, ids and batches), of qwaits that were told that all is over
         self.may_wait = []  # the same of all qwaits, and when they began
         self.asked = {}
+        self.results = []  # (time, id, status, words)
+        self.rates = {}  # of each resource: (time, ns, burst)
+        self.unrated = math.inf
         self.waiting = set()  # tokens
         self.kept = {}  # words of each id
         self.failed = collections.defaultdict(list)  # of each token: (time, status)
+        self.deferred = collections.defaultdict(list)  # of each id: (time, pid, ns)
         self.failed_at = collections.defaultdict(list)  # (time, pid)
         self.acked = {}  # id, or name of a dropped file, of each token
         self.ids = collections.defaultdict(set)  # of each token
@@ -163,7 +169,7 @@ class Records:
         self.done = collections.defaultdict(list)  # of each token: (time, pid)
         self.acts = {}
         self.acts_on = collections.defaultdict(list)  # of each id
-        self.signalled = set()  # pids
+        self.signalled = {}  # the first time, of each pid
         self.buried = set()  # tokens
         self.returns = collections.Counter()  # of each id
         self.timed_out = set()  # ids
@@ -220,6 +226,18 @@ class Records:
         if status == "0":
             self.waited.append((at, self.asked[act]))
 
+    def take_result(self, at, job_id, status, *words):
+        self.results.append((at, job_id, int(status), list(words)))
+
+    def take_rate(self, at, name, each, burst):
+        self.rates[name] = at, int(each), int(burst)
+
+    def take_unrated(self, at):
+        self.unrated = at
+
+    def take_deferred(self, at, pid, job_id, _token, ms):
+        self.deferred[job_id].append((at, int(pid), int(ms) * 1_000_000))
+
     def take_waiting(self, _at, _what, token):
         self.waiting.add(token)
 
@@ -243,8 +261,8 @@ class Records:
         self.acts[act].ended = at
         self.acts[act].killed = how == "killed"
 
-    def take_signal(self, _at, _name, *role_and_pid):
-        self.signalled.add(int(role_and_pid[-1]))
+    def take_signal(self, at, _name, *role_and_pid):
+        self.signalled.setdefault(int(role_and_pid[-1]), at)
 
     def take_worker(self, *_):
         pass
@@ -350,6 +368,7 @@ class Judge:
             self.check_burials(job_id)
             self.check_attempts(job_id, starts)
             self.check_repeats(job_id, starts)
+            self.check_deferrals(job_id, starts)
         self.check_leftovers()
         soak_order_judge.OrderJudge(self.r, self).all()
         if not fates["finished"]:
@@ -406,15 +425,26 @@ class Judge:
             if start.attempt > start.attempts + moved:
                 self.r.violation("budget", token, f"attempt {start.attempt} of {start.attempts}")
 
+    def is_disturbed(self, job_id, starts, at, pid, until):
+        """Whether its qwork may not have learned how the attempt of PID ended AT that time."""
+        run = [start for start in starts if start.at <= at and start.pid == pid][-1]
+        return job_id in self.r.timed_out or any(act.kills for act in self.r.acts_on[job_id]) or \
+            any(self.r.signalled.get(process, math.inf) < until for process in (pid, run.parent))
+
     def check_repeats(self, job_id, starts):
         """A success is not believed only if somebody interfered."""
-        token = self.r.token[job_id]
-        if job_id in self.r.timed_out or any(act.kills for act in self.r.acts_on[job_id]):
-            return
+        token, last = self.r.token[job_id], starts[-1].at
         for at, pid in self.r.done.get(token, ()):
-            run = [start for start in starts if start.at <= at and start.pid == pid][-1]
-            if starts[-1].at > at and not {pid, run.parent} & self.r.signalled:
+            if last > at and not self.is_disturbed(job_id, starts, at, pid, last):
                 self.r.violation("repeated", token)
+
+    def check_deferrals(self, job_id, starts):
+        for at, pid, wait in self.r.deferred[job_id]:
+            again = min((start.at for start in starts if start.at > at), default=math.inf)
+            if again < at + wait - DELAY_SLACK_NS and \
+                    not self.acts(job_id, ("kick", "ready"), at, again) and \
+                    not self.is_disturbed(job_id, starts, at, pid, again):
+                self.r.violation("early", self.r.token[job_id], "though it was deferred")
 
     def check_leftovers(self):
         """Killed senders leave files in tmp/, and links to them; killed qworks and operators meta

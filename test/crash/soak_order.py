@@ -9,10 +9,13 @@ import asyncio
 import collections
 import contextlib
 import os
+import re
 
 OPTIONS = {"key": "--key={}", "until": "--key-until={}", "new-only": "--new-only",
            "batch": "--batch={}", "after": "--after={}", "keep": "--keep={}",
-           "resource": "--resource={}"}
+           "resource": "--resource={}", "wait": "--wait"}
+WAITED_FOR = re.compile(r"^qsend: job ([0-9a-z]{20})$", re.M)  # said by qsend --wait
+RESULTS = {0, 1, 65, 69, *range(129, 193)}  # and its statuses
 
 # What qsend says if it sends nothing, or not all: (in the history, its words, its statuses).
 REFUSALS = (("held", "has the key", {0, 1}), ("sealed", "is sealed, since", {65}),
@@ -22,8 +25,9 @@ REFUSALS = (("held", "has the key", {0, 1}), ("sealed", "is sealed, since", {65}
 KEYS = [f"key/{n}" for n in range(12)]
 RESOURCES = {"api": 2, "db/1": 1, "mail+sms": 3}  # and how many may run at once
 LABELS = {"api": "api", "db/1": "db%2f1", "mail+sms": "mail+sms"}
-LIMITS = {"api": ("--breaker", "1,100ms..1s"), "db/1": ("--rate", "50/s"),
+LIMITS = {"api": ("--breaker", "1,100ms..1s"), "db/1": ("--rate", "5/s", "--burst", "2"),
           "mail+sms": ("--jobs", "3")}
+RATED = ("db/1", 200_000_000, 2)  # the same: ns from token to token, and how many at once
 KEPT_TO_THE_END = "1h"
 DRAFT_REST = 70  # seconds after which the draft of a dead sender is no member any more
 WAITING_MAX = 300  # of a queue: no more families are begun beyond it
@@ -156,6 +160,8 @@ class Ordering:
         number = 1 if single else int(2 ** self.random.uniform(0, 5))
         options, told, delay = self.senders.call_options(call)
         plans = self.random.choices(self.senders.plans, self.senders.weights, k=number)
+        if "resource" in asked and self.random.random() < 0.1:
+            plans[0] = f"trip:300:{asked['resource'].partition('=')[0]}"
         told["options"] = "m" if "m" in told.get("options", "") else "-"
         jobs = [self.senders.payload(f"{call}.{i}", queue, plan, 50, **told) +
                 b"\n" * (not single) for i, plan in enumerate(plans)]
@@ -163,6 +169,18 @@ class Ordering:
         doom = 0.06 if "batch" not in asked or self.soak.seconds_left() > DRAFT_REST else 0
         return await self.senders.call_qsend(queue, call, [*how, *options], jobs, delay,
                                              doom=doom, stop=0.03, order=order)
+
+    async def send_and_wait(self):
+        while "wait" in self.soak.ordering and not self.soak.over.is_set():
+            queue = self.random.choice(self.soak.queues)
+            if not self.soak.is_full(queue):
+                call = self.soak.next_call()
+                options, told, delay = self.senders.call_options(call)
+                plan = self.random.choice(("ok", "fail:1", "fail:99", "bury", "crash:99"))
+                job = self.senders.payload(f"{call}.0", queue, plan, 50, **told)
+                await self.senders.call_qsend(queue, call, ["-v", *options], [job], delay,
+                                              doom=0.06, stop=0.03, order=[("wait", "")])
+            await self.soak.sleep(0.1)
 
     async def wait(self):
         """By qwait; a batch is sealed by that."""
@@ -188,9 +206,13 @@ class Limiting:
         self.soak = soak
         self.random = soak.random
 
-    async def operate(self):
+    async def begin(self):
+        """Before anything is sent: each start of a job is within its limits."""
         for name in RESOURCES if self.soak.has_tool("qlimit") else ():
             await self.limit(name, *LIMITS[name])
+        self.soak.history.put("rate", *RATED)
+
+    async def operate(self):
         while self.soak.has_tool("qlimit") and not self.soak.over.is_set():
             await self.soak.sleep(2)
             name = self.random.choice(sorted(RESOURCES))
@@ -221,9 +243,14 @@ class Limiting:
         self.soak.count["limits set"] += 1
 
     async def let_all_go(self):
-        """A job that always fails would keep its breaker open for ever."""
+        self.soak.history.put("unrated")
         for name in RESOURCES if self.soak.has_tool("qlimit") else ():
-            await self.limit(name, "--breaker", "none", "--rate", "none", "--close")
+            await self.limit(name, "--breaker", "none", "--rate", "none")
+
+    async def close_all(self):
+        """A job that always fails would keep a breaker open for ever that another one trips."""
+        for name in RESOURCES if self.soak.has_tool("qlimit") else ():
+            await self.limit(name, "--close")
 
 
 class Rest:
@@ -234,8 +261,10 @@ class Rest:
         self.senders = senders
 
     def is_at_rest(self):
-        """Whether all that waits does so for what is buried, or waits itself."""
+        """Whether nothing else is to run: what waits does so for what is buried, or waits itself."""
         spool = self.soak.spool
+        if not self.soak.queues_are_empty():
+            return False
         wait = list(waiting(spool))
         aside = {plain(path).split(".")[-2] for _, path in wait}
         for queue in self.soak.all_queues():
@@ -248,6 +277,7 @@ class Rest:
         rest = asyncio.create_task(self.soak.wait_until(
             "what waits, waits for what is buried", self.is_at_rest, patience))
         while not rest.done():
+            await Limiting(self.soak).close_all()
             await self.sweep()
             await asyncio.wait([rest], timeout=2)
         if not rest.result():
@@ -312,8 +342,8 @@ class Rest:
 class Plants:
     """What qspool must never do with keys, batches and what waits; see Plants of soak.py."""
 
-    FAULTS = ("rekey", "pair", "seize", "hasten", "strand", "orphan", "join", "crowd", "unkeep",
-              "scribble")
+    FAULTS = ("rekey", "pair", "seize", "hasten", "strand", "orphan", "join", "crowd", "rush",
+              "hurry", "mislead", "unkeep", "scribble")
     MARK = (".wait", "0" * 20, ".job")
 
     async def send_ordered(self, order, plan="ok", delay=0, told=None):
@@ -391,6 +421,22 @@ class Plants:
         """More handlers run than a resource allows."""
         for _ in range(2):
             await self.send_ordered([], "slow:6000", told=[("resource", "crowd=1")])
+
+    async def rush(self):
+        """Jobs start sooner than a rate allows."""
+        self.soak.history.put("rate", "rush", 60_000_000_000, 1)
+        for _ in range(3):
+            await self.send_ordered([], told=[("resource", "rush=9")])
+
+    async def hurry(self):
+        """A job runs though its handler deferred it."""
+        await self.send_ordered([], "hurry:5000")
+
+    async def mislead(self):
+        """qsend --wait says that a job has finished that was deleted."""
+        job_id = await self.send_ordered([], delay=60_000)
+        self.tell_deletion(job_id, await self.file_of(job_id, "delay"))
+        self.soak.history.put("result", job_id, 0)
 
     async def unkeep(self):
         """A job that was to be kept disappears."""

@@ -16,9 +16,11 @@ KINDS = {
     "joined": "became members of a batch that was sealed",
     "barred": "were refused by a batch for no reason",
     "exceeded": "handlers beyond the limit of a resource",
+    "rushed": "started sooner than the rate of a resource allows",
+    "misled": "ended otherwise than qsend --wait said",
     "unkept": "were to be kept and are not, or not with what they wrote",
 }
-EXIT_BURY = 65
+EXIT_BURY, EXIT_UNAVAILABLE, EXIT_SIGNAL = 65, 69, 128
 NEVER = float("inf")
 
 
@@ -63,6 +65,8 @@ class OrderJudge:
         self.check_refusals()
         self.check_keys()
         self.check_limits()
+        self.check_rates()
+        self.check_results()
         self.check_waiting()
         self.check_waits()
         self.check_kept()
@@ -235,6 +239,41 @@ class OrderJudge:
                 runs[name] += self.runs(token)
         for name, found in runs.items():
             self.check_spans("exceeded", found, limits[name], f"resource {name}")
+
+    def check_rates(self):
+        """Of a resource of which one at a time runs. The token of each start was taken after the
+        one before it had started: those of a window, but the first one's, within it. The clock
+        of qwork may be made to run faster than ours."""
+        for name, (since, each, burst) in self.r.rates.items():
+            each -= each // 1000
+            starts = sorted((start.at, token) for token in list(self.r.ids)
+                            if name in self.order(token).limits for start in self.starts(token)
+                            if since < start.at < self.r.unrated)
+            latest = -NEVER  # of all starts before, each less what comes until then
+            for number, (at, token) in enumerate(starts):
+                if at - number * each < latest - burst * each:
+                    self.r.violation("rushed", token, f"resource {name}")
+                latest = max(latest, at - number * each)
+
+    def check_results(self):
+        for at, job_id, status, words in self.r.results:
+            token = self.r.token[job_id]
+            if not self.may_end(token, at, status, words):
+                self.r.violation("misled", token, f"exit status {status}: {' '.join(words)}")
+
+    def may_end(self, token, at, status, words):
+        """Whether qsend --wait may have said so then."""
+        job_id = self.r.acked[token]
+        if status == 0:
+            return any(words == ["start", token, str(pid), "end", token, str(pid)]
+                       for done, pid in self.r.done.get(token, ()) if done < at)
+        if any(failed < at and said == status for failed, said in self.r.failed.get(token, ())):
+            return True
+        broken = job_id in self.r.timed_out or any(
+            began == ended or start.parent in self.r.signalled or start.pid in self.r.signalled
+            for (began, ended, _), start in zip(self.runs(token), self.starts(token)))
+        touched = any(act.began < at for act in self.r.acts_on.get(job_id, ()))
+        return status >= EXIT_SIGNAL and broken or status == EXIT_UNAVAILABLE and (broken or touched)
 
     def runs(self, token):
         """(start, end, token) of each handler; of one that was killed the start alone."""
