@@ -204,13 +204,14 @@ assert_free() {
 	need_strace
 	qlimit --open db
 	first=$(send first -d 1h)
-	ready=$(send ready --key ready --keep 1d)
-	after=$(send after --key after --keep 1d --after "$first")
-	blocked=$(send blocked --key blocked --keep 1d --resource db)
+	local -A has=([ready]=$(send x --key ready --keep 1d)
+		[after]=$(send x --key after --keep 1d --after "$first")
+		[blocked]=$(send x --key blocked --keep 1d --resource db))
 	mkdir "$QSPOOL/default/done" "$QSPOOL/.wait/@db"
-	mv "$QSPOOL/default/new/50.$blocked.0,m" "$QSPOOL/.wait/@db/50.$blocked.0,m@default"
-	for key in ready after blocked; do
-		assert_equal "$(strace -y -o "$test_dir/trace" -e trace=getdents64 qsend --key $key </dev/null)" "${!key}"
+	mv "$QSPOOL/default/new/50.${has[blocked]}.0,m" "$QSPOOL/.wait/@db/50.${has[blocked]}.0,m@default"
+	for key in "${!has[@]}"; do
+		run_tool strace -y -o "$test_dir/trace" -e trace=getdents64 qsend --key "$key" </dev/null
+		assert_output "${has[$key]}"
 		run ! grep -E '/(buried|done)>' "$test_dir/trace"
 	done
 }
@@ -218,7 +219,7 @@ assert_free() {
 @test 'a kept job whose worker was killed before it gave the key back does not have it' {
 	id=$(send x --key a --keep 1d)
 	hooked kill-before:unlink@.key:1 qwork --drain -- true </dev/null || true
-	assert_job "$id" done
+	assert_job "$id" 'done'
 	assert_exists "$QSPOOL/.key/a/$id@default"
 	run_tool qsend --key a </dev/null
 	assert_success
