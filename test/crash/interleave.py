@@ -161,6 +161,7 @@ class Epoch:
     def round_of_after(self, name, chance):
         deletes = chance.random() < 0.25
         verbs = ("qdel",) if deletes else ("qbury", "qkick")
+        refused = (66,) if deletes else ()
         first = []
         for n in range(chance.randint(1, 3)):
             arguments = chance.choice(([], ["-d", "3ms"], ["-p", "3"]))
@@ -171,10 +172,10 @@ class Epoch:
             key = f"{name}.{n}" if chance.random() < 0.3 else None
             plan = self.plan(chance)
             identity = self.send(
-                chance, f"{name}.second{n}", after=tuple(first), key=key, plan=plan, dies=0.1
+                chance, f"{name}.second{n}", after=tuple(first), key=key, plan=plan, refused=refused, dies=0.1
             )
             if identity:
-                self.send(chance, f"{name}.third{n}", after=(identity,))
+                self.send(chance, f"{name}.third{n}", after=(identity,), refused=refused)
 
         self.together(
             *[lambda n=n: dependent(n) for n in range(2)],
@@ -207,11 +208,11 @@ class Epoch:
             qwork.wait(DEADLINE)
 
     def left(self):
-        """All files of the spool, but what a batch that is complete leaves for a week."""
+        """All files of the spool, but what a batch that is complete and a deletion leave for a week."""
         left = []
         for directory, _, files in os.walk(self.spool):
             left += [os.path.relpath(os.path.join(directory, name), self.spool) for name in files]
-        return [name for name in left if os.path.basename(name) not in ("name", "finished")]
+        return [name for name in left if os.path.basename(name) not in ("name", "finished", ".deleted")]
 
     def finish_queue(self, queue, environment):
         tool = os.path.join(self.options.tools, "qkick")
@@ -272,7 +273,8 @@ class Epoch:
         self.history = list(self.read_history())
         self.by_token = {sent.token: sent for sent in self.sent}
         self.token_of = {identity: token for _, token, identity, _ in self.history}
-        self.deleted = {i for verb, i, _, status in self.operated if verb == "qdel" and status == 0}
+        # When it began to be: who was sent before may never run, who was sent later may.
+        self.deleted = {i: begin for verb, i, begin, status in self.operated if verb == "qdel" and status == 0}
         self.free_runs = {i for verb, i, _, _ in self.operated if verb == "qkick"}
         self.first = {}  # (what, id) -> position in the history
         for position, (what, _, identity, _) in enumerate(self.history):
@@ -304,8 +306,8 @@ class Epoch:
             return
         for other in self.waits_for(sent):
             end = self.first.get(("ok", other))
-            if (end is None or end > start) and other not in self.deleted:
-                self.wrong(f"{sent.token}: {identity} started before {other} had finished")
+            if (end is None or end > start) and self.deleted.get(other, sent.end) >= sent.end:
+                self.wrong(f"{sent.token}: {identity} started, and {other} had not finished")
 
     def calm_at(self, position):
         """In the end all that is buried is kicked, dependents of what was deleted among them."""
