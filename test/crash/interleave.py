@@ -120,9 +120,9 @@ class Epoch:
     def plan(self, chance):
         return chance.choice(("ok", "ok", "ok", "again", "bad"))
 
-    def some_operation(self, chance, identity, verbs=("qbury", "qkick", "qdel")):
+    def some_operation(self, chance, identity, verbs=("qbury", "qkick", "qdel"), within=0.01):
         if identity and chance.random() < 0.5:
-            time.sleep(chance.random() * 0.01)
+            time.sleep(chance.random() * within)
             self.operate(chance.choice(verbs), identity)
 
     def together(self, *calls):
@@ -143,12 +143,15 @@ class Epoch:
             self.together(*[lambda n=n: sender(n) for n in names])
 
     def round_of_batch(self, name, chance):
+        begun = []
+
         def member(n):
             key = f"{name}.{n}" if chance.random() < 0.3 else None
             plan = self.plan(chance)
             identity = self.send(
                 chance, f"{name}.{n}", batch=name, key=key, plan=plan, refused=(65,), dies=0.1
             )
+            begun.append(identity)
             self.some_operation(chance, identity, ("qbury", "qkick"))
 
         def merge(n):
@@ -156,15 +159,15 @@ class Epoch:
             self.send(chance, f"{name}.merge{n}", after=(name,), refused=(66,), dies=0.1)
 
         self.together(*[lambda n=n: member(n) for n in range(3)], *[lambda n=n: merge(n) for n in range(2)])
-        self.send(chance, f"{name}.late", after=(name,))
+        self.send(chance, f"{name}.late", after=(name,), refused=() if any(begun) else (66,))
 
     def round_of_after(self, name, chance):
         deletes = chance.random() < 0.25
-        verbs = ("qdel",) if deletes else ("qbury", "qkick")
+        verbs, within = (("qdel",), 0.1) if deletes else (("qbury", "qkick"), 0.01)
         refused = (66,) if deletes else ()
         first = []
         for n in range(chance.randint(1, 3)):
-            arguments = chance.choice(([], ["-d", "3ms"], ["-p", "3"]))
+            arguments = chance.choice(([], ["-d", "200ms" if deletes else "3ms"], ["-p", "3"]))
             first.append(self.send(chance, f"{name}.first{n}", *arguments, plan=self.plan(chance)))
         chance.shuffle(first)
 
@@ -179,7 +182,7 @@ class Epoch:
 
         self.together(
             *[lambda n=n: dependent(n) for n in range(2)],
-            *[lambda i=i: self.some_operation(chance, i, verbs) for i in first],
+            *[lambda i=i: self.some_operation(chance, i, verbs, within) for i in first],
         )
 
     def round(self, number):
@@ -272,6 +275,7 @@ class Epoch:
     def judge(self):
         self.history = list(self.read_history())
         self.by_token = {sent.token: sent for sent in self.sent}
+        self.ids = {sent.id for sent in self.sent}
         self.token_of = {identity: token for _, token, identity, _ in self.history}
         # When it began to be: who was sent before may never run, who was sent later may.
         self.deleted = {i: begin for verb, i, begin, status in self.operated if verb == "qdel" and status == 0}
@@ -296,7 +300,7 @@ class Epoch:
         for name in sent.after:
             members = [other for other in self.sent if other.batch == name and other.id]
             yield from (other.id for other in members)
-            if not members and name in self.token_of:
+            if not members and name in self.ids:
                 yield name
 
     def judge_order(self, sent):
