@@ -159,10 +159,19 @@ static int tell_fate(void *arg, const char *id, enum await_fate fate)
 	return 0;
 }
 
+static void tell_lacking(const char *batch)
+{
+	char *shown = cli_visible(batch);
+
+	warnx("a job of batch %s was deleted", shown);
+	free(shown);
+}
+
 static int result(const struct wait_tool *t)
 {
 	const size_t *of = t->counts.of;
 	size_t jobs = all(&t->counts);
+	const char *lacking = of[AWAIT_OUTSTANDING] > 0 ? NULL : await_lacking(t->await);
 
 	if (of[AWAIT_OUTSTANDING] > 0)
 		warnx("timed out: %zu of %zu jobs have not ended", of[AWAIT_OUTSTANDING], jobs);
@@ -170,9 +179,11 @@ static int result(const struct wait_tool *t)
 		warnx("%zu of %zu jobs are buried", of[AWAIT_BURIED], jobs);
 	if (of[AWAIT_DELETED] > 0)
 		warnx("%zu of %zu jobs were deleted", of[AWAIT_DELETED], jobs);
+	if (lacking && of[AWAIT_DELETED] == 0)
+		tell_lacking(lacking);
 	if (of[AWAIT_OUTSTANDING] > 0)
 		return EX_TEMPFAIL;
-	return of[AWAIT_BURIED] + of[AWAIT_DELETED] > 0 ? NOT_FINISHED : EX_OK;
+	return lacking || of[AWAIT_BURIED] + of[AWAIT_DELETED] > 0 ? NOT_FINISHED : EX_OK;
 }
 
 static int wait_for(struct wait_tool *t, const struct strings *words)

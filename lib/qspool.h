@@ -234,6 +234,9 @@ int await_batch(struct await *await, const char *batch);
  * outstanding, 0 if some are, -1 with errno and spool_place(). Takes no locks, and sleeps in between. */
 QSPOOL_NODISCARD int await_step(
     struct await *await, int64_t timeout_ms, struct await_counts *counts);
+/* Of the batches that were added the first of which it is known that a member was deleted after it was sealed, also
+ * if that was before it was added; or NULL. */
+const char *await_lacking(const struct await *await);
 /* Visits each in the order of the ids; anything but 0 ends it and is its result. */
 int await_each(const struct await *await,
     int (*visit)(void *arg, const char *id, enum await_fate fate), void *arg);

@@ -13,6 +13,7 @@
 #include "format/room.h"
 #include "format/strings.h"
 #include "spool/batch.h"
+#include "spool/deletion.h"
 #include "spool/wait.h"
 #include "sys/clock.h"
 #include "sys/notify.h"
@@ -43,7 +44,8 @@ struct awaited {
 struct await {
 	struct spool *spool;
 	struct strings queues; /* of the jobs */
-	struct awaited *job;   /* sorted once begun */
+	struct strings batches;
+	struct awaited *job; /* sorted once begun */
 	size_t count;
 	struct await_counts counts;
 	size_t moving;
@@ -74,6 +76,7 @@ void await_close(struct await *await)
 		return;
 	sys_discard(&await->fd);
 	strings_release(&await->queues);
+	strings_release(&await->batches);
 	free(await->job);
 	free(await->what);
 	free(await);
@@ -120,8 +123,10 @@ int await_batch(struct await *await, const char *batch)
 	if (label_encode(batch, label) != 0)
 		return -1;
 	open = batch_seal(await->spool, batch);
-	if (open <= 0)
-		return open;
+	if (open < 0 || strings_add(&await->batches, batch) != 0)
+		return -1;
+	if (open == 0)
+		return 0;
 	fd = batch_open_members(await->spool, label);
 	if (fd < 0) /* it was completed just now */
 		return errno == ENOENT ? 0 : -1;
@@ -192,7 +197,8 @@ static void place(struct await *await, struct awaited *job, enum job_state state
 	                              : AWAIT_OUTSTANDING);
 }
 
-/* From where it went tells how: from cur/ by finishing; a draft was never sent. */
+/* From where it went tells how: from cur/ by finishing; a draft was never sent. Of one that others wait for a mark
+ * tells, too, also if it was deleted before anybody looked. */
 static void end(struct await *await, struct awaited *job)
 {
 	const unsigned deleted =
@@ -200,7 +206,10 @@ static void end(struct await *await, struct awaited *job)
 
 	set_moving(await, job, false);
 	if (job->fate == AWAIT_OUTSTANDING || job->fate == AWAIT_BURIED)
-		set_fate(await, job, deleted >> job->state & 1 ? AWAIT_DELETED : AWAIT_FINISHED);
+		set_fate(await, job,
+		    deleted >> job->state & 1 || deletion_is_marked(await->spool, job->id) == 1
+		        ? AWAIT_DELETED
+		        : AWAIT_FINISHED);
 	job->state = NOWHERE;
 }
 
@@ -461,6 +470,17 @@ int await_step(struct await *await, int64_t timeout_ms, struct await_counts *cou
 	await->changed = false;
 	*counts = await->counts;
 	return await->counts.of[AWAIT_OUTSTANDING] == 0;
+}
+
+const char *await_lacking(const struct await *await)
+{
+	char label[LABEL_SIZE];
+
+	for (size_t i = 0; i < await->batches.count; i++)
+		if (label_encode(await->batches.item[i], label) == 0 &&
+		    deletion_is_marked(await->spool, label) == 1)
+			return await->batches.item[i];
+	return NULL;
 }
 
 int await_each(const struct await *await,

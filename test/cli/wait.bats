@@ -50,6 +50,28 @@ still_waits() { wait_for 60 waits "$waiter" && refute gone "$waiter"; }
 	assert_success
 }
 
+@test 'a job that others waited for, deleted before qwait looks' {
+	id=$(send x)
+	send y --after "$id"
+	qdel "$id"
+	run_tool qwait -v "$id"
+	assert_failure 1
+	assert_regex "$stderr" "^qwait: job $id: deleted"
+}
+
+@test 'a batch of which a job was deleted before qwait looks' {
+	id=$(send x --batch "B 1")
+	send y --batch "B 1"
+	send z --after "B 1"
+	qdel "$id"
+	run_tool qwait -t 0 "B 1"
+	assert_failure 75
+	drain -- true
+	run_tool qwait "B 1"
+	assert_failure 1
+	assert_equal "$stderr" 'qwait: a job of batch B 1 was deleted'
+}
+
 @test 'a job that finishes before qwait looks' {
 	id=$(send x)
 	drain -- true
