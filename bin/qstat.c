@@ -691,7 +691,8 @@ static int show_word(const struct stat_tool *t, const char *text)
 	if (word.matches == 0) {
 		char *name = cli_visible(text);
 
-		warnx("no queue or job %s in %s", name, spool_path(t->spool));
+		warnx(
+		    "no %s %s in %s", t->why ? "job" : "queue or job", name, spool_path(t->spool));
 		free(name);
 		return EX_NOINPUT;
 	}

@@ -127,7 +127,8 @@ static int find_users(struct users *users)
 }
 
 struct lacking {
-	struct spool *spool;
+	const struct queue *queue;
+	const struct job_place *place;
 	const char *shown;
 	char *text;
 };
@@ -146,26 +147,60 @@ static char *why_breaker(const struct lacking *l, const struct resource_status *
 	    status->probing ? ", and one job probes" : "");
 }
 
+/* What the job itself says of it; 0: nothing. */
+static unsigned own_limit(const struct lacking *l, const char *resource)
+{
+	unsigned limit = 0;
+	struct meta meta;
+	const char *why;
+
+	meta_init(&meta);
+	if (spool_meta(l->queue->spool, l->place, &meta, &why) == 0)
+		for (size_t i = 0; i < meta.resources; i++)
+			if (strcmp(meta.resource[i].name, resource) == 0)
+				limit = meta.resource[i].jobs;
+	meta_release(&meta);
+	return limit;
+}
+
+/* It is not the number of those that run. */
+static char *why_not_yet(const struct lacking *l, const struct limits *limits)
+{
+	char rate[LIMIT_SIZE];
+
+	if (!queue_served(l->queue))
+		return sentence("no qwork serves queue %s", l->queue->name);
+	if (!limits->has_rate)
+		return sentence("resource %s: a qwork gives it to this job soon", l->shown);
+	rate_format(&limits->rate, rate);
+	return sentence("resource %s: no more than %s start", l->shown, rate);
+}
+
 static char *why_limit(const struct lacking *l, const struct resource_status *status)
 {
-	struct users users = {.spool = l->spool, .resource = status->name};
+	struct users users = {.spool = l->queue->spool, .resource = status->name};
 	const struct limits *limits = &status->limits;
-	unsigned limit = limits->jobs;
+	unsigned limit = limits->has_jobs ? limits->jobs : own_limit(l, status->name);
+
+	size_t running;
 
 	if (find_users(&users) != 0)
 		return NULL;
-	if (limits->window > 0 && (!limits->has_jobs || limits->window < limit))
+	/* A process that a handler left behind has it still, though its job is over. */
+	running = users.count > status->running ? users.count : status->running;
+	if (limits->has_jobs && limit == 0)
+		return sentence("resource %s: its limit is 0", l->shown);
+	if (limits->window > 0 && running >= limits->window &&
+	    (limit == 0 || limits->window < limit))
 		return sentence(
 		    "resource %s: its breaker was open and lets in %u at once: %zu running"
 		    "%s%s%s",
-		    l->shown, limits->window, users.count, users.count ? " (" : "", users.ids,
+		    l->shown, limits->window, running, users.count ? " (" : "", users.ids,
 		    users.count ? ")" : "");
-	if (limits->has_jobs)
-		return sentence("resource %s: %zu of %u running%s%s%s", l->shown, users.count,
-		    limit, users.count ? " (" : "", users.ids, users.count ? ")" : "");
-	return users.count > 0
-	    ? sentence("resource %s: %zu running (%s)", l->shown, users.count, users.ids)
-	    : sentence("resource %s: a qwork gives it to this job soon", l->shown);
+	if (limit > 0 && running >= limit)
+		return sentence("resource %s: %zu of %u running%s%s%s", l->shown, running, limit,
+		    users.count ? " (" : "", users.ids, users.count ? ")" : "");
+	return why_not_yet(l, limits);
 }
 
 static int describe(void *arg, const struct resource_status *status)
@@ -180,22 +215,26 @@ static int describe(void *arg, const struct resource_status *status)
 	return 0;
 }
 
-static char *why_resource(struct spool *spool, const char *label)
+static char *why_resource(const struct queue *queue, const struct job_place *place)
 {
-	char *name = label_name(spool, SPOOL_RESOURCE, label), *shown = name ? plain(name) : NULL;
-	struct lacking lacking = {.spool = spool, .shown = shown};
+	struct spool *spool = queue->spool;
+	char *name = label_name(spool, SPOOL_RESOURCE, place->wait + 1);
+	char *shown = name ? plain(name) : NULL;
+	struct lacking lacking = {queue, place, shown, NULL};
 
 	if (shown && resource_look(spool, name, describe, &lacking) != 0 && errno == ENOENT)
-		lacking.text = sentence("resource %s: a qwork gives it to this job soon", shown);
+		lacking.text = why_not_yet(&lacking, &(struct limits){.has_rate = false});
 	free(name);
 	free(shown);
 	return lacking.text;
 }
 
-static char *why_waiting(struct spool *spool, const struct job_place *place)
+static char *why_waiting(const struct queue *queue, const struct job_place *place)
 {
+	struct spool *spool = queue->spool;
+
 	if (place->wait[0] == '@')
-		return why_resource(spool, place->wait + 1);
+		return why_resource(queue, place);
 	return job_id_ok(place->wait) ? why_after_job(spool, place->wait)
 	                              : why_after_batch(spool, place->wait);
 }
@@ -293,7 +332,7 @@ static char *why(const struct queue *queue, const struct job_place *place)
 	case JOB_RUNNING:
 		return why_running(queue->spool, place);
 	case JOB_WAITING:
-		return why_waiting(queue->spool, place);
+		return why_waiting(queue, place);
 	case JOB_BURIED:
 		return sentence("it is buried; qkick gives it another chance");
 	case JOB_DONE:

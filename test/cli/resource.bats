@@ -175,6 +175,37 @@ limit_holds() { # LIMIT
 	waiting_are 0 db
 }
 
+# why_not ID SENTENCE: what is said of why it does not run.
+why_not() {
+	run_tool qstat --why "$1"
+	assert_success
+	assert_output "$1: $2"
+}
+
+@test 'why a job does not run: the limit, its own or that of the resource; the rate; nobody who would run it' {
+	start_running 1 --resource db=1
+	first=$id
+	second=$(send 2 --resource db=1)
+	drain -- true
+	why_not "$second" "resource db: 1 of 1 running ($first)"
+	open_gate
+	wait_for 60 all_is_done
+	set_limit db jobs 0
+	third=$(send 3 --resource db)
+	wait_for 60 waiting_are 1 db
+	why_not "$third" 'resource db: its limit is 0'
+	set_limit fax rate 1/h
+	send 4 --resource fax
+	wait_for 60 jobs_are 0 new
+	fifth=$(send 5 --resource fax)
+	wait_for 60 waiting_are 1 fax
+	why_not "$fifth" 'resource fax: no more than 1/h start'
+	kill -TERM "$qwork"
+	wait_for 60 gone "$qwork"
+	rm "$QSPOOL/.resource/db/jobs"
+	why_not "$third" 'no qwork serves queue default'
+}
+
 @test 'a slot is free when the last process that inherited it has ended, and not before' {
 	set_limit db jobs 1
 	script "$test_dir/leaves" <<-END
