@@ -89,6 +89,16 @@ static void copy(int fd, const char *name, bool visible)
 	put_visible(buffer, kept);
 }
 
+static int no_output(const struct job_word *word)
+{
+	char *name = cli_visible(word->place.file);
+
+	warnx(
+	    "job %s has no output: it was sent without --keep or --wait, or has not started", name);
+	free(name);
+	return EX_NOINPUT;
+}
+
 static int cat(const struct cat_tool *t, struct spool *spool, struct job_word *word)
 {
 	int status = cli_found(spool, word);
@@ -99,7 +109,8 @@ static int cat(const struct cat_tool *t, struct spool *spool, struct job_word *w
 		return status;
 	fd = open_moving(t, spool, word);
 	if (fd < 0)
-		return cli_complain(spool, NULL);
+		return t->open == spool_output && errno == ENOENT ? no_output(word)
+		                                                  : cli_complain(spool, NULL);
 	name = cli_visible(word->place.file);
 	if (t->cli.verbose)
 		fprintf(

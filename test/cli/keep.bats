@@ -104,7 +104,7 @@ kept() {
 	id=$(send x --keep 1h)
 	run_tool qcat -o "$id"
 	assert_failure 66
-	assert_regex "$stderr" '^qcat: '
+	assert_regex "$stderr" "^qcat: job .*$id.* has no output: "
 }
 
 @test 'once its time is over, a qwork removes the job and all that belongs to it' {
