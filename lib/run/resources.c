@@ -58,7 +58,8 @@ int resources_take(struct worker *w, struct running *r)
 
 	if (r->meta.resources == 0)
 		return 1;
-	switch (resource_take(w->queue.spool, &r->job.name, &r->meta, &r->grip, &lack)) {
+	switch (resource_take(
+	    w->queue.spool, &r->job.name, &r->meta, r->job.wait_name, &r->grip, &lack)) {
 	case TAKE_DONE:
 		report_probes(w, r);
 		return 1;

@@ -71,17 +71,18 @@ struct grip {
 
 enum take { TAKE_ERROR = -1, TAKE_LACKS, TAKE_DONE };
 struct lack {
-	size_t resource;   /* the first that is missing, an index */
+	size_t resource;   /* one that is missing, an index */
 	int64_t at_ms;     /* real time at which trying again makes sense, or one of LACK_* */
 	const char *wrong; /* a setting of it that is not understood, or NULL */
 };
 #define LACK_EVENT INT64_MAX
 #define LACK_BUSY                                                                                  \
 	(INT64_MAX - 1) /* somebody keeps the lock of its state, of whose end no event tells */
-/* Takes all that the job NAME with META needs, or nothing. TAKE_DONE: GRIP has it, and where it probes, that and
+/* Takes all that the job NAME with META needs, or nothing. If it waits in .wait/WAITS ("": in none) and that one is
+ * still missing, LACK says so, whatever else is. TAKE_DONE: GRIP has it, and where it probes, that and
  * the next time until which the breaker stays open are written (PROBE-WRITTEN). A crash gives the slots back. */
 NODISCARD enum take resource_take(struct spool *spool, const struct job_name *name,
-    const struct meta *meta, struct grip *grip, struct lack *lack);
+    const struct meta *meta, const char *waits, struct grip *grip, struct lack *lack);
 /* For who took all that, and then could not start the job: where it was to probe, that did not fail, and the next
  * probe is due at once, with the wait as it was. 0; -1: one comes when the time is over that was written. */
 NODISCARD int resource_not_probed(

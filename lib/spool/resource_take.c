@@ -16,6 +16,7 @@
 #include <sys/file.h>
 #include <unistd.h>
 
+#include "spool/links.h"
 #include "sys/clock.h"
 
 enum {
@@ -325,13 +326,37 @@ static enum take write_down(struct need *need)
 
 /* --- all of them --- */
 
-static enum take take_all(struct need *need, size_t count, struct lack *lack)
+/* Which of them it waits for; the first if it waits for none. */
+static size_t waited_for(const struct meta *meta, const char *waits)
 {
-	static enum take (*const steps[])(struct need * need) = {
-	    look, take, lock_state, write_down};
+	char name[WAIT_NAME_SIZE];
+
+	for (size_t i = 0; *waits && i < meta->resources; i++)
+		if (resource_wait_name(meta->resource[i].name, name) == 0 &&
+		    strcmp(name, waits) == 0)
+			return i;
+	return 0;
+}
+
+/* From FIRST on: a crowd that lacks the one that it waits for stays, whatever else is missing. Otherwise all
+ * of it would be renamed to and fro with each of its jobs that starts. */
+static enum take look_at_all(struct need *need, size_t count, size_t first, struct lack *lack)
+{
 	enum take result = TAKE_DONE;
 
-	for (size_t step = 0; step < sizeof steps / sizeof *steps; step++)
+	for (size_t i = 0; result == TAKE_DONE && i < count; i++) {
+		lack->resource = (first + i) % count;
+		result = look(&need[lack->resource]);
+	}
+	return result;
+}
+
+static enum take take_all(struct need *need, size_t count, size_t first, struct lack *lack)
+{
+	static enum take (*const steps[])(struct need * need) = {take, lock_state, write_down};
+	enum take result = look_at_all(need, count, first, lack);
+
+	for (size_t step = 0; result == TAKE_DONE && step < sizeof steps / sizeof *steps; step++)
 		for (size_t i = 0; i < count; i++) {
 			lack->resource = i;
 			result = steps[step](&need[i]);
@@ -371,7 +396,7 @@ static struct need *make_needs(struct spool *spool, const struct job_name *name,
 }
 
 enum take resource_take(struct spool *spool, const struct job_name *name, const struct meta *meta,
-    struct grip *grip, struct lack *lack)
+    const char *waits, struct grip *grip, struct lack *lack)
 {
 	enum take result = TAKE_ERROR;
 	struct need *need;
@@ -380,7 +405,7 @@ enum take resource_take(struct spool *spool, const struct job_name *name, const 
 	*grip = (struct grip){calloc(meta->resources, sizeof *grip->part), meta->resources};
 	need = grip->part ? make_needs(spool, name, meta, grip, lack) : NULL;
 	if (need) {
-		result = take_all(need, grip->count, lack);
+		result = take_all(need, grip->count, waited_for(meta, waits), lack);
 		leave_all(need, grip->count);
 	}
 	free(need);

@@ -101,6 +101,23 @@ limit_holds() { # LIMIT
 	wait_for 60 all_is_done
 }
 
+@test 'a crowd that waits for one resource stays there while another is missing, too' {
+	make_gate
+	set_limit api jobs 1
+	set_limit db jobs 0
+	send_many 50 --resource api --resource db
+	start_qwork -j 2 -- "$gate"
+	wait_for 60 waiting_are 50 db
+	set_limit db jobs 1
+	wait_for 60 all_at_gate 1
+	send x >/dev/null # which runs after the next one of the crowd was tried
+	wait_for 60 all_at_gate 2
+	waiting_are 49 db
+	waiting_are 0 api
+	open_gate
+	wait_for 60 all_is_done
+}
+
 @test 'a job has 16 resources at most, and gets them though descriptors are few' {
 	local options=() i
 	for i in {1..16}; do
