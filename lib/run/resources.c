@@ -178,7 +178,7 @@ const char *resources_settle(struct worker *w, struct running *r, const struct c
 		const struct control_trip *trip = trip_of(said, name);
 		struct breaker_news news;
 
-		if (trips > 0 && !trip)
+		if (trips > 0 && !trip && end == END_FAILURE)
 			continue;
 		if (settle_one(w, r, i, end, trip, &news) && !back &&
 		    resource_wait_name(name, r->wait_name) == 0) {

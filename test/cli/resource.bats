@@ -789,6 +789,18 @@ good_have_run() { (($(grep -c good "$runs") >= $1)); }
 	((left > 1700 && left <= 3600)) || fail "$left s of an hour are left"
 }
 
+@test 'a probe that succeeds closes its breaker, though its handler trips another resource' {
+	set_limit api breaker 1,1h
+	touch "$QSPOOL/.resource/api/open"
+	send x --resource api --resource other >/dev/null
+	start_qwork -- sh -c 'echo trip other 1h >>"$QJOB_CONTROL"'
+	wait_for 60 waiting_are 1 api
+	qlimit --open --for 1ms api
+	wait_for 60 all_is_done
+	breaker_is_closed
+	assert_exists "$QSPOOL/.resource/other/open"
+}
+
 @test 'a trip of what the job does not use is ignored, and said' {
 	set_limit mine breaker 1,1h
 	send x --resource mine >/dev/null
