@@ -13,7 +13,11 @@
 #include "spool/motion.h"
 #include "spool/wait.h"
 
-enum { MARK_TRIES = 100, MARK_PATH_SIZE = WAIT_NAME_SIZE + 8 };
+enum {
+	MARK_TRIES = 100,
+	MARK_PATH_SIZE = WAIT_NAME_SIZE + 8,
+	BURIAL_COST = 20, /* it is synced, with all directories from which it may have come */
+};
 
 int after_wait_name(const char *after, char name[static WAIT_NAME_SIZE])
 {
@@ -293,6 +297,13 @@ static int settle_one(const struct releasing *r, struct job *job)
 	return over > 0 ? release_one(job, over) : over;
 }
 
+static void take_room(struct releasing *r, const struct job *job)
+{
+	size_t cost = job->state == JOB_BURIED ? BURIAL_COST : 1;
+
+	r->room -= cost < r->room ? cost : r->room;
+}
+
 /* Those that stay, because of an error or since somebody holds them, must not keep those behind
  * them from going on: MAX is of those that go. */
 static int release_visit(void *arg, const struct job_place *place)
@@ -310,6 +321,8 @@ static int release_visit(void *arg, const struct job_place *place)
 	switch (hold_one(r, &job, place)) {
 	case HOLD_DONE:
 		moved = settle_one(r, &job);
+		if (moved > 0)
+			take_room(r, &job);
 		job_release(&job);
 		break;
 	case HOLD_LOCKED:
@@ -324,7 +337,6 @@ static int release_visit(void *arg, const struct job_place *place)
 	}
 	if (moved < 0)
 		r->error = errno;
-	r->room -= moved > 0;
 	return 0;
 }
 

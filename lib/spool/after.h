@@ -35,7 +35,7 @@ NODISCARD int after_unmark(struct spool *spool, const char *id);
  * makes, of whom only the directory was there. */
 NODISCARD int after_unmark_last(struct spool *spool, const char *id);
 /* T17 of at most MAX of the jobs that wait in .wait/NAME, which is over, and the end of the directory; T9
- * where it was deleted.
+ * where it was deleted, which takes long and counts as 20.
  * 1: none is left; 0: there are more; AFTER_HELD: those that are left somebody holds just now; -1:
  * those that could go on did. */
 enum { AFTER_HELD = 2 };

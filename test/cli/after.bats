@@ -331,6 +331,19 @@ assert_ran() { assert_success && assert_output "$(printf '%s\n' "$@")"; }
 	assert_job "$third" buried
 }
 
+@test 'many that a qwork buries, each of them synced, keep no other job waiting' {
+	need_hooked
+	first=$(send first)
+	second=$(send second)
+	seq 150 | qsend --lines --no-sync --after "$first" --after "$second" >/dev/null
+	qdel "$second"
+	last=$(send last)
+	QSPOOL_FAULT_LOG=$test_dir/calls "$QSPOOL_BIN/../test/crash/tools/qwork" --drain -- true 2>/dev/null
+	jobs_are 150 buried
+	before=$(sed "/\\/cur\\/.*$last/q" "$test_dir/calls" | grep -c 'rename.*/buried/') || :
+	((before < 50)) || fail "$before were buried before the next job was started"
+}
+
 @test 'a deleted dependency buries what waits in other queues, and with it all of many' {
 	first=$(send first)
 	for queue in a b; do seq 20 | qsend -q "$queue" --lines --after "$first" >/dev/null; done
