@@ -60,7 +60,7 @@ NODISCARD enum breaker_stands resource_look_at_breaker(
 struct grip_part {
 	int slot, probe; /* locked; -1: none */
 	bool probing;    /* this attempt finds out whether a breaker may be closed */
-	/* If so: what was written into `open`, and the wait that was there before. */
+	/* If so: what was written into `open` (0: nothing yet), and the wait that was there before. */
 	int64_t until_ms, wait_before_ms;
 };
 /* Of each resource of the job, in their order. All zero is none. */

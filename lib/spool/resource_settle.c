@@ -169,7 +169,7 @@ int resource_not_probed(struct spool *spool, const struct meta *meta, const stru
 	int result = 0;
 
 	for (size_t i = 0; i < grip->count; i++) {
-		if (!grip->part[i].probing)
+		if (!grip->part[i].probing || grip->part[i].until_ms == 0)
 			continue;
 		if (resource_enter(&r, spool, meta->resource[i].name, false) != 0 ||
 		    (r.fd >= 0 && take_back(&r, &grip->part[i]) != 0))

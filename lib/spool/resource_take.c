@@ -380,7 +380,10 @@ static struct need *make_needs(struct spool *spool, const struct job_name *name,
 {
 	struct need *need = calloc(meta->resources, sizeof *need);
 
-	for (size_t i = 0; need && i < meta->resources; i++) {
+	for (size_t i = 0; i < meta->resources; i++) {
+		grip->part[i] = (struct grip_part){.slot = -1, .probe = -1};
+		if (!need)
+			continue;
 		need[i] = (struct need){.resource = {.fd = -1},
 		    .spool = spool,
 		    .job = name,
@@ -390,9 +393,22 @@ static struct need *make_needs(struct spool *spool, const struct job_name *name,
 		    .limit = NO_LIMIT,
 		    .slots = -1,
 		    .state = -1};
-		grip->part[i] = (struct grip_part){.slot = -1, .probe = -1};
 	}
 	return need;
+}
+
+/* The next time of one breaker may be written already, and another resource's could not be. */
+static void give_back(struct spool *spool, const struct meta *meta, struct grip *grip)
+{
+	char place[sizeof spool->place];
+	int saved = errno;
+
+	memcpy(place, spool->place, sizeof place);
+	grip_close(grip);
+	(void)!resource_not_probed(spool, meta, grip);
+	grip_release(grip);
+	memcpy(spool->place, place, sizeof place);
+	errno = saved;
 }
 
 enum take resource_take(struct spool *spool, const struct job_name *name, const struct meta *meta,
@@ -402,7 +418,8 @@ enum take resource_take(struct spool *spool, const struct job_name *name, const 
 	struct need *need;
 
 	*lack = (struct lack){.at_ms = LACK_EVENT};
-	*grip = (struct grip){calloc(meta->resources, sizeof *grip->part), meta->resources};
+	*grip = (struct grip){.part = calloc(meta->resources, sizeof *grip->part)};
+	grip->count = grip->part ? meta->resources : 0;
 	need = grip->part ? make_needs(spool, name, meta, grip, lack) : NULL;
 	if (need) {
 		result = take_all(need, grip->count, waited_for(meta, waits), lack);
@@ -410,7 +427,7 @@ enum take resource_take(struct spool *spool, const struct job_name *name, const 
 	}
 	free(need);
 	if (result != TAKE_DONE)
-		grip_release(grip);
+		give_back(spool, meta, grip);
 	return result;
 }
 

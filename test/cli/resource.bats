@@ -810,6 +810,21 @@ good_have_run() { (($(grep -c good "$runs") >= $1)); }
 	assert_regex "$stderr" 'cause="a trip of what the job does not use is ignored" reason=api'
 }
 
+@test 'who cannot write of both its breakers that it probes them has probed none' {
+	need_hooked
+	set_limit api breaker 1,1h..9h
+	qlimit --open --for 1ms api
+	qlimit --open --for 1ms db
+	send x --resource api --resource db >/dev/null
+	run_tool hooked ENOSPC:write@resource/db/.draft-open:1 qwork --drain -- true
+	assert_regex "$stderr" 'resource/db/open: No space left on device'
+	read -r until wait <"$QSPOOL/.resource/api/open"
+	assert_equal "$wait" 1h
+	(($(date -d "$until" +%s) <= $(date +%s)))
+	drain -- true
+	assert_spool_empty
+}
+
 # --- all together ----------------------------------------------------------------
 
 @test 'an idle qwork with jobs that wait makes no system call' {
