@@ -39,12 +39,25 @@ void strings_sort(struct strings *list)
 		qsort(list->item, list->count, sizeof *list->item, by_text);
 }
 
+size_t strings_find(const struct strings *list, const char *text)
+{
+	size_t at = 0;
+
+	while (at < list->count && strcmp(list->item[at], text) != 0)
+		at++;
+	return at;
+}
+
 bool strings_has(const struct strings *list, const char *text)
 {
-	for (size_t i = 0; i < list->count; i++)
-		if (strcmp(list->item[i], text) == 0)
-			return true;
-	return false;
+	return strings_find(list, text) < list->count;
+}
+
+void strings_remove(struct strings *list, size_t at)
+{
+	free(list->item[at]);
+	list->item[at] = list->item[--list->count];
+	list->item[list->count] = NULL;
 }
 
 bool strings_has_sorted(const struct strings *list, const char *text)

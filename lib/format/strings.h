@@ -6,6 +6,10 @@
 
 void strings_sort(struct strings *list);
 bool strings_has(const struct strings *list, const char *text);
+/* Where it is in the list; its count if it is not. */
+size_t strings_find(const struct strings *list, const char *text);
+/* The last one takes its place. */
+void strings_remove(struct strings *list, size_t at);
 /* Sooner, of a list that is sorted. */
 bool strings_has_sorted(const struct strings *list, const char *text);
 

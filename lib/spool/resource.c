@@ -10,6 +10,7 @@
 #include <sys/file.h>
 #include <unistd.h>
 
+#include "format/strings.h"
 #include "spool/job.h"
 #include "sys/clock.h"
 
@@ -366,19 +367,29 @@ static void read_state(int fd, struct limit_state *state)
 	limit_state_parse(text, state);
 }
 
+/* Without memory for that it is waited for again, and EAGAIN is what is told. */
+static void remember_busy(struct strings *busy, const char *label)
+{
+	int saved = errno;
+
+	(void)!strings_add(busy, label);
+	errno = saved;
+}
+
 /* Whoever has it, has it for an instant, or is stopped: who waits for him each time does nothing else. */
 static int lock_patiently(const struct resource *r, int fd)
 {
-	char *busy = r->spool->busy;
-	bool known = strcmp(busy, r->label) == 0;
+	struct strings *busy = &r->spool->busy;
+	size_t at = strings_find(busy, r->label);
+	bool known = at < busy->count;
 	int locked, tries = known ? 1 : LOCK_TRIES;
 
 	while ((locked = flock(fd, LOCK_EX | LOCK_NB)) != 0 && errno == EWOULDBLOCK && --tries > 0)
 		poll(NULL, 0, LOCK_PAUSE_MS);
-	if (locked != 0 && errno == EWOULDBLOCK)
-		strcpy(busy, r->label);
-	else if (known)
-		*busy = '\0';
+	if (locked != 0 && errno == EWOULDBLOCK && !known)
+		remember_busy(busy, r->label);
+	else if (locked == 0 && known)
+		strings_remove(busy, at);
 	return locked;
 }
 

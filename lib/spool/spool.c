@@ -198,6 +198,7 @@ void spool_close(struct spool *spool)
 	for (size_t i = 0; i < SPOOL_DIRS; i++)
 		sys_discard(&spool->dir[i]);
 	sys_discard(&spool->fd);
+	strings_release(&spool->busy);
 	free(spool->path);
 	free(spool);
 	errno = saved;

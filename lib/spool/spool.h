@@ -40,7 +40,7 @@ struct spool {
 	int dir[SPOOL_DIRS];         /* -1 until spool_dir() opened it */
 	char place[512];             /* of the last error */
 	char holder[JOB_ID_LEN + 1]; /* of a key that was wanted last */
-	char busy[LABEL_SIZE];       /* the resource for whose state it was waited in vain */
+	struct strings busy;         /* resources for whose state it was waited in vain */
 };
 
 /* One open queue. Its name and descriptors live as long as it does. */

@@ -470,6 +470,23 @@ keep_state() {
 }
 switches() { awk '/^voluntary_ctxt/ { print $2 }' "/proc/$qwork/status"; }
 
+@test 'states of many resources that somebody keeps locked are each waited for once' {
+	for i in 1 2 3 4 5 6 7 8; do
+		qlimit --rate 1000/s "r$i"
+		keep_state "r$i"
+		rm "$test_dir/kept"
+		send x --resource "r$i" >/dev/null
+	done
+	start_qwork --scan 1h -- true
+	wait_for 60 every_one_waits
+	wait_for 60 after_ms $(($(now_ms) + 3000))
+	before=$(switches)
+	wait_for 60 after_ms $(($(now_ms) + 2000))
+	woke=$(($(switches) - before))
+	((woke < 200)) || fail "woke $woke times in 2 s"
+}
+every_one_waits() { (($(find "$QSPOOL" -path '*/.wait/@r*' -type f | wc -l) == 8)); }
+
 @test 'a state that somebody keeps locked is not waited for all the time, and given up never' {
 	qlimit --rate 1000/s api
 	keep_state api
