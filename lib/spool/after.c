@@ -267,7 +267,6 @@ struct releasing {
 	struct spool *spool;
 	struct queue queue; /* the last one */
 	size_t room;
-	const char *reason; /* of burying */
 	bool more, held;
 	int error;
 };
@@ -386,14 +385,14 @@ static int bury_visit(void *arg, const struct job_place *place)
 	held = job_hold_resting(&job, &r->queue, place);
 	if (held != 1)
 		return held;
-	held = bury_held(&job, r->reason);
+	held = bury_orphan(&job, place->wait);
 	job_release(&job);
 	return held < 0 ? -1 : 0;
 }
 
-int after_bury(struct spool *spool, const char *name, const char *reason)
+int after_bury(struct spool *spool, const char *name)
 {
-	struct releasing r = {.spool = spool, .queue = QUEUE_CLOSED, .reason = reason};
+	struct releasing r = {.spool = spool, .queue = QUEUE_CLOSED};
 	int result = wait_each(spool, name, NULL, bury_visit, &r);
 
 	queue_close(&r.queue);

@@ -42,7 +42,7 @@ enum { AFTER_HELD = 2 };
 NODISCARD int after_release(struct spool *spool, const char *name, size_t max);
 /* What waits for the job ID and for what OVER says goes on. 0 / -1. */
 NODISCARD int after_let_go(struct spool *spool, const char *id, const struct over *over);
-/* Buries what waits in .wait/NAME. 0 / -1: EBUSY if somebody holds one and keeps it. */
-NODISCARD int after_bury(struct spool *spool, const char *name, const char *reason);
+/* Buries what waits in .wait/NAME, which is being deleted. 0 / -1: EBUSY if somebody holds one and keeps it. */
+NODISCARD int after_bury(struct spool *spool, const char *name);
 
 #endif

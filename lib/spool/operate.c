@@ -5,7 +5,6 @@
 #include <fcntl.h>
 #include <poll.h>
 #include <signal.h>
-#include <stdio.h>
 #include <string.h>
 #include <unistd.h>
 
@@ -131,12 +130,11 @@ static int kick(struct job *job, const char *reason)
 static int bury_dependents(const struct job *job, const char *batch)
 {
 	struct spool *spool = job->queue->spool;
-	char name[WAIT_NAME_SIZE], reason[JOB_ID_LEN + 64];
+	char name[WAIT_NAME_SIZE];
 
-	snprintf(reason, sizeof reason, "job %s, which it waited for, was deleted", job->name.id);
-	if (after_bury(spool, job->name.id, reason) != 0)
+	if (after_bury(spool, job->name.id) != 0)
 		return -1;
-	return batch && after_wait_name(batch, name) == 0 ? after_bury(spool, name, reason) : 0;
+	return batch && after_wait_name(batch, name) == 0 ? after_bury(spool, name) : 0;
 }
 
 /* DELETED-FIRST: what waits elsewhere just now, and has this still before it, finds the mark. */

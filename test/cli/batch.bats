@@ -184,7 +184,7 @@ assert_refused() { # PATTERN ARG...
 	id=$(send merge --after B)
 	qdel "$member"
 	assert_job "$id" buried
-	assert_file_contains "$QSPOOL/default/log/$id" "job $member, which it waited for, was deleted"
+	assert_file_contains "$QSPOOL/default/log/$id" 'a job of batch B, which it waited for, was deleted'
 	assert_job "$other" new
 	assert_equal "$(members B)" 1
 	drain -- true
