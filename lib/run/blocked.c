@@ -149,10 +149,13 @@ static void wake(struct blocked *b)
 	b->try_at = clock_mono_ms();
 }
 
+/* Of those that wait there we know nothing if another qwork made them wait, and has ended since. */
 void blocked_wake(struct worker *w, const char *wait_name)
 {
 	struct blocked *b = find(w, wait_name);
 
+	if (!b && wait_exists(w->queue.spool, wait_name))
+		b = create(w, wait_name);
 	if (b)
 		wake(b);
 }

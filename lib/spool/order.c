@@ -197,24 +197,13 @@ static bool is_over(struct sweeping *s, const char *file, int fd)
 
 enum { OWN_LINKS_MAX = 3 };
 
-/* What waits for the job or batch has not been let go on yet. */
-static bool is_waited_for(struct spool *spool, const char *name)
-{
-	int fd = wait_open(spool, name, false);
-	bool is = fd >= 0;
-
-	sys_discard(&fd);
-	return is;
-}
-
 /* Without opening it, since a batch may have very many. A member whose key is left, too, is met once
  * that is gone. */
 static bool may_be_over(const struct sweeping *s, const char *id, const struct stat *st)
 {
 	if (st->st_nlink <= 1)
 		return true;
-	return st->st_nlink <= OWN_LINKS_MAX &&
-	    (s->top == SPOOL_KEY || is_waited_for(s->spool, id));
+	return st->st_nlink <= OWN_LINKS_MAX && (s->top == SPOOL_KEY || wait_exists(s->spool, id));
 }
 
 /* If MAY_GO says so under the lock of the job that FILE leads to. */
@@ -317,7 +306,7 @@ static void visit_batch(struct sweeping *s, int top, const char *label)
 	if (complete < 0)
 		s->error = errno;
 	if (complete == 1 && is_older(top, label, COMPLETE_KEPT_S) &&
-	    !is_waited_for(s->spool, label) &&
+	    !wait_exists(s->spool, label) &&
 	    (!s->waits || deletion_is_marked(s->spool, label) == 0))
 		remove_dir(s, top, label, remove_file);
 }

@@ -1,6 +1,7 @@
 #include "spool/wait.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <stdio.h>
 #include <string.h>
 #include <unistd.h>
@@ -19,6 +20,14 @@ int wait_open(struct spool *spool, const char *name, bool create)
 	    (sys_mkdir(top, name, spool->dir_mode) == 0 || errno == EEXIST))
 		fd = sys_opendir(top, name);
 	return fd >= 0 ? fd : wait_fail(spool, name, NULL);
+}
+
+bool wait_exists(struct spool *spool, const char *name)
+{
+	int top = spool_dir(spool, SPOOL_WAIT, false);
+	struct stat st;
+
+	return top >= 0 && fstatat(top, name, &st, AT_SYMLINK_NOFOLLOW) == 0 && S_ISDIR(st.st_mode);
 }
 
 void wait_remove(struct spool *spool, const char *name)

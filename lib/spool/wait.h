@@ -10,6 +10,8 @@
 
 /* The directory, for the caller to close; with CREATE it is made if it is missing. -1: ENOENT. */
 NODISCARD int wait_open(struct spool *spool, const char *name, bool create);
+/* Whether something may wait there. */
+bool wait_exists(struct spool *spool, const char *name);
 /* Removes it if it is empty. errno survives. */
 void wait_remove(struct spool *spool, const char *name);
 /* Notes where an error happened; -1. */

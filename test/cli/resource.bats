@@ -205,8 +205,9 @@ why_not() {
 	second=$(send 2 --resource db=1)
 	drain -- true
 	why_not "$second" "resource db: 1 of 1 running ($first)"
+	# The qwork that has the slot has not seen it come to wait; it looks before its scan of a minute.
 	open_gate
-	wait_for 60 all_is_done
+	wait_for 30 all_is_done
 	set_limit db jobs 0
 	third=$(send 3 --resource db)
 	wait_for 60 waiting_are 1 db
