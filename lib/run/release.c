@@ -98,11 +98,12 @@ void release_tick(struct worker *w, int64_t now)
 void release_all(struct worker *w)
 {
 	int64_t until = clock_mono_ms() + RELEASE_END_MS;
+	struct release *release, *after;
 
 	while (!release_is_done(w) && clock_mono_ms() < until)
 		(void)!release_some(w, true);
-	while (!release_is_done(w))
-		forget(w, RB_ROOT(&w->releases));
+	RB_FOREACH_SAFE (release, release_tree, &w->releases, after)
+		forget(w, release);
 }
 
 bool release_is_done(const struct worker *w)
