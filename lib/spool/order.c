@@ -346,8 +346,7 @@ static int sweep_top(struct spool *spool, enum spool_dir which,
 	result = each(sys_opendir(top, "."), visit, &s);
 	queue_close(&s.queue);
 	errno = result != 0 ? errno : s.error;
-	return result != 0 || s.error != 0 ? spool_fail(spool, spool_dir_name[which], NULL, NULL)
-	                                   : 0;
+	return result != 0 || s.error != 0 ? -1 : 0;
 }
 
 int order_sweep(struct spool *spool)
@@ -356,13 +355,14 @@ int order_sweep(struct spool *spool)
 		enum spool_dir top;
 		void (*visit)(struct sweeping *s, int top, const char *name);
 	} tops[] = {{SPOOL_KEY, visit_key}, {SPOOL_BATCH, visit_batch}, {SPOOL_WAIT, visit_wait}};
-	int result = 0, error = 0;
+	const char *failed = NULL;
+	int error = 0;
 
 	for (size_t i = 0; i < sizeof tops / sizeof *tops; i++)
 		if (sweep_top(spool, tops[i].top, tops[i].visit) != 0) {
 			error = errno;
-			result = spool_fail(spool, spool_dir_name[tops[i].top], NULL, NULL);
+			failed = spool_dir_name[tops[i].top];
 		}
 	errno = error;
-	return result;
+	return failed ? spool_fail(spool, failed, NULL, NULL) : 0;
 }

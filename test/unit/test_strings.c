@@ -44,6 +44,8 @@ static void a_list_grows_after_it_shrank(void)
 			for (; count < 100; count++) {
 				item = with_room(item, count, sizeof *item);
 				CHECK(item != NULL);
+				if (!item)
+					return;
 				item[count] = count;
 				item[count + 1] = 0;
 			}
