@@ -762,7 +762,7 @@ SCENARIOS = [
     send("of a batch with options", "--lines", "-A", "3", payloads=lines(3).splitlines(True)),
     send("of a large batch", "--lines", payloads=lines(12).splitlines(True)),
     send("of a large batch with options", "--lines", "-A", "3", payloads=lines(10).splitlines(True)),
-    send("without sync", "--no-sync", short=True),
+    send("without sync", "--no-sync"),
     send("of a batch without sync", "--no-sync", "--lines", payloads=lines(3).splitlines(True)),
     send(
         "of what is too long to go without sync",
@@ -776,7 +776,7 @@ SCENARIOS = [
     work("keeps", sent("kept", "--keep", "1h")),
     work("keeps no longer", kept_too_long("over")),
     work("two at once", sent("fail"), sent("ok", "-A", "2"), options=["-j", "2"]),
-    work("retries", sent("fail"), short=True),
+    work("retries", sent("fail")),
     work("gives up", sent("fail"), options=["-A", "1"]),
     work("buries", sent("bad")),
     work("adopts", foreign("ok adopted"), ahead=3),
@@ -801,7 +801,7 @@ SCENARIOS = [
     operate("qkick", "of a delayed job", ["--delayed", "--all"], sent("ok", "-d", "1h")),
     operate("qkick", "of a lost job", ["ok lost"], lost("ok lost")),
     operate("qkick", "of a job sent without sync", ["--all"], buried("ok", "--no-sync", "-A", "3")),
-    operate("qdel", "of a ready job", ["-q", "default", "--all"], sent("ok", "-A", "3"), short=True),
+    operate("qdel", "of a ready job", ["-q", "default", "--all"], sent("ok", "-A", "3")),
     operate("qdel", "of a delayed job", ["--state", "delayed"], sent("ok", "-d", "1h")),
     operate("qdel", "of a buried job", ["--state", "buried"], buried("ok", "-A", "3")),
     operate("qdel", "of a lost job", ["ok lost"], lost("ok lost")),
@@ -848,7 +848,7 @@ WAITS = (sent("ok1", "-d", "1h"), sent_after("ok2", "ok1"))
 # Keys, batches and dependencies.
 SCENARIOS += [
     send("with a key", *KEY, short=True),
-    send("of a member", "--batch", "B", short=True),
+    send("of a member", "--batch", "B"),
     send(
         "of more members",
         *("--batch", "B", "--lines"),

@@ -6,7 +6,7 @@
 # shellcheck disable=SC2154
 load ../cli/helper
 
-: "${SOAK_SECONDS:=15}"
+: "${SOAK_SECONDS:=8}"
 
 setup() {
 	common_setup
