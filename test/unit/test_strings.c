@@ -50,7 +50,7 @@ static void a_list_grows_after_it_shrank(void)
 				item[count + 1] = 0;
 			}
 			for (size_t n = 0; n < count; n++)
-				CHECK(item[n] == n);
+				CHECK(item && item[n] == n);
 			count = kept[i];
 		}
 		free(item);
