@@ -78,12 +78,12 @@ nothing_is_left() {
 }
 others_are() { lines_are "$1" "$test_dir/others"; }
 
-# Jobs of another resource, one after the other: sets median to the time from sending one to its start, in ms.
+# Jobs of another resource, one after the other: sets median to the time from sending one to its start, in us.
 run_others() {
 	local i
 	: >"$test_dir/others"
 	for ((i = 0; i < others; i++)); do
-		echo "other $(now_ms)" |
+		echo "other ${EPOCHREALTIME/[.,]/}" |
 			qsend -q "${queues[i % ${#queues[@]}]}" --no-sync --resource other=5 >/dev/null
 		wait_for 60 others_are $((i + 1))
 	done
@@ -98,7 +98,7 @@ run_others() {
 	script "$test_dir/handler" <<-END
 		read -r what sent
 		[ "\$what" = other ] || exec '$client'
-		echo \$((\$(date +%s%3N) - sent)) >>'$test_dir/others'
+		echo \$((\$(date +%s%6N) - sent)) >>'$test_dir/others'
 	END
 	for queue in "${queues[@]}"; do
 		for _ in 1 2 3; do start_qwork -q "$queue" -j 4 -A 3 -b 10ms -- "$test_dir/handler"; done
@@ -117,7 +117,7 @@ run_others() {
 	before=$(answers 503)
 	wait_for 120 have_answers 503 $((before + probes))
 	run_others
-	figures="another resource's jobs start after $median ms, with nothing failing $undisturbed ms: \
+	figures="another resource's jobs start after $median us, with nothing failing $undisturbed us: \
 $((100 * median / undisturbed)) % of it (limit $slower %)"
 	echo "# $figures" >&3
 	((100 * median <= slower * undisturbed)) || fail "$figures"
