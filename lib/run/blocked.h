@@ -38,9 +38,7 @@ struct blocked {
 int blocked_put(struct blocked *b, const struct job_place *place);
 /* Forgets the one that ENTRY, which was in the backlog, is of. */
 void blocked_drop(struct blocked *b, struct waiting *entry);
-/* Reads the directory anew. */
-void blocked_read(struct worker *w, struct blocked *b);
-/* The same if it may tell something. */
+/* Reads the directory anew if it may tell something. */
 void blocked_refresh(struct worker *w, struct blocked *b);
 /* The first; NULL: none waits that is known. */
 const struct waiting *blocked_first(struct worker *w, struct blocked *b);

@@ -98,7 +98,7 @@ static bool is_before_ours(struct blocked *b, const char *other)
 	return strcmp(other, rank) < 0;
 }
 
-void blocked_read(struct worker *w, struct blocked *b)
+static void read_names(struct worker *w, struct blocked *b)
 {
 	struct timespec now = {.tv_sec = clock_real_ms() / 1000};
 	struct reading reading = {w, b, ""};
@@ -137,13 +137,13 @@ static bool is_worth_reading(struct worker *w, const struct blocked *b)
 void blocked_refresh(struct worker *w, struct blocked *b)
 {
 	if (is_worth_reading(w, b))
-		blocked_read(w, b);
+		read_names(w, b);
 }
 
 const struct waiting *blocked_first(struct worker *w, struct blocked *b)
 {
 	if (b->window.count == 0 && may_have_more(b))
-		blocked_read(w, b);
+		read_names(w, b);
 	return window_first(&b->window);
 }
 
@@ -165,7 +165,7 @@ int64_t blocked_turn(struct worker *w, struct blocked *b)
 		return 0;
 	if (strcmp(b->after, after) != 0) {
 		strcpy(b->after, after);
-		blocked_read(w, b);
+		read_names(w, b);
 	}
 	return *after && b->others_first ? since_ms + YIELD_MS : 0;
 }

@@ -134,10 +134,7 @@ falls_free_after_the_scan() {
 	start_qwork -A 1 -j 2 --scan 1h -- "$gate"
 	wait_for 60 at_gate "$id"
 	kill -KILL "$lock"
-	for ((i = 0; i < 100; i++)); do
-		! jobs_are 1 buried || return 0
-		sleep 0.02
-	done
+	if wait_for 2 jobs_are 1 buried 2>/dev/null; then return 0; fi
 	kill -KILL "$qwork"
 	open_gate
 	drain_all -A 1 -- true
