@@ -8,7 +8,10 @@ setup() {
 	paused=$QSPOOL/default/paused
 }
 
-in_ms() { date -u -d "@$((($(now_ms) + $1) / 1000)).$(printf %03d $((($(now_ms) + $1) % 1000)))" +%FT%T.%3NZ; }
+in_ms() {
+	local at=$(($(now_ms) + $1))
+	date -u -d "@$((at / 1000)).$(printf %03d $((at % 1000)))" +%FT%T.%3NZ
+}
 # over FILE: makes it a pause that was over an hour ago.
 over() {
 	in_ms -3600000 >"$1.part"
