@@ -11,12 +11,12 @@
 #include "format/logfmt.h"
 
 enum long_option { OPT_DRAIN = 256, OPT_SCAN };
-enum { JOBS_MAX = 10000 };
 
 static const char help[] =
-    "usage: qwork [-q QUEUE] [options] [--] [COMMAND [ARGUMENT...]]\n"
+    "usage: qwork [-q QUEUE]... [options] [--] [COMMAND [ARGUMENT...]]\n"
     "Runs COMMAND once for each job of QUEUE, the payload on its standard input.\n"
-    "Without COMMAND, runs the executable `handler` in the queue's directory.\n"
+    "Without COMMAND, runs the executable `handler` in the queue's directory; and without\n"
+    "QUEUE, too, serves every queue that has one, also those that come later.\n"
     "\n"
     "  -j, --jobs N            run so many at once (1)\n"
     "      --drain             exit once nothing can be started and nothing runs\n"
@@ -29,13 +29,16 @@ static const char help[] =
     "  -B, --bury-on LIST      exit statuses that bury at once, such as 65,70-78 (65)\n"
     "      --scan DURATION     between scans that do not rely on events (1m)\n"
     "  -s, --spool DIR         the spool ($QSPOOL)\n"
-    "  -q, --queue QUEUE       the queue (default)\n"
+    "  -q, --queue QUEUE[,jobs=N][,weight=W]\n"
+    "                          a queue, repeatable; runs at most N of it at once, with W\n"
+    "                          shares of the time (default, with COMMAND)\n"
     "  -v, --verbose           log successes too\n"
     "  -h, --help, -V, --version\n";
 
 struct working {
 	struct cli cli;
 	struct work_options options;
+	struct work_queue *queues;
 	struct meta defaults;
 };
 
@@ -84,7 +87,8 @@ static void report(void *arg, const struct work_event *e)
 	if (torn)
 		fputc('\n', stderr);
 	put_now();
-	logfmt_put(stderr, "queue", e->queue);
+	if (e->queue)
+		logfmt_put(stderr, "queue", e->queue);
 	if (e->id)
 		fprintf(stderr, " job=%s", e->id);
 	if (e->id && e->attempts > 0)
@@ -138,13 +142,65 @@ static void set_drain(struct working *w, const char *what)
 		cli_usage("--drain=%s: --drain or --drain=all is wanted", what);
 }
 
+static void set_queue_option(struct work_queue *queue, const char *option)
+{
+	if (strncmp(option, "jobs=", 5) == 0)
+		queue->jobs = (unsigned)cli_number("--queue, jobs", option + 5, 1, WORK_JOBS_MAX);
+	else if (strncmp(option, "weight=", 7) == 0)
+		queue->weight =
+		    (unsigned)cli_number("--queue, weight", option + 7, 1, WORK_WEIGHT_MAX);
+	else
+		cli_usage("--queue: %s: jobs=N or weight=W is wanted", option);
+}
+
+static void add_queue(struct working *w, const char *name, char *options)
+{
+	size_t count = w->options.queue_count;
+	struct work_queue *queues = reallocarray(w->queues, count + 1, sizeof *queues);
+
+	if (!queues)
+		err(EX_OSERR, NULL);
+	for (size_t i = 0; i < count; i++)
+		if (strcmp(queues[i].name, name) == 0)
+			cli_usage("--queue %s: given twice", name);
+	queues[count] = (struct work_queue){.name = name};
+	for (char *option; (option = strsep(&options, ",")) != NULL;)
+		set_queue_option(&queues[count], option);
+	w->options.queues = w->queues = queues;
+	w->options.queue_count = count + 1;
+}
+
+/* What is no name is shown whole. */
+static void set_queue(struct working *w, char *text)
+{
+	char *options = strchr(text, ',');
+
+	if (options)
+		*options = '\0';
+	if (options && !queue_name_ok(text))
+		*options = ',';
+	cli_option(&w->cli, 'q', help);
+	add_queue(w, text, options ? options + 1 : NULL);
+}
+
+/* A command is for one queue, if not for those that are named. */
+static void choose_queues(struct working *w)
+{
+	if (w->options.queue_count == 0 && w->options.command)
+		add_queue(w, "default", NULL);
+}
+
 static void take_option(struct working *w, int option)
 {
+
 	if (cli_policy(&w->defaults, option)) /* for jobs that do not bring their own */
 		return;
 	switch (option) {
 	case 'j':
-		w->options.jobs = (unsigned)cli_number("--jobs", optarg, 1, JOBS_MAX);
+		w->options.jobs = (unsigned)cli_number("--jobs", optarg, 1, WORK_JOBS_MAX);
+		break;
+	case 'q':
+		set_queue(w, optarg);
 		break;
 	case '1':
 		w->options.once = true;
@@ -184,7 +240,41 @@ static void parse(struct working *w, int argc, char *const *argv)
 		w->options.command = argv + optind;
 }
 
-static int complain(const struct spool *spool)
+/* Nothing to drain where nothing ever was. */
+static bool leave_out_missing(struct working *w, struct spool *spool)
+{
+	size_t kept = 0;
+
+	if (w->options.drain == DRAIN_NO)
+		return true;
+	for (size_t i = 0; i < w->options.queue_count; i++) {
+		if (spool && spool_has_queue(spool, w->queues[i].name))
+			w->queues[kept++] = w->queues[i];
+		else if (w->cli.verbose)
+			warnx("no queue %s%s%s: nothing to do", w->queues[i].name,
+			    spool ? " in " : ", and no spool", spool ? spool_path(spool) : "");
+	}
+	w->options.queue_count = kept;
+	return kept > 0;
+}
+
+static bool has_work(struct working *w, struct spool *spool)
+{
+	struct strings queues = {0};
+	bool any;
+
+	if (w->options.queue_count > 0)
+		return leave_out_missing(w, spool);
+	any = spool &&
+	    (w->options.drain == DRAIN_NO || spool_queues(spool, &queues) != 0 || queues.count > 0);
+	strings_release(&queues);
+	if (!any && w->cli.verbose)
+		warnx("no queues%s%s: nothing to do", spool ? " in " : ", and no spool",
+		    spool ? spool_path(spool) : "");
+	return any;
+}
+
+static int complain(const struct spool *spool, bool all)
 {
 	switch (errno) {
 	case ENOEXEC:
@@ -199,6 +289,12 @@ static int complain(const struct spool *spool)
 		    spool_path(spool), spool_place(spool));
 		return EX_CONFIG;
 	case ENOENT:
+		if (all) {
+			warnx("%s: no queue has a handler: name a COMMAND, or put an executable "
+			      "handler into the directory of a queue",
+			    spool_path(spool));
+			return EX_CONFIG;
+		}
 		warnx("%s/%s is missing: name a COMMAND, or put an executable handler there",
 		    spool_path(spool), spool_place(spool));
 		return EX_CONFIG;
@@ -230,19 +326,17 @@ int main(int argc, char **argv)
 	w.options.defaults = &w.defaults;
 	w.options.bury_on[EX_DATAERR] = true;
 	parse(&w, argc, argv);
-	w.options.queue = w.cli.queue ? w.cli.queue : "default";
+	choose_queues(&w);
 	spool = cli_open(&w.cli, w.options.drain == DRAIN_NO, w.options.drain != DRAIN_NO);
-	/* Nothing to drain where nothing ever was. */
-	if (!spool || (w.options.drain != DRAIN_NO && !spool_has_queue(spool, w.options.queue))) {
-		if (w.cli.verbose)
-			warnx("no queue %s%s%s: nothing to do", w.options.queue,
-			    spool ? " in " : ", and no spool", spool ? spool_path(spool) : "");
+	if (!has_work(&w, spool)) {
 		spool_close(spool);
+		free(w.queues);
 		return EX_OK;
 	}
 	if (spool_work(spool, &w.options) != 0)
-		status = complain(spool);
+		status = complain(spool, w.options.queue_count == 0);
 	spool_close(spool);
 	meta_release(&w.defaults);
+	free(w.queues);
 	return status;
 }

@@ -395,16 +395,26 @@ struct work_event {
 	    due_ms; /* of a retry or a deferred job, or the end of a hold; JOB_DUE_NONE otherwise */
 };
 
+enum { WORK_JOBS_MAX = 10000, WORK_WEIGHT_MAX = 1000 };
+
+struct work_queue {
+	const char *name;
+	/* Over what the queue's settings say; 0: as they do. */
+	unsigned jobs;   /* at most so many of it at once, to WORK_JOBS_MAX */
+	unsigned weight; /* its share, to WORK_WEIGHT_MAX */
+};
+
 struct work_options {
-	const char *queue;
-	unsigned jobs; /* at most so many handlers at once, >= 1 */
+	const struct work_queue *queues;
+	size_t queue_count; /* 0: every queue that has a handler, also those that come */
+	unsigned jobs;      /* at most so many handlers at once, 1 to WORK_JOBS_MAX */
 	enum work_drain drain;
 	bool once;
 	const struct meta *defaults; /* from the command line: attempts, backoff, timeout */
 	bool bury_on[256];           /* exit statuses that bury at once */
 	int64_t grace_ms;
 	int64_t scan_ms;      /* between scans that do not trust events */
-	char *const *command; /* NULL: the queue's `handler` */
+	char *const *command; /* NULL: each queue's `handler` */
 	void (*report)(void *arg, const struct work_event *event);
 	void *arg;
 };

@@ -9,7 +9,6 @@
 #include <bsd/stdlib.h>
 
 #include "format/crc32c.h"
-#include "format/lines.h"
 #include "format/name.h"
 #include "format/room.h"
 #include "format/value.h"
@@ -18,7 +17,7 @@
 #define LETTERS "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ"
 #define DIGITS "0123456789"
 
-enum { HEADER_NAME_MAX = 64, SETTING_LEN_MAX = 255 };
+enum { HEADER_NAME_MAX = 64 };
 
 static const char first_line[] = "qspool 1\n";
 static const char end_form[] = "end %08" PRIx32 "\n";
@@ -421,7 +420,7 @@ static const struct option {
     {"batch", set_batch, false},
     {"after", add_after, false},
     {"resource", add_resource, false},
-    {"arg", add_arg, false},
+    {"arg", add_arg, true},
     {"env", add_env, false},
     {"header", add_header, false},
 };
@@ -496,33 +495,13 @@ int meta_parse(const char *text, size_t len, struct meta *meta, const char **why
 	return -1;
 }
 
-static const char *parse_setting(void *meta, const char *line, size_t len)
+const char *meta_set(struct meta *meta, const char *key, const char *value)
 {
-	char key[SETTING_LEN_MAX + 1], *value;
-	const struct option *option;
+	const struct option *option = option_find(key);
 
-	if (line[0] == '#')
-		return NULL;
-	if (len >= sizeof key)
-		return "line too long";
-	if (memchr(line, '\0', len))
-		return why_nul;
-	memcpy(key, line, len);
-	key[len] = '\0';
-	value = key + strcspn(key, BLANKS);
-	if (*value)
-		*value++ = '\0';
-	value += strspn(value, BLANKS);
-	option = option_find(key);
 	if (!option)
 		return why_unknown;
 	return option->setting ? option->set(meta, value) : "not an option of a queue";
-}
-
-void settings_parse(const char *text, size_t len, struct meta *meta,
-    void (*wrong)(void *arg, unsigned line, const char *why), void *arg)
-{
-	lines_parse(text, len, parse_setting, meta, wrong, arg);
 }
 
 bool env_ok(const char *text)

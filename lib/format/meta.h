@@ -1,6 +1,5 @@
 /*
- * Options of a job, and the small text in meta/ID that carries them; a queue's
- * `settings` file is the same text without its first and last line.
+ * Options of a job, and the small text in meta/ID that carries them.
  *
  * One option a line, "KEY VALUE", in any order of keys; the order of repeated
  * keys is kept. A VALUE is encoded as format/value.h says, so that any bytes but
@@ -93,13 +92,8 @@ char *meta_format(const struct meta *meta, size_t *len);
  * META on failure. */
 int meta_parse(const char *text, size_t len, struct meta *meta, const char **why);
 
-/* A queue's settings: only attempts, backoff and timeout are taken; blank lines
- * and lines starting with '#' are skipped, and so are blanks around a key and its
- * value. Of a key given twice the first counts. META must be initialised. Wrong lines are skipped too: each is
- * reported through WRONG (line number from 1, and why) and the rest is used.
- * Never fails. */
-void settings_parse(const char *text, size_t len, struct meta *meta,
-    void (*wrong)(void *arg, unsigned line, const char *why), void *arg);
+/* Sets what a queue may set for its jobs: format/settings.h. NULL, or what is wrong with it. */
+const char *meta_set(struct meta *meta, const char *key, const char *value);
 
 /* Env: "NAME=VALUE" with NAME of letters, digits and '_', not starting with a
  * digit, and not one of ours (QSPOOL, QJOB_*). */

@@ -80,8 +80,8 @@ static struct blocked *find_or_create(struct worker *w, const char *wait_name)
 
 static void forget(struct worker *w, struct blocked *b)
 {
-	watch_remove(&w->watch, b->dir_watch);
-	watch_remove(&w->watch, b->slot_watch);
+	watch_remove(&w->pool->watch, b->dir_watch);
+	watch_remove(&w->pool->watch, b->slot_watch);
 	if (b->window.count == 0)
 		wait_remove(w->queue.spool, b->wait_name); /* fails if it is not empty */
 	window_clear(&b->window);
@@ -112,13 +112,13 @@ static int add_watch(struct worker *w, const struct blocked *b, const char *sub,
 	char path[LABEL_SIZE + 8];
 	int top = spool_dir(w->queue.spool, SPOOL_RESOURCE, false), fd, added;
 
-	if (top < 0 || w->watch.fd < 0)
+	if (top < 0 || w->pool->watch.fd < 0)
 		return NOT_WATCHED;
 	snprintf(path, sizeof path, "%s%s", b->wait_name + 1, sub);
 	fd = sys_opendir(top, path);
 	if (fd < 0)
 		return errno == ENOENT ? NOT_WATCHED : UNWATCHABLE;
-	added = watch_add(&w->watch, fd, mask);
+	added = watch_add(&w->pool->watch, fd, mask);
 	sys_discard(&fd);
 	return added >= 0 ? added : UNWATCHABLE;
 }

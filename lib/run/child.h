@@ -21,9 +21,10 @@ struct child {
 
 struct child_start {
 	const struct handler *handler;
-	const struct job *job;   /* its descriptor becomes standard input */
-	const struct meta *meta; /* the job's own */
-	unsigned attempts;       /* budget, for QJOB_ATTEMPTS */
+	const struct strings *handler_args; /* of the queue's settings */
+	const struct job *job;              /* its descriptor becomes standard input */
+	const struct meta *meta;            /* the job's own */
+	unsigned attempts;                  /* budget, for QJOB_ATTEMPTS */
 	const struct control_dir *controls;
 	const char *control;        /* name in it, for QJOB_CONTROL */
 	const struct grip *grip;    /* its slots, which it inherits */

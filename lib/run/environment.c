@@ -171,18 +171,23 @@ int environment_build(const struct child_start *start, struct strings *env)
 	return drop_repeated(env);
 }
 
-int command_build(const struct child_start *start, struct strings *argv)
+static int add_all(struct strings *argv, const struct strings *args)
 {
-	const struct handler *handler = start->handler;
-	const struct strings *args = &start->meta->args;
-
-	if (handler->path && strings_add(argv, handler->path) != 0)
-		return -1;
-	for (char *const *word = handler->command; word && *word; word++)
-		if (strings_add(argv, *word) != 0)
-			return -1;
 	for (size_t i = 0; i < args->count; i++)
 		if (strings_add(argv, args->item[i]) != 0)
 			return -1;
 	return 0;
+}
+
+int command_build(const struct child_start *start, struct strings *argv)
+{
+	const struct handler *handler = start->handler;
+
+	if (handler->path &&
+	    (strings_add(argv, handler->path) != 0 || add_all(argv, start->handler_args) != 0))
+		return -1;
+	for (char *const *word = handler->command; word && *word; word++)
+		if (strings_add(argv, *word) != 0)
+			return -1;
+	return add_all(argv, &start->meta->args);
 }

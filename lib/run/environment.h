@@ -9,7 +9,8 @@
  * to ENV, which is the caller's to release. 0 / -1 with ENOMEM. */
 NODISCARD int environment_build(const struct child_start *start, struct strings *env);
 
-/* The handler's command line with the job's arguments behind it. */
+/* The command line: the queue's handler with the arguments that the queue's settings give it, or the command
+ * that was given; behind it the job's own. */
 NODISCARD int command_build(const struct child_start *start, struct strings *argv);
 
 #endif

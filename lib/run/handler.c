@@ -99,22 +99,18 @@ void handler_release(struct handler *handler)
 	handler->path = NULL;
 }
 
-int settings_load(const struct queue *queue, struct meta *meta,
-    void (*wrong)(void *arg, unsigned line, const char *why), void *arg)
+char *settings_read(const struct queue *queue, size_t *len)
 {
 	int fd = open_trusted(queue, "settings", O_RDONLY);
-	char *text;
-	ssize_t len;
+	char *text = fd < 0 ? NULL : malloc(SETTINGS_MAX);
+	ssize_t got = text ? read(fd, text, SETTINGS_MAX) : -1;
 
-	if (fd < 0)
-		return errno == ENOENT ? 0 : -1;
-	text = malloc(SETTINGS_MAX);
-	len = text ? read(fd, text, SETTINGS_MAX) : -1;
-	if (len >= 0)
-		settings_parse(text, (size_t)len, meta, wrong, arg);
-	else
+	if (got < 0) {
 		spool_fail(queue->spool, queue->name, NULL, "settings");
-	free(text);
+		free(text);
+		text = NULL;
+	}
 	sys_discard(&fd);
-	return len >= 0 ? 0 : -1;
+	*len = got < 0 ? 0 : (size_t)got;
+	return text;
 }

@@ -21,9 +21,8 @@ NODISCARD int handler_open(
     struct handler *handler, const struct queue *queue, char *const *command);
 void handler_release(struct handler *handler);
 
-/* Reads the queue's settings into META (initialised). 0, also if there are none; -1
- * with errno, EPERM if the file is not to be trusted. Wrong lines go to WRONG. */
-NODISCARD int settings_load(const struct queue *queue, struct meta *meta,
-    void (*wrong)(void *arg, unsigned line, const char *why), void *arg);
+/* A malloc'd text of LEN bytes; NULL with errno: ENOENT if there are no settings, EPERM if the file is not to
+ * be trusted. */
+char *settings_read(const struct queue *queue, size_t *len);
 
 #endif

@@ -14,8 +14,11 @@ enum { PROBE_STAGES = sizeof probe_after / sizeof *probe_after };
 
 bool worker_runs(const struct worker *w, const char *file)
 {
-	for (unsigned i = 0; i < w->slots; i++)
-		if (w->slot[i].active && strcmp(w->slot[i].job.file, file) == 0)
+	const struct pool *p = w->pool;
+
+	for (unsigned i = 0; w->busy > 0 && i < p->slots; i++)
+		if (p->slot[i].active && p->slot[i].worker == w &&
+		    strcmp(p->slot[i].job.file, file) == 0)
 			return true;
 	return false;
 }
@@ -36,7 +39,7 @@ static enum hold probe(struct worker *w, const char *file)
 
 	if (held == HOLD_DONE && !job.ours)
 		take_strange(w, file, "not the name of a job");
-	else if (held == HOLD_DONE && w->held < HELD_MAX)
+	else if (held == HOLD_DONE && w->pool->held < HELD_MAX)
 		settle_lost(w, &job);
 	else if (held == HOLD_ERROR && start_shortage(errno))
 		probe_failed(w, errno);

@@ -26,68 +26,68 @@ static int compare_names(const struct release *a, const struct release *b)
 RB_PROTOTYPE_INTERNAL(release_tree, release, link, compare_names, LOCAL)
 RB_GENERATE_INTERNAL(release_tree, release, link, compare_names, LOCAL)
 
-void release_add(struct worker *w, const char *name)
+void release_add(struct pool *p, const char *name)
 {
 	size_t size = strlen(name) + 1;
 	struct release *release = calloc(1, sizeof *release + size);
 
 	if (!release) {
-		worker_trouble(w, "what waits for a job is left for the sweep", errno);
+		pool_trouble(p, "what waits for a job is left for the sweep", errno);
 		return;
 	}
 	memcpy(release->name, name, size);
-	if (RB_INSERT(release_tree, &w->releases, release) != NULL) /* known already */
+	if (RB_INSERT(release_tree, &p->releases, release) != NULL) /* known already */
 		free(release);
-	w->release_at = clock_mono_ms();
+	p->release_at = clock_mono_ms();
 }
 
-void release_over(struct worker *w, const struct job *job)
+void release_over(struct pool *p, const struct job *job)
 {
 	if (job->over.id)
-		release_add(w, job->name.id);
+		release_add(p, job->name.id);
 	if (job->over.batch)
-		release_add(w, job->over.batch_name);
+		release_add(p, job->over.batch_name);
 }
 
-static void forget(struct worker *w, struct release *release)
+static void forget(struct pool *p, struct release *release)
 {
-	RB_REMOVE(release_tree, &w->releases, release);
+	RB_REMOVE(release_tree, &p->releases, release);
 	free(release);
 }
 
-/* In turn, so that one of which a job is held keeps no other waiting: w->release_turn is where to go on. */
-static struct release *next(struct worker *w)
+/* In turn, so that one of which a job is held keeps no other waiting: p->release_turn is where to go on. */
+static struct release *next(struct pool *p)
 {
-	struct release *turn = w->release_turn;
+	struct release *turn = p->release_turn;
 
 	if (!turn)
-		turn = RB_MIN(release_tree, &w->releases);
-	w->release_turn = turn ? RB_NEXT(release_tree, &w->releases, turn) : NULL;
+		turn = RB_MIN(release_tree, &p->releases);
+	p->release_turn = turn ? RB_NEXT(release_tree, &p->releases, turn) : NULL;
 	return turn;
 }
 
 /* Some of one of them. AFTER_HELD: nothing can be done for it just now. */
-static int release_some(struct worker *w, bool last)
+static int release_some(struct pool *p, bool last)
 {
-	struct release *release = next(w);
-	int done = after_release(w->queue.spool, release->name, RELEASE_STEP);
+	struct release *release = next(p);
+	int done = after_release(p->spool, release->name, RELEASE_STEP);
 
 	if (done < 0)
-		worker_trouble(
-		    w, "what waits for a job could not go on; the sweep tries again", errno);
+		pool_trouble(
+		    p, "what waits for a job could not go on; the sweep tries again", errno);
 	if (done == 1 || done < 0 || (done == AFTER_HELD && last))
-		forget(w, release);
+		forget(p, release);
 	return done;
 }
 
-void release_tick(struct worker *w, int64_t now)
+void release_tick(struct pool *p, int64_t now)
 {
 	int done;
 
-	if (release_is_done(w) || w->release_at > now)
+	if (release_is_done(p) || p->release_at > now)
 		return;
-	done = release_some(w, false);
-	w->release_at = now +
+	done = release_some(p, false);
+	p->release_at = now +
 	    (done == AFTER_HELD ? RELEASE_HELD_MS
 	            : done == 0 ? RELEASE_AGAIN_MS
 	                        : 0);
@@ -95,23 +95,23 @@ void release_tick(struct worker *w, int64_t now)
 
 /* Whoever asked for the end waits for it. What is not done by then is left to the sweep, and what somebody
  * holds. */
-void release_all(struct worker *w)
+void release_all(struct pool *p)
 {
 	int64_t until = clock_mono_ms() + RELEASE_END_MS;
 	struct release *release, *after;
 
-	while (!release_is_done(w) && clock_mono_ms() < until)
-		(void)!release_some(w, true);
-	RB_FOREACH_SAFE (release, release_tree, &w->releases, after)
-		forget(w, release);
+	while (!release_is_done(p) && clock_mono_ms() < until)
+		(void)!release_some(p, true);
+	RB_FOREACH_SAFE (release, release_tree, &p->releases, after)
+		forget(p, release);
 }
 
-bool release_is_done(const struct worker *w)
+bool release_is_done(const struct pool *p)
 {
-	return RB_EMPTY(&w->releases);
+	return RB_EMPTY(&p->releases);
 }
 
-int64_t release_next(const struct worker *w)
+int64_t release_next(const struct pool *p)
 {
-	return release_is_done(w) ? NEVER : w->release_at;
+	return release_is_done(p) ? NEVER : p->release_at;
 }

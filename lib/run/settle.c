@@ -10,12 +10,7 @@
 
 #include "sys/clock.h"
 
-enum {
-	SETTLE_AGAIN_MS = 1000,
-	UNHEARD_MAX = 10, /* lines that are told of one attempt */
-	TROUBLE_FIRST_MS = 10 * 1000,
-	TROUBLE_CAP_MS = 3600 * 1000,
-};
+enum { SETTLE_AGAIN_MS = 1000, UNHEARD_MAX = 10 }; /* lines that are told of one attempt */
 
 /* What became of an attempt. */
 struct verdict {
@@ -32,7 +27,7 @@ struct verdict {
 
 unsigned settle_attempts(const struct worker *w, const struct meta *meta)
 {
-	const struct meta *levels[] = {meta, w->options->defaults, &w->settings};
+	const struct meta *levels[] = {meta, w->pool->options->defaults, &w->settings.options};
 
 	for (size_t i = 0; i < 3; i++)
 		if (levels[i] && levels[i]->has_attempts)
@@ -42,7 +37,7 @@ unsigned settle_attempts(const struct worker *w, const struct meta *meta)
 
 struct backoff settle_backoff(const struct worker *w, const struct meta *meta)
 {
-	const struct meta *levels[] = {meta, w->options->defaults, &w->settings};
+	const struct meta *levels[] = {meta, w->pool->options->defaults, &w->settings.options};
 
 	for (size_t i = 0; i < 3; i++)
 		if (levels[i] && levels[i]->has_backoff)
@@ -52,65 +47,12 @@ struct backoff settle_backoff(const struct worker *w, const struct meta *meta)
 
 int64_t settle_timeout(const struct worker *w, const struct meta *meta)
 {
-	const struct meta *levels[] = {meta, w->options->defaults, &w->settings};
+	const struct meta *levels[] = {meta, w->pool->options->defaults, &w->settings.options};
 
 	for (size_t i = 0; i < 3; i++)
 		if (levels[i] && levels[i]->has_timeout)
 			return levels[i]->timeout_ms;
 	return 0;
-}
-
-void worker_report(const struct worker *w, const struct work_event *event)
-{
-	struct work_event full = *event;
-
-	full.queue = w->queue.name;
-	w->options->report(w->options->arg, &full);
-}
-
-void worker_note(const struct worker *w, const char *cause, int error)
-{
-	struct work_event event = {.outcome = WORK_NOTE,
-	    .cause = cause,
-	    .reason = error ? strerror(error) : NULL,
-	    .name = error && *w->queue.spool->place ? w->queue.spool->place : NULL,
-	    .status = -1,
-	    .seconds = -1,
-	    .due_ms = JOB_DUE_NONE};
-
-	worker_report(w, &event);
-}
-
-/* The one that was said before, or the one that has been quiet for longest. */
-static struct trouble *find_trouble(struct worker *w, const char *cause, int error)
-{
-	struct trouble *oldest = &w->trouble[0];
-
-	for (size_t i = 0; i < TROUBLES_MAX; i++) {
-		struct trouble *t = &w->trouble[i];
-
-		if (t->cause == cause && t->error == error)
-			return t;
-		if (t->quiet_until < oldest->quiet_until)
-			oldest = t;
-	}
-	*oldest = (struct trouble){.cause = cause, .error = error};
-	return oldest;
-}
-
-void worker_trouble(struct worker *w, const char *cause, int error)
-{
-	struct trouble *t = find_trouble(w, cause, error);
-	int64_t now = clock_mono_ms();
-
-	if (now < t->quiet_until)
-		return;
-	if (t->wait == 0 || now > t->quiet_until + t->wait) /* new, or gone for long */
-		t->wait = TROUBLE_FIRST_MS;
-	else if (t->wait < TROUBLE_CAP_MS)
-		t->wait *= 2;
-	t->quiet_until = now + t->wait;
-	worker_note(w, cause, error);
 }
 
 void worker_moved(struct worker *w, const struct job *job, int moved)
@@ -119,14 +61,14 @@ void worker_moved(struct worker *w, const struct job *job, int moved)
 		worker_trouble(w, "a job was moved, but a power cut may undo it", errno);
 	if (job->left != 0)
 		worker_trouble(w, "what belonged to a job is left for the sweep", job->left);
-	release_over(w, job);
+	release_over(w->pool, job);
 }
 
 struct work_event settle_event(
     const struct worker *w, const struct job *job, enum work_outcome outcome)
 {
 	return (struct work_event){.outcome = outcome,
-	    .queue = w->queue.name,
+	    .queue = w->name,
 	    .id = job->ours || job->name.id[0] ? job->name.id : NULL,
 	    .attempt = job->name.attempts,
 	    .status = -1,
@@ -169,7 +111,7 @@ static void judge(const struct worker *w, const struct running *r, struct verdic
 		verdict->cause = "shut down";
 	} else {
 		fail(verdict, "failed", r->job.name.attempts, r->attempts);
-		if (exited && w->options->bury_on[WEXITSTATUS(status)]) {
+		if (exited && w->pool->options->bury_on[WEXITSTATUS(status)]) {
 			verdict->to = T_GIVEUP;
 			verdict->outcome = WORK_BURIED;
 			verdict->blames = false;
@@ -227,7 +169,7 @@ static void hear(struct worker *w, const struct running *r, struct control *said
 	struct unheard unheard = {w, &r->job, 0};
 	struct work_event event = settle_event(w, &r->job, WORK_NOTE);
 
-	if (control_take(&w->controls, r->control, said, tell_unheard, &unheard) >= 0)
+	if (control_take(&w->pool->controls, r->control, said, tell_unheard, &unheard) >= 0)
 		return;
 	event.cause = "what the handler said in its control file is not heard";
 	event.name = r->control;
@@ -238,11 +180,14 @@ static void hear(struct worker *w, const struct running *r, struct control *said
 static void release(struct worker *w, struct running *r)
 {
 	running_release(r);
-	if (r->settling)
+	if (r->settling) {
 		w->held--;
+		w->pool->held--;
+	}
 	r->active = false;
 	r->settling = false;
 	w->busy--;
+	w->pool->busy--;
 }
 
 static void report_held(const struct worker *w, const struct job *job, int error)
@@ -257,8 +202,10 @@ static void report_held(const struct worker *w, const struct job *job, int error
 
 static void hold(struct worker *w, struct running *r)
 {
-	if (!r->settling)
+	if (!r->settling) {
 		w->held++;
+		w->pool->held++;
+	}
 	r->settling = true;
 	r->settle_at = clock_mono_ms() + SETTLE_AGAIN_MS;
 }
@@ -280,7 +227,7 @@ static void move_on(struct worker *w, struct running *r)
 	}
 	if (!r->settling)
 		report_held(w, &r->job, errno);
-	if (w->stop > 0 || w->dead) /* whoever recovers it will try */
+	if (w->pool->stop > 0 || w->dead) /* whoever recovers it will try */
 		release(w, r);
 	else
 		hold(w, r);
@@ -371,11 +318,12 @@ static void heed_resources(
 /* The job's next state is decided once; moving it there may take more than one try. */
 static void settle(struct worker *w, struct running *r, int status, const struct rusage *used)
 {
-	double seconds = (double)(clock_mono_ms() - r->started) / 1000;
+	double seconds = (double)(clock_mono_us() - r->started_us) / 1000000;
 	struct verdict v = {.status = status, .used = used, .asked_ms = NEVER};
 	struct control said;
 
 	control_init(&said);
+	shares_ended(r);
 	child_drain(&r->child, true);
 	r->child.pid = 0;
 	r->end_at = NEVER;
@@ -393,23 +341,23 @@ static void settle(struct worker *w, struct running *r, int status, const struct
 	settle_to(w, r, v.to, r->due_ms);
 }
 
-static struct running *running_of(struct worker *w, pid_t pid)
+static struct running *running_of(struct pool *p, pid_t pid)
 {
-	for (unsigned i = 0; i < w->slots; i++)
-		if (w->slot[i].active && w->slot[i].child.pid == pid)
-			return &w->slot[i];
+	for (unsigned i = 0; i < p->slots; i++)
+		if (p->slot[i].active && p->slot[i].child.pid == pid)
+			return &p->slot[i];
 	return NULL;
 }
 
 /* Looked at first and reaped after: while it is a zombie nobody else can have its
  * number, and what is left of a group that was told to end can be killed. Children
  * that are not ours exist when we are PID 1. */
-void settle_ended(struct worker *w)
+void settle_ended(struct pool *p)
 {
 	siginfo_t ended = {0};
 
 	while (waitid(P_ALL, 0, &ended, WEXITED | WNOHANG | WNOWAIT) == 0 && ended.si_pid > 0) {
-		struct running *r = running_of(w, ended.si_pid);
+		struct running *r = running_of(p, ended.si_pid);
 		struct rusage used;
 		int status = 0;
 
@@ -418,7 +366,7 @@ void settle_ended(struct worker *w)
 		if (wait4(ended.si_pid, &status, 0, &used) < 0)
 			return;
 		if (r)
-			settle(w, r, status, &used);
+			settle(r->worker, r, status, &used);
 		ended.si_pid = 0;
 	}
 }
@@ -430,13 +378,13 @@ static void end_group(struct running *r, int signal, int64_t now)
 	r->end_at = signal == SIGTERM ? now + WORK_KILL_AFTER_MS : NEVER;
 }
 
-void settle_tick(struct worker *w, int64_t now)
+void settle_tick(struct pool *p, int64_t now)
 {
-	for (unsigned i = 0; i < w->slots; i++) {
-		struct running *r = &w->slot[i];
+	for (unsigned i = 0; i < p->slots; i++) {
+		struct running *r = &p->slot[i];
 
 		if (r->active && r->settling && r->settle_at <= now)
-			move_on(w, r);
+			move_on(r->worker, r);
 		if (!r->active || r->child.pid == 0 || r->end_at > now)
 			continue;
 		if (r->end_signal == 0)
@@ -445,12 +393,12 @@ void settle_tick(struct worker *w, int64_t now)
 	}
 }
 
-void settle_stop(struct worker *w, int signal)
+void settle_stop(struct pool *p, int signal)
 {
 	int64_t now = clock_mono_ms();
 
-	for (unsigned i = 0; i < w->slots; i++) {
-		struct running *r = &w->slot[i];
+	for (unsigned i = 0; i < p->slots; i++) {
+		struct running *r = &p->slot[i];
 
 		if (!r->active || r->child.pid == 0)
 			continue;
@@ -473,14 +421,15 @@ void settle_return(struct worker *w, struct running *r, const char *cause, int e
 /* Released it would be recovered anew by the next scan, and logged each time. */
 static void hold_lost(struct worker *w, struct job *job, enum transition to, int64_t due_ms)
 {
-	struct running *r = w->stop > 0 || w->dead ? NULL : start_free_slot(w);
+	struct running *r = w->pool->stop > 0 || w->dead ? NULL : start_free_slot(w->pool);
 
 	if (!r) { /* whoever recovers it will try */
 		worker_trouble(w, "a lost job could not be moved on", errno);
 		return;
 	}
 	report_held(w, job, errno);
-	*r = (struct running){.active = true,
+	*r = (struct running){.worker = w,
+	    .active = true,
 	    .job = *job,
 	    .child = {.errors = -1},
 	    .to = to,
@@ -489,6 +438,7 @@ static void hold_lost(struct worker *w, struct job *job, enum transition to, int
 	meta_init(&r->meta);
 	job->fd = -1;
 	w->busy++;
+	w->pool->busy++;
 	hold(w, r);
 }
 

@@ -18,22 +18,32 @@ enum {
 	ROUND_MAX = 200,
 };
 
+/* Of its own queue, beside those of others. */
+static unsigned ceiling(const struct worker *w)
+{
+	if (w->asked && w->asked->jobs > 0)
+		return w->asked->jobs;
+	return w->settings.jobs > 0 ? w->settings.jobs : WORK_JOBS_MAX;
+}
+
 bool start_allowed(const struct worker *w)
 {
-	return !w->paused && !w->dead && w->stop == 0 && !(w->options->once && w->started > 0) &&
-	    clock_mono_ms() >= w->hold_until;
+	const struct pool *p = w->pool;
+
+	return !w->paused && !w->dead && p->stop == 0 && !(p->options->once && p->started > 0) &&
+	    w->busy - w->held < ceiling(w) && clock_mono_ms() >= w->hold_until;
 }
 
-bool start_room(const struct worker *w)
+bool start_room(const struct pool *p)
 {
-	return w->busy < w->slots && w->busy - w->held < w->options->jobs;
+	return p->busy < p->slots && p->busy - p->held < p->options->jobs;
 }
 
-struct running *start_free_slot(struct worker *w)
+struct running *start_free_slot(struct pool *p)
 {
-	for (unsigned i = 0; i < w->slots; i++)
-		if (!w->slot[i].active)
-			return &w->slot[i];
+	for (unsigned i = 0; i < p->slots; i++)
+		if (!p->slot[i].active)
+			return &p->slot[i];
 	return NULL;
 }
 
@@ -56,8 +66,8 @@ static void hold_queue(struct worker *w, const char *cause, int reason, int erro
 	    .seconds = -1};
 
 	if (error == ENOEXEC)
-		event.name =
-		    w->options->command ? w->options->command[0] : spool_place(w->queue.spool);
+		event.name = w->pool->options->command ? w->pool->options->command[0]
+		                                       : spool_place(w->queue.spool);
 	w->hold_error = error;
 	w->hold_wait = w->hold_wait == 0 ? HOLD_FIRST_MS : 2 * w->hold_wait;
 	if (w->hold_wait > HOLD_CAP_MS)
@@ -128,35 +138,39 @@ static void begin_attempt(struct worker *w, struct running *r)
 {
 	int64_t timeout = settle_timeout(w, &r->meta);
 
+	r->worker = w;
 	r->active = true;
 	r->settling = r->timed_out = r->stopped = false;
 	r->end_signal = 0;
 	r->attempts = settle_attempts(w, &r->meta);
 	r->backoff = settle_backoff(w, &r->meta);
-	r->started = clock_mono_ms();
+	r->started_us = clock_mono_us();
+	r->started = r->started_us / 1000;
 	control_name(&r->job.name, r->control);
 	r->end_at = timeout > 0 ? r->started + timeout : NEVER;
 	w->busy++;
+	w->pool->busy++;
 }
 
 /* 0 / -1; EXEC: it was that which failed. */
 static int start_handler(struct worker *w, struct running *r, bool *exec)
 {
 	struct child_start start = {.handler = &w->handler,
+	    .handler_args = &w->settings.options.args,
 	    .job = &r->job,
 	    .meta = &r->meta,
 	    .attempts = r->attempts,
-	    .controls = &w->controls,
+	    .controls = &w->pool->controls,
 	    .control = r->control,
 	    .grip = &r->grip,
-	    .signals = &w->old_signals,
-	    .files = &w->files,
-	    .oom_score_adj = w->oom_score_adj,
+	    .signals = &w->pool->old_signals,
+	    .files = &w->pool->files,
+	    .oom_score_adj = w->pool->oom_score_adj,
 	    .output = r->output};
 
 	handler_release(&w->handler);
 	spool_fail(w->queue.spool, w->queue.name, NULL, "handler"); /* for hold_queue() */
-	if (handler_open(&w->handler, &w->queue, w->options->command) != 0)
+	if (handler_open(&w->handler, &w->queue, w->pool->options->command) != 0)
 		return -1;
 	return child_start(&r->child, &start, exec);
 }
@@ -174,7 +188,9 @@ static void run(struct worker *w, struct running *r)
 		start_failed(w, r, exec);
 		return;
 	}
+	shares_started(r);
 	w->started++;
+	w->pool->started++;
 	w->hold_error = 0;
 	w->hold_wait = 0;
 }
@@ -296,9 +312,12 @@ static bool start_one(
 
 static void start_entry(struct worker *w, struct waiting *entry)
 {
+	unsigned before = w->started;
 	int64_t again_ms;
-	bool done = start_one(w, start_free_slot(w), entry, &again_ms);
+	bool done = start_one(w, start_free_slot(w->pool), entry, &again_ms);
 
+	if (w->started == before)
+		shares_tried(w);
 	if (entry->state == JOB_WAITING) {
 		blocked_tried(w, entry, done, again_ms);
 	} else if (done) {
@@ -311,15 +330,15 @@ static void start_entry(struct worker *w, struct waiting *entry)
 }
 
 /* Of a crowd that cannot run, those that do run are not to wait until all of it was looked at. */
-void start_jobs(struct worker *w)
+void start_jobs(struct pool *p)
 {
-	for (unsigned n = 0; start_room(w) && start_allowed(w); n++) {
-		struct waiting *entry = n < ROUND_MAX ? backlog_take(&w->backlog) : NULL;
+	for (unsigned n = 0; start_room(p); n++) {
+		struct worker *w = n < ROUND_MAX ? shares_next(p) : NULL;
 
-		if (!entry) {
-			w->look_again |= n == ROUND_MAX;
+		if (!w) {
+			p->look_again |= n == ROUND_MAX;
 			return;
 		}
-		start_entry(w, entry);
+		start_entry(w, backlog_take(&w->backlog));
 	}
 }

@@ -232,11 +232,20 @@ void take_scan(struct worker *w)
 	blocked_scan(w);
 }
 
-void take_event(void *worker, const struct watched_event *event)
+static void take_queue_event(struct worker *w, const char *name)
 {
-	struct worker *w = worker;
+	take_pause(w);
+	w->dead |= !queue_in_place(&w->queue);
+	if (strcmp(name, "settings") == 0)
+		pool_settings(w, false);
+	if (strcmp(name, "handler") == 0) { /* one that could not be run may have been mended */
+		w->hold_until = 0;
+		w->pool->look_at = 0;
+	}
+}
 
-	w->events += event->what != WATCHED_OTHER;
+static void take_workers_event(struct worker *w, const struct watched_event *event)
+{
 	switch (event->what) {
 	case WATCHED_NEW:
 		take_new(w, event->name, event->renamed_in);
@@ -248,19 +257,33 @@ void take_event(void *worker, const struct watched_event *event)
 		recover_watch(w, event->name);
 		break;
 	case WATCHED_QUEUE:
-		take_pause(w);
-		w->dead |= !queue_in_place(&w->queue);
-		break;
-	case WATCHED_SCAN:
-		w->scan_now = true;
+		take_queue_event(w, event->name);
 		break;
 	case WATCHED_DEAD:
 		w->dead = true;
 		break;
+	case WATCHED_LEFT: /* waking up was all that was wanted */
+	case WATCHED_SCAN:
 	case WATCHED_OTHER:
-		blocked_event(w, event);
 		break;
-	case WATCHED_LEFT:
-		break; /* waking up was all that was wanted */
+	}
+}
+
+void take_event(void *pool, const struct watched_event *event)
+{
+	struct pool *p = pool;
+	struct worker *w;
+
+	p->events += event->what != WATCHED_OTHER;
+	if (event->owner) {
+		take_workers_event(event->owner, event);
+		return;
+	}
+	if (event->what != WATCHED_OTHER)
+		p->look_at = 0;
+	LIST_FOREACH (w, &p->workers, link) {
+		w->scan_now |= event->what == WATCHED_SCAN;
+		if (event->what == WATCHED_OTHER)
+			blocked_event(w, event);
 	}
 }

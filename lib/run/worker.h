@@ -1,14 +1,17 @@
 /*
- * qwork's state, shared by the four files that act on it:
+ * qwork's state: the pool, which is the process, and in it a worker for each queue that it serves.
  *
- *   take.c     names from events and scans into the backlog
- *   start.c    from the backlog to a running handler
- *   settle.c   from a handler's end to the job's next state
- *   recover.c  jobs in cur/ whose worker is lost
- *   release.c  jobs that waited for what is over
+ *   work.c       the loop of the pool: wait, and call these
+ *   pool.c       what the process has: signals, descriptors, and the list of its workers
+ *   shares.c     which worker starts the next job
+ *   take.c       names from events and scans into a worker's backlog
+ *   start.c      from the backlog to a running handler
+ *   settle.c     from a handler's end to the job's next state
+ *   recover.c    jobs in cur/ whose worker is lost
+ *   release.c    jobs that waited for what is over
  *   resources.c  what jobs share
- *   blocked.c  jobs that wait for it
- *   work.c     the loop: wait, and call these
+ *   blocked.c    jobs that wait for it
+ *   report.c     what the log is told
  */
 #ifndef QSPOOL_RUN_WORKER_H
 #define QSPOOL_RUN_WORKER_H
@@ -16,6 +19,7 @@
 #include "run/backlog.h"
 #include "run/child.h"
 #include "run/watch.h"
+#include "format/settings.h"
 #include "spool/claim.h"
 #include "spool/resource.h"
 
@@ -29,6 +33,7 @@
 
 /* A job that this process has claimed. */
 struct running {
+	struct worker *worker; /* whose it is */
 	struct job job;
 	struct meta meta;
 	struct child child;
@@ -40,7 +45,8 @@ struct running {
 	bool stopped;      /* told to end because qwork ends */
 	unsigned attempts; /* budget */
 	struct backoff backoff;
-	int64_t started;
+	int64_t started; /* ms; and in us: */
+	int64_t started_us;
 	int64_t end_at; /* when to signal its group next, or NEVER */
 	int end_signal;
 	/* Once the handler has ended and the job could not be moved on (full disk): */
@@ -62,71 +68,131 @@ enum {
 	PROBES_MAX = 256,
 	HELD_MAX = 32, /* jobs that wait for being moved on, beside those that run */
 	TROUBLES_MAX = 32,
+	POOL_FDS = 3,        /* of the poll set: signals, timer, events, then stderr of slots */
+	DEAF_SCAN_MS = 1000, /* without inotify, and after a scan that failed */
 };
 
 /* What went wrong before, and until when it is not said again. */
 struct trouble {
+	const struct worker *worker;
 	const char *cause;
 	int error;
 	int64_t wait, quiet_until;
+};
+
+/* How much of the pool's time a queue has had: shares.c. */
+struct share {
+	int64_t spent_us;   /* of the jobs that have ended */
+	int64_t started_us; /* the sum of the starts of those that run, whose number is RUNNING */
+	unsigned running;
+	int64_t usual_us; /* for how long one runs */
+	bool contends;    /* it had a job to start when the last was started */
 };
 
 /* A resource for which jobs of this queue wait: blocked.h. */
 struct blocked;
 LIST_HEAD(blocked_list, blocked);
 RB_HEAD(release_tree, release);
+LIST_HEAD(worker_list, worker);
 
+/* A queue that this process serves, or would. */
 struct worker {
-	const struct work_options *options;
+	LIST_ENTRY(worker) link;
+	struct pool *pool;
+	const struct work_queue *asked; /* of the command line; NULL: it was found */
+	char name[QUEUE_NAME_SIZE];
+	int error, said; /* why it is not served, and what was said of that; or 0 */
 	struct queue queue;
 	struct handler handler;
-	struct control_dir controls;
-	int controls_error; /* why there is none, which was said; or 0 */
-	struct meta settings;
-	struct watch watch;
+	struct settings settings;
+	char *settings_text; /* of which they were read */
+	size_t settings_len;
+	int settings_error; /* why they are not; or 0 */
 	struct backlog backlog;
-	struct running *slot;
-	struct pollfd *poll_set;
-	unsigned slots;   /* options->jobs and HELD_MAX */
-	unsigned busy;    /* slots that are active */
+	struct share share;
+	unsigned busy;    /* slots that have jobs of this queue */
 	unsigned held;    /* of these, those that are settling: they keep no other job waiting */
 	unsigned started; /* jobs run in all */
 	struct probe probe[PROBES_MAX];
 	size_t probes;
-	struct strings strange;       /* reported already */
+	struct strings strange; /* reported already */
+	struct blocked_list blocked;
+	size_t blocked_count;
+	bool watched;   /* else it is scanned every second */
+	bool scan_now;  /* events were lost, or a window ran empty */
+	bool missed;    /* events may have come before the last scan that nobody saw */
+	int scan_error; /* what kept the last scan from seeing all; 0: it saw all */
+	int64_t scan_at, scanned_at;
+	unsigned started_then; /* `started` at the last scan */
+	bool paused, dead;
+	int64_t paused_until; /* real ms, or JOB_DUE_NONE: until an event says so */
+	int64_t hold_until;   /* no start before this: something of the queue's is broken */
+	int64_t hold_wait;
+	int hold_error; /* errno of it, or of a job that cannot be claimed; ENOEXEC for the
+	                 * handler; 0 when starts succeed */
+};
+
+struct pool {
+	const struct work_options *options;
+	struct spool *spool;
+	struct worker_list workers; /* that serve their queues */
+	struct worker_list idle;    /* that do not, since there is no queue or no handler */
+	int64_t look_at;            /* when to look for queues */
+	struct control_dir controls;
+	int controls_error; /* why there is none, which was said; or 0 */
+	struct watch watch;
+	struct running *slot;
+	struct pollfd *poll_set;
+	unsigned slots;               /* options->jobs and HELD_MAX */
+	unsigned busy;                /* slots that are active */
+	unsigned held;                /* of these, those that are settling */
+	unsigned started;             /* jobs run in all */
+	double turn;                  /* shares.c: of the last that was started */
 	struct release_tree releases; /* names below .wait/ that are over */
 	struct release *release_turn; /* which is next; NULL: the first */
 	int64_t release_at;
-	struct blocked_list blocked;
-	size_t blocked_count;
 	struct trouble trouble[TROUBLES_MAX];
 	int signals, timer; /* signalfd, timerfd for the next DUE or the end of a pause */
 	int64_t timer_ms;   /* what it is set to */
 	sigset_t old_signals;
 	struct sigaction old_sigchld;
-	bool scan_now;  /* events were lost, or a window ran empty */
-	bool missed;    /* events may have come before the last scan that nobody saw */
-	int scan_error; /* what kept the last scan from seeing all; 0: it saw all */
-	int64_t scan_at, sweep_at, scanned_at;
-	unsigned started_then; /* `started` at the last scan */
-	unsigned events;       /* how many were taken in all */
-	bool look_again;       /* do not sleep: something was found after all */
-	bool paused, dead;
-	int64_t paused_until; /* real ms, or JOB_DUE_NONE: until an event says so */
-	unsigned stop;        /* how often we were told to end */
+	int64_t sweep_at;
+	unsigned events; /* how many were taken in all */
+	bool look_again; /* do not sleep: something was found after all */
+	unsigned stop;   /* how often we were told to end */
 	int64_t grace_at;
-	int64_t hold_until; /* no start before this: something of the queue's is broken */
-	int64_t hold_wait;
-	int hold_error;      /* errno of it, or of a job that cannot be claimed; ENOEXEC for the
-	                      * handler; 0 when starts succeed */
 	struct rlimit files; /* before it was raised; for handlers */
 	int oom_score_adj;   /* of handlers */
 };
 
+/* pool.c */
+/* Takes what a process needs, and a worker for each queue that was asked for. 0; -1 with errno: then, too,
+ * pool_close() is called. */
+NODISCARD int pool_open(struct pool *p, struct spool *spool, const struct work_options *options);
+void pool_close(struct pool *p);
+/* Looks for queues that can be served now, and for those that cannot any more. */
+void pool_look(struct pool *p);
+/* Ends serving a queue whose directory is gone. */
+void pool_drop(struct pool *p, struct worker *w);
+/* Reads the queue's settings if they have changed, or AGAIN. */
+void pool_settings(struct worker *w, bool again);
+/* Watches a queue, if it is not watched. */
+void pool_listen(struct worker *w);
+/* Once a minute is enough for what is rare. */
+void pool_keep_controls(struct pool *p);
+
+/* shares.c */
+/* Whose turn it is to start a job, if there is room; NULL: nobody's. */
+struct worker *shares_next(struct pool *p);
+void shares_started(struct running *r);
+void shares_ended(struct running *r);
+/* W was tried for nothing. */
+void shares_tried(struct worker *w);
+
 /* take.c */
 /* Reads all three directories anew; the backlog and the probes are rebuilt. */
 void take_scan(struct worker *w);
-void take_event(void *worker, const struct watched_event *event);
+void take_event(void *pool, const struct watched_event *event);
 /* Looks whether the queue is paused, and removes a pause that is over. */
 void take_pause(struct worker *w);
 /* Reports a name that cannot be a job, once. */
@@ -134,12 +200,12 @@ void take_strange(struct worker *w, const char *name, const char *reason);
 
 /* start.c */
 /* Starts jobs while there are free slots and ready names. */
-void start_jobs(struct worker *w);
-/* Whether a start is possible at all, slots and names aside. */
+void start_jobs(struct pool *p);
+/* Whether W may start one, the pool's slots and names aside. */
 bool start_allowed(const struct worker *w);
 /* Whether one more may run. */
-bool start_room(const struct worker *w);
-struct running *start_free_slot(struct worker *w);
+bool start_room(const struct pool *p);
+struct running *start_free_slot(struct pool *p);
 /* Lets go of its job, with all that it holds for it. */
 void running_release(struct running *r);
 /* One job cannot be started now: it is tried again later. */
@@ -154,11 +220,11 @@ unsigned settle_attempts(const struct worker *w, const struct meta *meta);
 struct backoff settle_backoff(const struct worker *w, const struct meta *meta);
 int64_t settle_timeout(const struct worker *w, const struct meta *meta); /* 0: none */
 /* Reaps all children that have ended, and settles their jobs. */
-void settle_ended(struct worker *w);
+void settle_ended(struct pool *p);
 /* Signals groups whose time is up and repeats moves that failed. */
-void settle_tick(struct worker *w, int64_t now);
+void settle_tick(struct pool *p, int64_t now);
 /* Told to end: TERM to all groups, KILL a little later; or KILL now. */
-void settle_stop(struct worker *w, int signal);
+void settle_stop(struct pool *p, int signal);
 /* Hands a claimed job back whose handler did not start. */
 void settle_return(struct worker *w, struct running *r, const char *cause, int error);
 /* Buries a claimed job whose handler can never start. */
@@ -169,26 +235,32 @@ void settle_lost(struct worker *w, struct job *job);
 /* An event about a job, with nothing run. */
 struct work_event settle_event(
     const struct worker *w, const struct job *job, enum work_outcome outcome);
-/* Passes it on, and errors that hold nobody up. */
-void worker_report(const struct worker *w, const struct work_event *event);
-void worker_note(const struct worker *w, const char *cause, int error);
-/* The same of what will come again, such as a full disk: at once, then ever more seldom.
- * CAUSE is compared by address. */
-void worker_trouble(struct worker *w, const char *cause, int error);
 /* What follows of a job_move() that returned MOVED: what it did not do, with its errno, is told; what
  * waited for the job goes on. */
 void worker_moved(struct worker *w, const struct job *job, int moved);
 
+/* report.c */
+/* Passes it on, and errors that hold nobody up; of the pool, they are of no queue. */
+void worker_report(const struct worker *w, const struct work_event *event);
+void worker_note(const struct worker *w, const char *cause, int error);
+void pool_note(const struct pool *p, const char *cause, int error);
+/* The same of what will come again, such as a full disk: at once, then ever more seldom.
+ * CAUSE is compared by address. */
+void worker_trouble(struct worker *w, const char *cause, int error);
+void pool_trouble(struct pool *p, const char *cause, int error);
+/* An event of which nothing is known but what it is. */
+struct work_event report_event(enum work_outcome outcome, const char *cause);
+
 /* release.c */
 /* What waits in .wait/NAME may go on. */
-void release_add(struct worker *w, const char *name);
+void release_add(struct pool *p, const char *name);
 /* The same of what ended with JOB. */
-void release_over(struct worker *w, const struct job *job);
-void release_tick(struct worker *w, int64_t now);
-int64_t release_next(const struct worker *w);
+void release_over(struct pool *p, const struct job *job);
+void release_tick(struct pool *p, int64_t now);
+int64_t release_next(const struct pool *p);
 /* At qwork's end; takes a few seconds at most. */
-void release_all(struct worker *w);
-bool release_is_done(const struct worker *w);
+void release_all(struct pool *p);
+bool release_is_done(const struct pool *p);
 
 /* resources.c */
 /* Takes what R's job, which is held, needs. 1; 0: it waits, or somebody has moved it; -1: it is to be

@@ -22,5 +22,10 @@ int64_t clock_real_ms(void)
 
 int64_t clock_mono_ms(void)
 {
-	return (int64_t)(read_ns(CLOCK_MONOTONIC) / 1000000);
+	return clock_mono_us() / 1000;
+}
+
+int64_t clock_mono_us(void)
+{
+	return (int64_t)(read_ns(CLOCK_MONOTONIC) / 1000);
 }

@@ -8,5 +8,6 @@
 uint64_t clock_real_ns(void); /* since the epoch */
 int64_t clock_real_ms(void);  /* since the epoch */
 int64_t clock_mono_ms(void);  /* since some point before this process */
+int64_t clock_mono_us(void);  /* the same */
 
 #endif

@@ -569,7 +569,7 @@ load helper
 @test 'a handler that goes away holds the queue, which goes on by itself when it is back' {
 	qdel "$(send x)"
 	script "$QSPOOL/default/handler" <<<'exec cat'
-	start_qwork
+	start_qwork -q default
 	wait_for 20 watches "$qwork"
 	mv "$QSPOOL/default/handler" "$test_dir/handler"
 	send x$'\n'

@@ -1,8 +1,9 @@
 /* A queue's settings: what a person wrote. */
 #include "fuzz.h"
 
-#include "format/meta.h"
 #include "format/name.h"
+#include "format/settings.h"
+#include "qspool.h"
 
 struct seen {
 	unsigned last, lines;
@@ -27,14 +28,15 @@ static unsigned lines_of(const char *text, size_t size)
 	return lines;
 }
 
-static void parse(const char *text, size_t size, struct meta *meta)
+static void parse(const char *text, size_t size, struct settings *settings)
 {
 	struct seen seen = {.lines = lines_of(text, size)};
+	const struct meta *meta = &settings->options;
 
-	meta_init(meta);
-	settings_parse(text, size, meta, wrong, &seen);
-	MUST(!meta->has_expires && !meta->name && meta->args.count == 0 && meta->env.count == 0 &&
-	    meta->headers.count == 0);
+	settings_init(settings);
+	settings_parse(text, size, settings, wrong, &seen);
+	MUST(!meta->has_expires && !meta->name && meta->env.count == 0 && meta->headers.count == 0);
+	MUST(settings->jobs <= WORK_JOBS_MAX && settings->weight <= WORK_WEIGHT_MAX);
 	MUST(!meta->has_attempts || (meta->attempts >= 1 && meta->attempts <= JOB_ATTEMPTS_MAX));
 	MUST(!meta->has_timeout || meta->timeout_ms > 0);
 	MUST(!meta->has_backoff ||
@@ -44,31 +46,32 @@ static void parse(const char *text, size_t size, struct meta *meta)
 /* Of a meta text all lines but the first and the last are settings. */
 static void check_again(const struct meta *meta)
 {
-	struct meta again;
+	struct settings parsed;
+	const struct meta *again = &parsed.options;
 	size_t len;
 	char *text = meta_format(meta, &len), *first, *last;
 
 	MUST(text);
 	first = strchr(text, '\n') + 1;
 	last = strstr(first, "end ");
-	parse(first, (size_t)(last - first), &again);
-	MUST(again.has_attempts == meta->has_attempts && again.has_timeout == meta->has_timeout &&
-	    again.has_backoff == meta->has_backoff);
-	MUST(!meta->has_attempts || again.attempts == meta->attempts);
-	MUST(!meta->has_timeout || again.timeout_ms == meta->timeout_ms);
+	parse(first, (size_t)(last - first), &parsed);
+	MUST(again->has_attempts == meta->has_attempts && again->has_timeout == meta->has_timeout &&
+	    again->has_backoff == meta->has_backoff);
+	MUST(!meta->has_attempts || again->attempts == meta->attempts);
+	MUST(!meta->has_timeout || again->timeout_ms == meta->timeout_ms);
 	MUST(!meta->has_backoff ||
-	    (again.backoff.base_ms == meta->backoff.base_ms &&
-	        again.backoff.cap_ms == meta->backoff.cap_ms));
-	meta_release(&again);
+	    (again->backoff.base_ms == meta->backoff.base_ms &&
+	        again->backoff.cap_ms == meta->backoff.cap_ms));
+	meta_release(&parsed);
 	free(text);
 }
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
-	struct meta meta;
+	struct settings settings;
 
-	parse((const char *)data, size, &meta);
-	check_again(&meta);
-	meta_release(&meta);
+	parse((const char *)data, size, &settings);
+	check_again(&settings.options);
+	settings_release(&settings);
 	return 0;
 }

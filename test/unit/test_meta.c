@@ -6,7 +6,6 @@
 #include "format/crc32c.h"
 #include "format/name.h"
 #include "../meta_equal.h"
-#include "report.h"
 #include "unit.h"
 
 /* One with something everywhere. */
@@ -489,108 +488,6 @@ static void a_nul(void)
 	free(text);
 }
 
-static void settings(const char *text, size_t len, struct meta *meta, struct report *report)
-{
-	char *copy = malloc(len ? len : 1);
-
-	if (copy && text)
-		memcpy(copy, text, len);
-	meta_init(meta);
-	*report = (struct report){0};
-	settings_parse(copy, len, meta, note, report);
-	free(copy);
-}
-
-static void right_settings(void)
-{
-	static const char text[] = "# how jobs run here\n"
-	                           "\n"
-	                           "attempts 5\n"
-	                           "  backoff\t1s..1h \r\n"
-	                           " \t\n"
-	                           "   # indented\n"
-	                           "timeout   30s";
-	struct meta meta;
-	struct report report;
-
-	settings(text, sizeof text - 1, &meta, &report);
-	CHECK_STR(report.text, "");
-	CHECK(meta.has_attempts && meta.attempts == 5);
-	CHECK(meta.has_backoff && meta.backoff.base_ms == 1000 && meta.backoff.cap_ms == 3600000);
-	CHECK(meta.has_timeout && meta.timeout_ms == 30000);
-	CHECK(!meta.has_expires && !meta.name && meta.args.count == 0);
-
-	settings("", 0, &meta, &report);
-	CHECK(report.count == 0 && meta_empty(&meta));
-	settings("\n", 1, &meta, &report);
-	CHECK(report.count == 0 && meta_empty(&meta));
-}
-
-static void wrong_settings(void)
-{
-	static const char text[] = "attempts 0\n"
-	                           "attempts 7\n"
-	                           "attempts 8\n"
-	                           "\n"
-	                           "env A=b\n"
-	                           "name x\n"
-	                           "key k\n"
-	                           "keep 1d\n"
-	                           "resource 1 a\n"
-	                           "colour red\n"
-	                           "timeout\n"
-	                           "timeout 1s\0m\n"
-	                           "backoff 1s 2s\n"
-	                           "qspool 1\n"
-	                           "timeout 1m # a minute\n"
-	                           "timeout 1m\n";
-	struct meta meta;
-	struct report report;
-
-	settings(text, sizeof text - 1, &meta, &report);
-	CHECK_STR(report.text,
-	    "1: wrong value\n"
-	    "3: repeated option\n"
-	    "5: not an option of a queue\n"
-	    "6: not an option of a queue\n"
-	    "7: not an option of a queue\n"
-	    "8: not an option of a queue\n"
-	    "9: not an option of a queue\n"
-	    "10: unknown option\n"
-	    "11: wrong value\n"
-	    "12: NUL byte\n"
-	    "13: wrong value\n"
-	    "14: unknown option\n"
-	    "15: wrong value\n");
-	CHECK(meta.has_attempts && meta.attempts == 7);
-	CHECK(meta.has_timeout && meta.timeout_ms == 60000);
-	CHECK(!meta.has_backoff && meta.env.count == 0 && !meta.name);
-}
-
-static void long_settings(void)
-{
-	char text[2000];
-	struct meta meta;
-	struct report report;
-
-	memset(text, 'x', sizeof text);
-	settings(text, sizeof text, &meta, &report);
-	CHECK_STR(report.text, "1: line too long\n");
-
-	text[0] = '#';
-	settings(text, sizeof text, &meta, &report);
-	CHECK_STR(report.text, "");
-
-	memset(text, ' ', sizeof text);
-	memcpy(text, "attempts", 8);
-	text[254] = '3';
-	settings(text, sizeof text, &meta, &report);
-	CHECK(report.count == 0 && meta.attempts == 3);
-	text[255] = '3';
-	settings(text, sizeof text, &meta, &report);
-	CHECK_STR(report.text, "1: line too long\n");
-}
-
 static void env_names(void)
 {
 	CHECK(env_ok("A=b"));
@@ -659,6 +556,5 @@ int main(void)
 	    TEST(right_lines), TEST(wrong_lines), TEST(options_given_twice),
 	    TEST(a_key_is_needed_to_hold_it), TEST(resources_have_one_order),
 	    TEST(resources_are_added_in_any_order), TEST(wrong_resources), TEST(a_line_without_end),
-	    TEST(a_nul), TEST(right_settings), TEST(wrong_settings), TEST(long_settings),
-	    TEST(env_names), TEST(header_names), TEST(headers_as_environment));
+	    TEST(a_nul), TEST(env_names), TEST(header_names), TEST(headers_as_environment));
 }

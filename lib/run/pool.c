@@ -1,0 +1,471 @@
+/* What the process has: signals, descriptors, control files, and the list of its workers. */
+#include "run/worker.h"
+
+#include <errno.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/signalfd.h>
+#include <sys/timerfd.h>
+#include <unistd.h>
+
+#include "sys/clock.h"
+#include "sys/proc.h"
+
+enum {
+	OOM_SCORE_MORE = 500,
+	OOM_SCORE_MAX = 1000, /* proc_pid_oom_score_adj(5) */
+	FDS_A_JOB = 2,        /* the payload and stderr */
+	FDS_A_QUEUE = QUEUE_DIRS + 4,
+	FDS_A_RESOURCE =
+	    5, /* of the one job that takes them: two directories, state, slot, probe */
+	FDS_MORE = 64 + RESOURCES_MAX * FDS_A_RESOURCE, /* HELD_MAX among them */
+};
+
+/* --- the process --- */
+
+static int take_signals(struct pool *p)
+{
+	const struct sigaction plain = {.sa_handler = SIG_DFL};
+	sigset_t ours;
+
+	/* Ignored by whoever started us, it would let the kernel reap our children. */
+	sigaction(SIGCHLD, &plain, &p->old_sigchld);
+	sigemptyset(&ours);
+	sigaddset(&ours, SIGCHLD);
+	sigaddset(&ours, SIGTERM);
+	sigaddset(&ours, SIGINT);
+	sigaddset(&ours, SIGHUP);
+	if (sigprocmask(SIG_BLOCK, &ours, &p->old_signals) != 0)
+		return -1;
+	p->signals = signalfd(-1, &ours, SFD_NONBLOCK | SFD_CLOEXEC);
+	return p->signals < 0 ? -1 : 0;
+}
+
+/* What comes while we end asked for just that, and must not kill us once it is let in. */
+static void swallow_signals(const struct pool *p)
+{
+	struct signalfd_siginfo info;
+
+	while (read(p->signals, &info, sizeof info) == (ssize_t)sizeof info)
+		;
+}
+
+static void give_back_signals(struct pool *p)
+{
+	if (p->signals < 0)
+		return;
+	swallow_signals(p);
+	sigprocmask(SIG_SETMASK, &p->old_signals, NULL);
+	sigaction(SIGCHLD, &p->old_sigchld, NULL);
+	setrlimit(RLIMIT_NOFILE, &p->files);
+	sys_discard(&p->signals);
+}
+
+/* The usual limit of 1024 is for select(); we poll, and handlers get back what we had. Queues may
+ * come: all that may be had is taken. */
+static int make_room_for_files(struct pool *p)
+{
+	rlim_t least = (rlim_t)p->options->jobs * FDS_A_JOB +
+	    (rlim_t)p->options->queue_count * FDS_A_QUEUE + FDS_MORE;
+	struct rlimit more;
+
+	if (getrlimit(RLIMIT_NOFILE, &p->files) != 0)
+		return -1;
+	more = p->files;
+	if (more.rlim_max < least) {
+		errno = EMFILE;
+		return -1;
+	}
+	if (more.rlim_cur < least || p->options->queue_count == 0)
+		more.rlim_cur = p->options->queue_count == 0 ? more.rlim_max : least;
+	return setrlimit(RLIMIT_NOFILE, &more);
+}
+
+/* When memory runs out a handler is to go, not qwork. Protection that qwork has is not
+ * for what it runs. */
+static int handlers_oom_score_adj(void)
+{
+	int own = proc_oom_score_adj();
+	int more = (own > 0 ? own : 0) + OOM_SCORE_MORE;
+
+	return more < OOM_SCORE_MAX ? more : OOM_SCORE_MAX;
+}
+
+/* They are in no spool, so spool_place() knows nothing of them. */
+static void note_controls(const struct pool *p, const char *cause)
+{
+	struct work_event event = report_event(WORK_NOTE, cause);
+
+	event.reason = strerror(errno);
+	event.name = p->controls.path;
+	p->options->report(p->options->arg, &event);
+}
+
+void pool_keep_controls(struct pool *p)
+{
+	int error = control_dir_renew(&p->controls) == 0 ? 0 : errno;
+
+	if (error != 0 && error != p->controls_error)
+		note_controls(p, "handlers have no control file");
+	p->controls_error = error;
+}
+
+static int take_slots(struct pool *p)
+{
+	p->slots = p->options->jobs + HELD_MAX;
+	p->slot = calloc(p->slots, sizeof *p->slot);
+	p->poll_set = calloc(POOL_FDS + p->slots, sizeof *p->poll_set);
+	for (unsigned i = 0; p->slot && i < p->slots; i++)
+		p->slot[i].job.fd = p->slot[i].job.wait = p->slot[i].child.errors = -1;
+	return p->slot && p->poll_set ? 0 : -1;
+}
+
+static void close_slot(struct running *r)
+{
+	if (r->child.pid > 0)
+		sys_discard(&r->job.fd); /* unlocking would free a job whose handler lives */
+	running_release(r);
+	sys_discard(&r->child.errors);
+}
+
+/* --- workers --- */
+
+static void settings_wrong(void *arg, unsigned line, const char *why)
+{
+	struct work_event event = report_event(WORK_NOTE, "a line of settings is ignored");
+
+	event.reason = why;
+	event.attempt = line;
+	worker_report(arg, &event);
+}
+
+/* The text is compared, not the time of the file, which two changes may share. */
+void pool_settings(struct worker *w, bool again)
+{
+	size_t len = 0;
+	char *text = settings_read(&w->queue, &len);
+	int error = text || errno == ENOENT ? 0 : errno;
+	bool same = error == w->settings_error && len == w->settings_len &&
+	    (len == 0 || memcmp(text, w->settings_text, len) == 0);
+
+	if (same && !again) {
+		free(text);
+		return;
+	}
+	free(w->settings_text);
+	w->settings_text = text;
+	w->settings_len = len;
+	w->settings_error = error;
+	settings_release(&w->settings);
+	if (text)
+		settings_parse(text, len, &w->settings, settings_wrong, w);
+	if (error != 0)
+		worker_note(w,
+		    error == EPERM ? "settings are refused: they must belong to root or to "
+		                     "qwork's user, and nobody else may write them"
+		                   : "settings cannot be read",
+		    error);
+}
+
+/* Tried with each scan, before it: what comes after it then is an event. */
+void pool_listen(struct worker *w)
+{
+	struct pool *p = w->pool;
+	bool first = w->scanned_at == 0;
+
+	if (w->watched)
+		return;
+	if (p->watch.fd >= 0 || watch_open(&p->watch) == 0)
+		w->watched =
+		    watch_queue(&p->watch, &w->queue, p->options->drain == DRAIN_ALL, w) == 0;
+	if (!w->watched && first)
+		worker_note(w, "no inotify: the queue is scanned every second instead", errno);
+	if (w->watched && !first) {
+		worker_note(w, "inotify is back: the queue is watched again", 0);
+		w->scan_now = true;
+	}
+}
+
+static struct worker *worker_add(struct pool *p, const char *name, const struct work_queue *asked)
+{
+	struct worker *w = calloc(1, sizeof *w);
+
+	if (!w)
+		return NULL;
+	w->pool = p;
+	w->asked = asked;
+	w->queue = QUEUE_CLOSED;
+	w->handler.fd = -1;
+	w->paused_until = JOB_DUE_NONE;
+	snprintf(w->name, sizeof w->name, "%s", name);
+	settings_init(&w->settings);
+	backlog_init(&w->backlog);
+	LIST_INIT(&w->blocked);
+	LIST_INSERT_HEAD(&p->idle, w, link);
+	return w;
+}
+
+/* Lets go of the queue, and forgets what was known of it. */
+static void worker_release(struct worker *w)
+{
+	watch_leave(&w->pool->watch, w);
+	backlog_clear(&w->backlog);
+	blocked_release(w);
+	strings_release(&w->strange);
+	settings_release(&w->settings);
+	free(w->settings_text);
+	handler_release(&w->handler);
+	queue_close(&w->queue);
+}
+
+static void worker_remove(struct worker *w)
+{
+	worker_release(w);
+	LIST_REMOVE(w, link);
+	free(w);
+}
+
+/* Serves its queue from now on. 0 / -1. */
+static int worker_serve(struct worker *w, bool create)
+{
+	struct pool *p = w->pool;
+
+	if (queue_open(&w->queue, p->spool, w->name, create) != 0)
+		return -1;
+	if (handler_open(&w->handler, &w->queue, p->options->command) != 0) {
+		handler_release(&w->handler);
+		queue_close(&w->queue);
+		return -1;
+	}
+	LIST_REMOVE(w, link);
+	LIST_INSERT_HEAD(&p->workers, w, link);
+	queue_serve(&w->queue);
+	pool_settings(w, true);
+	spool_fail(p->spool, w->name, NULL, NULL); /* where the errors to come happened */
+	return 0;
+}
+
+/* It may come back: then it starts anew. */
+static void worker_rest(struct worker *w)
+{
+	struct pool *p = w->pool;
+	const struct work_queue *asked = w->asked;
+	char name[QUEUE_NAME_SIZE];
+
+	memcpy(name, w->name, sizeof name);
+	worker_remove(w);
+	if (!worker_add(p, name, asked))
+		pool_trouble(p, "no memory for a queue that may come back", errno);
+}
+
+/* --- which queues there are --- */
+
+static bool serves_all(const struct pool *p)
+{
+	return p->options->queue_count == 0;
+}
+
+static struct worker *find(struct worker_list *list, const char *name)
+{
+	struct worker *w;
+
+	LIST_FOREACH (w, list, link)
+		if (strcmp(w->name, name) == 0)
+			return w;
+	return NULL;
+}
+
+static const char *why_not_served(int error)
+{
+	switch (error) {
+	case EPERM:
+		return "not served: its handler is refused, which must belong to root or to "
+		       "qwork's user, and nobody else may write it";
+	case EACCES:
+		return "not served: its handler is not executable";
+	default:
+		return "not served";
+	}
+}
+
+static bool ends_without_queues(const struct pool *p)
+{
+	return p->options->drain != DRAIN_NO || p->options->once;
+}
+
+/* A queue that has no handler is none of ours; and if none has, that is what ends qwork. */
+static void say_why_not(struct pool *p)
+{
+	struct worker *w;
+
+	if (LIST_EMPTY(&p->workers) && ends_without_queues(p))
+		return;
+	LIST_FOREACH (w, &p->idle, link) {
+		if (w->error != w->said && (w->error != ENOENT || w->asked)) {
+			spool_fail(p->spool, w->name, NULL, "handler");
+			worker_note(w, why_not_served(w->error), w->error);
+		}
+		w->said = w->error;
+	}
+}
+
+static void try_to_serve(struct worker *w)
+{
+	bool seen = w->error != 0;
+
+	if (worker_serve(w, false) != 0)
+		w->error = errno;
+	else if (seen)
+		worker_note(w, "served from now on", 0);
+}
+
+/* Watched before it is looked at, so that a handler which comes meanwhile is an event. */
+static void watch_for_handler(struct pool *p, const char *name)
+{
+	int fd = sys_opendir(p->spool->fd, name);
+
+	if (fd >= 0 && watch_look(&p->watch, fd) != 0)
+		pool_trouble(p, "a queue that may get a handler cannot be watched", errno);
+	sys_discard(&fd);
+}
+
+static void find_queues(struct pool *p)
+{
+	struct strings names = {0};
+
+	if (spool_queues(p->spool, &names) != 0)
+		pool_trouble(p, "the queues of the spool cannot be read", errno);
+	for (size_t i = 0; i < names.count; i++) {
+		if (find(&p->workers, names.item[i]))
+			continue;
+		watch_for_handler(p, names.item[i]);
+		if (!find(&p->idle, names.item[i]) && !worker_add(p, names.item[i], NULL))
+			pool_trouble(p, "no memory for a queue", errno);
+	}
+	strings_release(&names);
+}
+
+static bool has_no_handler(struct worker *w)
+{
+	handler_release(&w->handler);
+	return handler_open(&w->handler, &w->queue, NULL) != 0 && errno == ENOENT;
+}
+
+static void drop_without_handler(struct pool *p)
+{
+	struct worker *w, *next;
+
+	LIST_FOREACH_SAFE (w, &p->workers, link, next)
+		if (w->busy == 0 && !w->dead && has_no_handler(w)) {
+			worker_note(w, "not served any more: it has no handler", 0);
+			worker_rest(w);
+		}
+}
+
+static void look_at_idle(struct pool *p)
+{
+	struct worker *w, *next;
+
+	LIST_FOREACH_SAFE (w, &p->idle, link, next) {
+		if (w->asked || spool_has_queue(p->spool, w->name))
+			try_to_serve(w);
+		else
+			worker_remove(w);
+	}
+}
+
+/* The queues that come are what the spool's own directory tells of. */
+void pool_look(struct pool *p)
+{
+	p->look_at = clock_mono_ms() + p->options->scan_ms;
+	if (!serves_all(p) && LIST_EMPTY(&p->idle))
+		return;
+	if (p->watch.fd >= 0 && watch_look(&p->watch, p->spool->fd) != 0)
+		pool_trouble(p, "the spool cannot be watched for queues that come", errno);
+	if (serves_all(p)) {
+		drop_without_handler(p);
+		find_queues(p);
+	}
+	look_at_idle(p);
+	say_why_not(p);
+}
+
+void pool_drop(struct pool *p, struct worker *w)
+{
+	if (p->options->queue_count != 1)
+		worker_note(w, "a directory of the queue was removed or moved", 0);
+	worker_rest(w);
+	p->look_at = 0;
+}
+
+static int serve_what_was_asked_for(struct pool *p)
+{
+	for (size_t i = p->options->queue_count; i-- > 0;) {
+		const struct work_queue *asked = &p->options->queues[i];
+		struct worker *w = worker_add(p, asked->name, asked);
+
+		if (!w || worker_serve(w, true) != 0)
+			return -1;
+	}
+	return 0;
+}
+
+static int serve_all(struct pool *p)
+{
+	struct worker *w;
+
+	if (watch_open(&p->watch) != 0)
+		pool_note(p, "no inotify: the spool is scanned instead", errno);
+	pool_look(p);
+	if (!LIST_EMPTY(&p->workers))
+		return 0;
+	if (!ends_without_queues(p)) {
+		pool_note(p, "no queue has a handler yet: waiting for one", 0);
+		return 0;
+	}
+	LIST_FOREACH (w, &p->idle, link)
+		if (w->error != ENOENT)
+			break;
+	errno = w ? w->error : ENOENT;
+	return spool_fail(p->spool, w ? w->name : NULL, NULL, "handler");
+}
+
+int pool_open(struct pool *p, struct spool *spool, const struct work_options *options)
+{
+	*p = (struct pool){.options = options,
+	    .spool = spool,
+	    .controls = {.fd = -1},
+	    .watch = {.fd = -1},
+	    .signals = -1,
+	    .timer = -1,
+	    .oom_score_adj = handlers_oom_score_adj(),
+	    .grace_at = NEVER};
+	p->timer = timerfd_create(CLOCK_REALTIME, TFD_NONBLOCK | TFD_CLOEXEC);
+	if (p->timer < 0 || take_slots(p) != 0 || make_room_for_files(p) != 0 ||
+	    take_signals(p) != 0)
+		return spool_fail(spool, NULL, NULL, NULL);
+	return serves_all(p) ? serve_all(p) : serve_what_was_asked_for(p);
+}
+
+void pool_close(struct pool *p)
+{
+	int saved = errno;
+
+	release_all(p);
+	for (unsigned i = 0; p->slot && i < p->slots; i++)
+		close_slot(&p->slot[i]);
+	while (!LIST_EMPTY(&p->workers))
+		worker_remove(LIST_FIRST(&p->workers));
+	while (!LIST_EMPTY(&p->idle))
+		worker_remove(LIST_FIRST(&p->idle));
+	give_back_signals(p);
+	sys_discard(&p->timer);
+	watch_close(&p->watch);
+	if (control_dir_close(&p->controls) != 0)
+		note_controls(p, "the directory of control files could not be removed");
+	free(p->slot);
+	free(p->poll_set);
+	errno = saved;
+}

@@ -1,0 +1,98 @@
+/* What the log is told. */
+#include "run/worker.h"
+
+#include <string.h>
+
+#include "sys/clock.h"
+
+enum { TROUBLE_FIRST_MS = 10 * 1000, TROUBLE_CAP_MS = 3600 * 1000 };
+
+struct work_event report_event(enum work_outcome outcome, const char *cause)
+{
+	return (struct work_event){.outcome = outcome,
+	    .cause = cause,
+	    .status = -1,
+	    .seconds = -1,
+	    .due_ms = JOB_DUE_NONE};
+}
+
+static void report(const struct pool *p, const struct work_event *event)
+{
+	p->options->report(p->options->arg, event);
+}
+
+void worker_report(const struct worker *w, const struct work_event *event)
+{
+	struct work_event full = *event;
+
+	full.queue = w->name;
+	report(w->pool, &full);
+}
+
+static struct work_event note(const struct pool *p, const char *cause, int error)
+{
+	struct work_event event = report_event(WORK_NOTE, cause);
+
+	event.reason = error ? strerror(error) : NULL;
+	event.name = error && *p->spool->place ? p->spool->place : NULL;
+	return event;
+}
+
+void worker_note(const struct worker *w, const char *cause, int error)
+{
+	struct work_event event = note(w->pool, cause, error);
+
+	worker_report(w, &event);
+}
+
+void pool_note(const struct pool *p, const char *cause, int error)
+{
+	struct work_event event = note(p, cause, error);
+
+	report(p, &event);
+}
+
+/* The one that was said before, or the one that has been quiet for longest. */
+static struct trouble *find_trouble(
+    struct pool *p, const struct worker *w, const char *cause, int error)
+{
+	struct trouble *oldest = &p->trouble[0];
+
+	for (size_t i = 0; i < TROUBLES_MAX; i++) {
+		struct trouble *t = &p->trouble[i];
+
+		if (t->worker == w && t->cause == cause && t->error == error)
+			return t;
+		if (t->quiet_until < oldest->quiet_until)
+			oldest = t;
+	}
+	*oldest = (struct trouble){.worker = w, .cause = cause, .error = error};
+	return oldest;
+}
+
+static bool is_to_be_said(struct pool *p, const struct worker *w, const char *cause, int error)
+{
+	struct trouble *t = find_trouble(p, w, cause, error);
+	int64_t now = clock_mono_ms();
+
+	if (now < t->quiet_until)
+		return false;
+	if (t->wait == 0 || now > t->quiet_until + t->wait) /* new, or gone for long */
+		t->wait = TROUBLE_FIRST_MS;
+	else if (t->wait < TROUBLE_CAP_MS)
+		t->wait *= 2;
+	t->quiet_until = now + t->wait;
+	return true;
+}
+
+void worker_trouble(struct worker *w, const char *cause, int error)
+{
+	if (is_to_be_said(w->pool, w, cause, error))
+		worker_note(w, cause, error);
+}
+
+void pool_trouble(struct pool *p, const char *cause, int error)
+{
+	if (is_to_be_said(p, NULL, cause, error))
+		pool_note(p, cause, error);
+}
