@@ -105,6 +105,8 @@ static enum judgement judge_in(const struct walk *w, const struct queue *queue, 
 
 	memcpy(name.id, id, sizeof name.id);
 	own = links_count(queue, &name, st);
+	if (own < 0 && errno == EBADMSG && links_alone(queue, id))
+		return LINK_OVER;
 	if (fstatat(w->fd, path, st, AT_SYMLINK_NOFOLLOW) != 0)
 		return LINK_GONE;
 	if (st->st_nlink <= (own > 1 ? (nlink_t)own : 1))

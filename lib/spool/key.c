@@ -8,6 +8,7 @@
 #include <sys/file.h>
 #include <unistd.h>
 
+#include "spool/motion.h"
 #include "spool/wait.h"
 #include "sys/clock.h"
 
@@ -157,6 +158,15 @@ static enum judgement judge_locked(
 	return runs < 0 ? JUDGE_ERROR : JUDGE_SOON;
 }
 
+/* Its options are lost, so that it is not known which links are its own. What is in tmp/ only counts as nowhere. */
+static int is_nowhere(const struct queue *queue, const char *id)
+{
+	struct job_place place;
+	int found = motion_locate(queue->spool, id, &place);
+
+	return found < 0 ? -1 : !found;
+}
+
 /* A draft is no job; one that was sent, and kept this name in a power cut, has one more. */
 static int is_over(const struct queue *queue, const struct job_name *name, int fd)
 {
@@ -164,7 +174,7 @@ static int is_over(const struct queue *queue, const struct job_name *name, int f
 	struct stat st;
 
 	if (names < 0 && errno == EBADMSG)
-		names = links_names_beside(queue->spool, name->id, fd);
+		return is_nowhere(queue, name->id);
 	if (names < 0 || fstat(fd, &st) != 0)
 		return -1;
 	return names == 0 || (names == 1 && dir_leads_to(queue->dir[DIR_TMP], name->id, &st));

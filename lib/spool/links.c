@@ -9,6 +9,7 @@
 #include "spool/after.h"
 #include "spool/batch.h"
 #include "spool/key.h"
+#include "spool/motion.h"
 #include "spool/wait.h"
 
 bool link_name_parse(const char *text, struct link_name *name)
@@ -117,28 +118,24 @@ int links_count(const struct queue *queue, const struct job_name *name, const st
 	return count;
 }
 
-/* Own links may come meanwhile, but not go: OWN were counted first. */
-static int names_beside(int own, int fd)
+/* Own links may come meanwhile, but not go: they are counted first. */
+int links_names(const struct queue *queue, const struct job_name *name, int fd)
 {
 	struct stat st;
+	int own = fstat(fd, &st) == 0 ? links_count(queue, name, &st) : -1;
 
 	if (own < 0 || fstat(fd, &st) != 0)
 		return -1;
 	return st.st_nlink > (nlink_t)own ? (int)st.st_nlink - own : 0;
 }
 
-int links_names(const struct queue *queue, const struct job_name *name, int fd)
+bool links_alone(const struct queue *queue, const char *id)
 {
+	struct job_place place;
 	struct stat st;
 
-	return fstat(fd, &st) == 0 ? names_beside(links_count(queue, name, &st), fd) : -1;
-}
-
-int links_names_beside(struct spool *spool, const char *id, int fd)
-{
-	struct stat st;
-
-	return fstat(fd, &st) == 0 ? names_beside(1 + links_has_mark(spool, id, &st), fd) : -1;
+	return fstatat(queue->dir[DIR_TMP], id, &st, AT_SYMLINK_NOFOLLOW) != 0 && errno == ENOENT &&
+	    motion_locate(queue->spool, id, &place) == 0;
 }
 
 /* Of the sticking points the last is told; each of the others is tried all the same. */

@@ -34,8 +34,9 @@ int links_count(const struct queue *queue, const struct job_name *name, const st
 /* Under the job's lock: how many names the file FD has that are none of its own links. 0: the job is
  * over; 1: it is as it should be; more prove nothing. -1 with errno, EBADMSG as of links_count(). */
 int links_names(const struct queue *queue, const struct job_name *name, int fd);
-/* The same without its options, of a job that was found by a link: that, and its mark, are what is known. */
-int links_names_beside(struct spool *spool, const char *id, int fd);
+/* Under the lock of the job ID, whose options are lost, so that its own links cannot be counted: whether a power
+ * cut left nothing else of it, as it is nowhere, nor in tmp/. False, too, if that is not known. */
+bool links_alone(const struct queue *queue, const char *id);
 /* Whether the job ID, whose file is ST, has the link that says so. KEY and BATCH may be NULL: it has not. */
 bool links_has_key(
     const struct queue *queue, const char *id, const char *key, const struct stat *st);

@@ -161,18 +161,7 @@ static bool open_queue(struct sweeping *s, const char *name)
 	return queue_open(&s->queue, s->spool, name, false) == 0;
 }
 
-/* Under its lock nobody moves it. */
-static bool is_nowhere(struct sweeping *s, const char *id)
-{
-	struct job_place place;
-	struct stat st;
-
-	return fstatat(s->queue.dir[DIR_TMP], id, &st, AT_SYMLINK_NOFOLLOW) != 0 &&
-	    errno == ENOENT && motion_locate(s->spool, id, &place) == 0;
-}
-
-/* With its queue all of a job is gone, but for the links, which are as many as there are. A power cut may
- * leave links of a job whose name and whose options it took: it is looked for. */
+/* With its queue all of a job is gone, but for the links, which are as many as there are. */
 static bool has_no_name(struct sweeping *s, const struct link_name *link, int fd)
 {
 	struct job_name name = {.meta = true};
@@ -182,7 +171,7 @@ static bool has_no_name(struct sweeping *s, const struct link_name *link, int fd
 		return errno == ENOENT;
 	memcpy(name.id, link->id, sizeof name.id);
 	names = links_names(&s->queue, &name, fd);
-	return names == 0 || (names < 0 && errno == EBADMSG && is_nowhere(s, link->id));
+	return names == 0 || (names < 0 && errno == EBADMSG && links_alone(&s->queue, link->id));
 }
 
 /* Under the job's lock. */

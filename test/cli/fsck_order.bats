@@ -66,6 +66,17 @@ outlive() {
 	assert_spool_empty
 }
 
+@test 'links are pending that a power cut left without the name and the options of their job' {
+	id=$(send x --key K --batch B)
+	send y --after "$id"
+	rm "$queue/new/50.$id.0,m" "$queue/meta/$id"
+	assert_findings 0 "pending link .key/K/$id@default" "pending link .batch/B/open/$id@default"
+	drain -- true
+	drain -- true
+	assert_findings 0
+	assert_spool_empty
+}
+
 @test 'what waits for what is over is pending, and a qwork releases it' {
 	id=$(send x)
 	send job$'\n' --after "$id"

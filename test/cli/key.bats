@@ -171,6 +171,12 @@ assert_free() {
 	assert_free --key report
 }
 
+@test 'the key of a job of which a power cut left only links is free at once' {
+	id=$(send x --key report --batch B)
+	rm "$QSPOOL/default/new/50.$id.0,m" "$QSPOOL/default/meta/$id"
+	assert_free --key report
+}
+
 @test 'the key of a job that was removed with its queue is free' {
 	id=$(send x -q doomed --key report)
 	rm -r "$QSPOOL/doomed"
