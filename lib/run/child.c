@@ -40,7 +40,7 @@ static void keep_open(int fd)
 /* SLOT: the last process that has it open, has it. */
 static void hand_down(const struct grip *grip)
 {
-	for (size_t i = 0; i < grip->count; i++) {
+	for (size_t i = 0; grip && i < grip->count; i++) {
 		keep_open(grip->part[i].slot);
 		keep_open(grip->part[i].probe);
 	}
@@ -55,7 +55,7 @@ static _Noreturn void launch_child(struct launch *launch)
 	prctl(PR_SET_PDEATHSIG, SIGTERM);
 	if (getppid() != launch->parent) /* it died before that took hold */
 		_exit(127);
-	if (dup2(start->job->fd, STDIN_FILENO) < 0 || dup2(launch->errors, STDERR_FILENO) < 0)
+	if (dup2(start->input, STDIN_FILENO) < 0 || dup2(launch->errors, STDERR_FILENO) < 0)
 		goto fail;
 	if (start->output >= 0 && dup2(start->output, STDOUT_FILENO) < 0)
 		goto fail;
@@ -85,12 +85,10 @@ static __attribute__((noinline)) pid_t launch_vfork(struct launch *launch)
 	return pid;
 }
 
-static int start_with_pipe(
-    struct child *child, struct launch *launch, const int pipe_end[2], bool *exec)
+static int start_launch(struct child *child, struct launch *launch, bool *exec)
 {
 	pid_t pid;
 
-	launch->errors = pipe_end[1];
 	launch->parent = getpid();
 	pid = launch_vfork(launch);
 	if (pid < 0)
@@ -101,42 +99,51 @@ static int start_with_pipe(
 		return -1;
 	}
 	child->pid = pid;
-	child->errors = pipe_end[0];
 	return 0;
 }
 
-static int start_prepared(
-    struct child *child, const struct child_start *start, struct launch *launch, bool *exec)
+static int start_with_pipe(struct child *child, struct launch *launch, bool *exec)
 {
 	int pipe_end[2] = {-1, -1};
 	int result = -1;
 
-	snprintf(launch->oom_score_adj, sizeof launch->oom_score_adj, "%d", start->oom_score_adj);
-	if (start->handler->fd >= 0)
-		snprintf(launch->path, sizeof launch->path, "/proc/self/fd/%d", start->handler->fd);
-	if (pipe2(pipe_end, O_CLOEXEC) == 0 && fcntl(pipe_end[0], F_SETFL, O_NONBLOCK) == 0)
-		result = start_with_pipe(child, launch, pipe_end, exec);
-	if (result != 0)
+	if (pipe2(pipe_end, O_CLOEXEC) == 0 && fcntl(pipe_end[0], F_SETFL, O_NONBLOCK) == 0) {
+		launch->errors = pipe_end[1];
+		result = start_launch(child, launch, exec);
+	}
+	if (result == 0)
+		child->errors = pipe_end[0];
+	else
 		sys_discard(&pipe_end[0]);
 	sys_discard(&pipe_end[1]);
 	return result;
 }
 
+int child_launch(struct child *child, const struct child_start *start, const struct strings *argv,
+    const struct strings *env, bool *exec)
+{
+	struct launch launch = {
+	    .start = start, .argv = argv->item, .envp = env->item, .errors = STDERR_FILENO};
+
+	*exec = false;
+	snprintf(launch.oom_score_adj, sizeof launch.oom_score_adj, "%d", start->oom_score_adj);
+	if (start->handler->fd >= 0)
+		snprintf(launch.path, sizeof launch.path, "/proc/self/fd/%d", start->handler->fd);
+	return start->keeps_errors ? start_launch(child, &launch, exec)
+	                           : start_with_pipe(child, &launch, exec);
+}
+
 int child_start(struct child *child, const struct child_start *start, bool *exec)
 {
 	struct strings argv = {0}, env = {0};
-	struct launch launch = {.start = start};
 	int result = -1, saved;
 
 	child->pid = 0;
 	child->errors = -1;
 	child->tail_len = 0;
 	*exec = false;
-	if (command_build(start, &argv) == 0 && environment_build(start, &env) == 0) {
-		launch.argv = argv.item;
-		launch.envp = env.item;
-		result = start_prepared(child, start, &launch, exec);
-	}
+	if (command_build(start, &argv) == 0 && environment_build(start, &env) == 0)
+		result = child_launch(child, start, &argv, &env, exec);
 	saved = errno;
 	strings_release(&argv);
 	strings_release(&env);

@@ -1,5 +1,5 @@
 /*
- * One handler at work: starting it, and passing on what it says on stderr.
+ * One handler or hook at work: starting it, and passing on what a handler says on stderr.
  */
 #ifndef QSPOOL_RUN_CHILD_H
 #define QSPOOL_RUN_CHILD_H
@@ -22,22 +22,29 @@ struct child {
 struct child_start {
 	const struct handler *handler;
 	const struct strings *handler_args; /* of the queue's settings */
-	const struct job *job;              /* its descriptor becomes standard input */
-	const struct meta *meta;            /* the job's own */
-	unsigned attempts;                  /* budget, for QJOB_ATTEMPTS */
+	const struct job *job;
+	const struct meta *meta; /* the job's own */
+	unsigned attempts;       /* budget, for QJOB_ATTEMPTS */
 	const struct control_dir *controls;
 	const char *control;        /* name in it, for QJOB_CONTROL */
-	const struct grip *grip;    /* its slots, which it inherits */
+	const struct grip *grip;    /* its slots, which it inherits; or NULL */
 	const sigset_t *signals;    /* the mask and ... */
 	const struct rlimit *files; /* ... the RLIMIT_NOFILE that the handler starts with */
 	int oom_score_adj;
-	int output; /* its standard output; -1: ours */
+	int input;         /* its standard input */
+	int output;        /* its standard output; -1: ours */
+	bool keeps_errors; /* its stderr is ours, and no pipe to us */
 };
 
 /* Starts the handler in a session of its own, with its stderr on a pipe to us. It
  * is told to end (TERM) if this process dies. 0, or -1 with errno: what exec or
  * vfork said, *EXEC telling whether it was exec. */
 NODISCARD int child_start(struct child *child, const struct child_start *start, bool *exec);
+
+/* The same of any command line and environment: of START what is about a job does not matter then. CHILD is
+ * as after a child that was reaped: its pid is 0, and errors -1. */
+NODISCARD int child_launch(struct child *child, const struct child_start *start,
+    const struct strings *argv, const struct strings *env, bool *exec);
 
 /* Passes on what there is on its stderr, and keeps the tail. At the end of it, or with
  * LAST after the child's end, closes the pipe: who still has the other end gets

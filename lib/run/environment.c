@@ -59,8 +59,7 @@ static int drop_repeated(struct strings *env)
 	return 0;
 }
 
-__attribute__((format(printf, 2, 3))) static int add_text(
-    struct strings *env, const char *format, ...)
+int environment_add(struct strings *env, const char *format, ...)
 {
 	char *text;
 	va_list args;
@@ -76,10 +75,11 @@ __attribute__((format(printf, 2, 3))) static int add_text(
 	return result;
 }
 
-/* Variables that QSPOOL and QJOB_ are reserved for must not come from outside. */
+/* Variables that QSPOOL, QJOB_ and QHOOK are reserved for must not come from outside. */
 static bool reserved(const char *variable)
 {
-	return strncmp(variable, "QJOB_", 5) == 0 || strncmp(variable, "QSPOOL=", 7) == 0;
+	return strncmp(variable, "QJOB_", 5) == 0 || strncmp(variable, "QHOOK", 5) == 0 ||
+	    strncmp(variable, "QSPOOL=", 7) == 0;
 }
 
 static bool is_named(const char *variable, const char *name)
@@ -123,34 +123,51 @@ static int add_headers(struct strings *env, const struct meta *meta)
 	return 0;
 }
 
+int environment_job(
+    struct strings *env, const struct job *job, const struct meta *meta, unsigned attempts)
+{
+	char sent[WHEN_SIZE];
+
+	when_rfc3339((int64_t)(job_id_sent_ns(job->name.id) / 1000000), sent);
+	if (environment_add(env, "QJOB_ID=%s", job->name.id) != 0 ||
+	    environment_add(env, "QJOB_NAME=%s", meta->name ? meta->name : job->name.id) != 0 ||
+	    environment_add(env, "QJOB_QUEUE=%s", job->queue->name) != 0 ||
+	    environment_add(env, "QJOB_ATTEMPT=%u", job->name.attempts) != 0 ||
+	    environment_add(env, "QJOB_ATTEMPTS=%u", attempts) != 0 ||
+	    environment_add(env, "QJOB_PRIORITY=%u", job->name.priority) != 0 ||
+	    environment_add(env, "QJOB_SENT=%s", sent) != 0 ||
+	    environment_add(env, "QJOB_SENDER=%u", (unsigned)job->st.st_uid) != 0)
+		return -1;
+	if (meta->has_expires) {
+		when_rfc3339(meta->expires_ms, sent);
+		if (environment_add(env, "QJOB_EXPIRES=%s", sent) != 0)
+			return -1;
+	}
+	return add_headers(env, meta);
+}
+
 static int add_facts(struct strings *env, const struct child_start *start)
 {
 	const struct job *job = start->job;
 	const struct queue *queue = job->queue;
 	const char *spool = queue->spool->path;
-	char sent[WHEN_SIZE];
 
-	when_rfc3339((int64_t)(job_id_sent_ns(job->name.id) / 1000000), sent);
-	if (add_text(env, "QSPOOL=%s", spool) != 0 ||
-	    add_text(env, "QJOB_ID=%s", job->name.id) != 0 ||
-	    add_text(env, "QJOB_NAME=%s", start->meta->name ? start->meta->name : job->name.id) !=
-	        0 ||
-	    add_text(env, "QJOB_QUEUE=%s", queue->name) != 0 ||
-	    add_text(env, "QJOB_ATTEMPT=%u", job->name.attempts) != 0 ||
-	    add_text(env, "QJOB_ATTEMPTS=%u", start->attempts) != 0 ||
-	    add_text(env, "QJOB_PRIORITY=%u", job->name.priority) != 0 ||
-	    add_text(env, "QJOB_SENT=%s", sent) != 0 ||
-	    add_text(env, "QJOB_FILE=%s/%s/%s/%s", spool, queue->name, queue_dir_name[DIR_CUR],
-	        job->file) != 0 ||
-	    add_text(env, "QJOB_SENDER=%u", (unsigned)job->st.st_uid) != 0)
+	if (environment_add(env, "QSPOOL=%s", spool) != 0 ||
+	    environment_add(env, "QJOB_FILE=%s/%s/%s/%s", spool, queue->name,
+	        queue_dir_name[DIR_CUR], job->file) != 0)
 		return -1;
 	if (start->controls->fd >= 0 &&
-	    add_text(env, "QJOB_CONTROL=%s/%s", start->controls->path, start->control) != 0)
+	    environment_add(env, "QJOB_CONTROL=%s/%s", start->controls->path, start->control) != 0)
 		return -1;
-	if (!start->meta->has_expires)
-		return 0;
-	when_rfc3339(start->meta->expires_ms, sent);
-	return add_text(env, "QJOB_EXPIRES=%s", sent);
+	return environment_job(env, job, start->meta, start->attempts);
+}
+
+int environment_inherit(struct strings *env)
+{
+	for (char **inherited = environ; *inherited; inherited++)
+		if (!reserved(*inherited) && strings_add(env, *inherited) != 0)
+			return -1;
+	return drop_repeated(env);
 }
 
 int environment_build(const struct child_start *start, struct strings *env)
@@ -159,16 +176,13 @@ int environment_build(const struct child_start *start, struct strings *env)
 	uid_t owner = start->job->st.st_uid;
 	bool trusted = start->meta->trusted && (owner == 0 || owner == geteuid());
 
-	if (add_facts(env, start) != 0 || add_headers(env, start->meta) != 0)
+	if (add_facts(env, start) != 0)
 		return -1;
 	for (size_t i = 0; i < own->count; i++)
 		if (!reserved(own->item[i]) && (trusted || allowed_from_others(own->item[i])) &&
 		    strings_add(env, own->item[i]) != 0)
 			return -1;
-	for (char **inherited = environ; *inherited; inherited++)
-		if (!reserved(*inherited) && strings_add(env, *inherited) != 0)
-			return -1;
-	return drop_repeated(env);
+	return environment_inherit(env);
 }
 
 static int add_all(struct strings *argv, const struct strings *args)

@@ -1,4 +1,4 @@
-/* The environment and the command line of a handler. */
+/* The environment and the command line of a handler, and the parts of which a hook's are made. */
 #ifndef QSPOOL_RUN_ENVIRONMENT_H
 #define QSPOOL_RUN_ENVIRONMENT_H
 
@@ -8,6 +8,15 @@
  * root or to our user, else only LANG, LC_* and TZ), over that QSPOOL and QJOB_*. Added
  * to ENV, which is the caller's to release. 0 / -1 with ENOMEM. */
 NODISCARD int environment_build(const struct child_start *start, struct strings *env);
+
+/* All add to ENV, and all are 0 / -1 with ENOMEM; the first of a name counts. */
+__attribute__((format(printf, 2, 3))) NODISCARD int environment_add(
+    struct strings *env, const char *format, ...);
+/* What a job is, its headers too: QJOB_*, but not where its file is. */
+NODISCARD int environment_job(
+    struct strings *env, const struct job *job, const struct meta *meta, unsigned attempts);
+/* Our own environment, last: of what is there by then only the first of each name stays. */
+NODISCARD int environment_inherit(struct strings *env);
 
 /* The command line: the queue's handler with the arguments that the queue's settings give it, or the command
  * that was given; behind it the job's own. */

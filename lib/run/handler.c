@@ -21,13 +21,13 @@ static bool keeps_ours(const struct stat *dir)
 }
 
 /* Whether nobody else can exchange a directory above the spool, up to the root. */
-static bool path_is_ours(const struct queue *queue)
+static bool path_is_ours(const struct spool *spool)
 {
 	char up[PATH_MAX] = "..";
 	struct stat st, last = {0};
 
 	for (size_t len = 2; len + 4 < sizeof up; len += 3) {
-		if (fstatat(queue->spool->fd, up, &st, 0) != 0 || !keeps_ours(&st))
+		if (fstatat(spool->fd, up, &st, 0) != 0 || !keeps_ours(&st))
 			return false;
 		if (same_file(&st, &last))
 			return true;
@@ -38,58 +38,63 @@ static bool path_is_ours(const struct queue *queue)
 }
 
 /* Whether somebody else could put another file in the place of what was checked. */
-static bool replaceable(const struct queue *queue)
+static bool replaceable(const struct spool *spool, int dir)
 {
 	struct stat top, st;
 
-	return fstat(queue->spool->fd, &top) != 0 || fstat(queue->fd, &st) != 0 ||
-	    !ours_alone(&top) || !ours_alone(&st);
+	return fstat(spool->fd, &top) != 0 || fstat(dir, &st) != 0 || !ours_alone(&top) ||
+	    !ours_alone(&st);
 }
 
 /* Where others can make names, a second one may be a program's that was linked there. */
-static bool trusted(const struct queue *queue, const struct stat *st)
+static bool trusted(const struct spool *spool, int dir, const struct stat *st)
 {
-	return S_ISREG(st->st_mode) && ours_alone(st) && (st->st_nlink == 1 || !replaceable(queue));
+	return S_ISREG(st->st_mode) && ours_alone(st) &&
+	    (st->st_nlink == 1 || !replaceable(spool, dir));
 }
 
-/* An open descriptor of NAME in the queue's directory, which is to be trusted. */
-static int open_trusted(const struct queue *queue, const char *name, int flags)
+/* An open descriptor of NAME in DIR, which is to be trusted. */
+static int open_trusted(struct spool *spool, int dir, const char *dir_name, const char *name)
 {
-	int fd = openat(queue->fd, name, flags | O_NOFOLLOW | O_NONBLOCK | O_NOCTTY | O_CLOEXEC);
+	int fd = openat(dir, name, O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_NOCTTY | O_CLOEXEC);
 	struct stat st;
 
 	if (fd >= 0 && fstat(fd, &st) == 0) {
-		if (trusted(queue, &st))
+		if (trusted(spool, dir, &st))
 			return fd;
 		errno = EPERM;
 	}
 	sys_discard(&fd);
 	if (errno == ELOOP)
 		errno = EPERM;
-	return spool_fail(queue->spool, queue->name, NULL, name);
+	return spool_fail(spool, dir_name, NULL, name);
 }
 
-int handler_open(struct handler *handler, const struct queue *queue, char *const *command)
+int handler_find(
+    struct handler *handler, struct spool *spool, int dir, const char *dir_name, const char *name)
 {
-	int fd;
+	int fd = open_trusted(spool, dir, dir_name, name);
 
-	*handler = (struct handler){.command = command, .fd = -1};
-	if (command)
-		return 0;
-	fd = open_trusted(queue, "handler", O_RDONLY);
+	*handler = (struct handler){.fd = -1};
 	if (fd < 0)
 		return -1;
-	if (faccessat(queue->fd, "handler", X_OK, AT_EACCESS) != 0 ||
-	    asprintf(&handler->path, "%s/%s/handler", queue->spool->path, queue->name) < 0) {
+	if (faccessat(dir, name, X_OK, AT_EACCESS) != 0 ||
+	    asprintf(&handler->path, "%s/%s/%s", spool->path, dir_name, name) < 0) {
 		sys_discard(&fd);
-		return spool_fail(queue->spool, queue->name, NULL, "handler");
+		return spool_fail(spool, dir_name, NULL, name);
 	}
 	/* By path where nobody can swap it, so that a script finds what lies beside it. */
-	if (replaceable(queue) || !path_is_ours(queue))
+	if (replaceable(spool, dir) || !path_is_ours(spool))
 		handler->fd = fd;
 	else
 		sys_discard(&fd);
 	return 0;
+}
+
+int handler_open(struct handler *handler, const struct queue *queue, char *const *command)
+{
+	*handler = (struct handler){.command = command, .fd = -1};
+	return command ? 0 : handler_find(handler, queue->spool, queue->fd, queue->name, "handler");
 }
 
 void handler_release(struct handler *handler)
@@ -101,7 +106,7 @@ void handler_release(struct handler *handler)
 
 char *settings_read(const struct queue *queue, size_t *len)
 {
-	int fd = open_trusted(queue, "settings", O_RDONLY);
+	int fd = open_trusted(queue->spool, queue->fd, queue->name, "settings");
 	char *text = fd < 0 ? NULL : malloc(SETTINGS_MAX);
 	ssize_t got = text ? read(fd, text, SETTINGS_MAX) : -1;
 

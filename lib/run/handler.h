@@ -1,5 +1,5 @@
 /*
- * What a queue's handler is, and whom qwork trusts: `handler` and `settings` are
+ * What a queue's handler is, and whom qwork trusts: `handler`, `settings` and hooks are
  * obeyed only if they belong to root or to qwork's own user and nobody else can
  * write them.
  */
@@ -9,7 +9,8 @@
 #include "spool/spool.h"
 
 struct handler {
-	char *path;           /* of the queue's `handler`, absolute; NULL if a command was given */
+	char *
+	    path; /* of the queue's `handler` or of a hook, absolute; NULL if a command was given */
 	char *const *command; /* the command given, or NULL */
 	int fd;               /* what is executed by descriptor; -1: by path */
 };
@@ -19,6 +20,9 @@ struct handler {
  * spool_place() names it. handler_release() afterwards in any case. */
 NODISCARD int handler_open(
     struct handler *handler, const struct queue *queue, char *const *command);
+/* The same of the executable NAME in DIR, whose name in the spool is DIR_NAME. */
+NODISCARD int handler_find(
+    struct handler *handler, struct spool *spool, int dir, const char *dir_name, const char *name);
 void handler_release(struct handler *handler);
 
 /* A malloc'd text of LEN bytes; NULL with errno: ENOENT if there are no settings, EPERM if the file is not to

@@ -166,6 +166,7 @@ static int start_handler(struct worker *w, struct running *r, bool *exec)
 	    .signals = &w->pool->old_signals,
 	    .files = &w->pool->files,
 	    .oom_score_adj = w->pool->oom_score_adj,
+	    .input = r->job.fd,
 	    .output = r->output};
 
 	handler_release(&w->handler);
