@@ -113,6 +113,15 @@ static int finish(struct job *job, FILE *out, char **text, const size_t *len, bo
 	return result;
 }
 
+int log_open(const struct job *job)
+{
+	int dir = job->queue->dir[DIR_LOG];
+	int fd =
+	    openat(dir, job->name.id, O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_NOCTTY | O_CLOEXEC);
+
+	return fd < 0 ? -1 : sys_check_plain(dir, fd);
+}
+
 int spool_log_status(const char *log)
 {
 	return logfmt_last_status(log);

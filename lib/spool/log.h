@@ -38,4 +38,7 @@ NODISCARD int log_notes(struct job *job, const char *event, const struct strings
 /* EVENT is "buried", "kicked", ...; REASON may be NULL. With SYNC it is durable. */
 NODISCARD int log_event(struct job *job, const char *event, const char *reason, bool sync);
 
+/* Opens the log of a held job for reading; it stays readable when it is removed. The caller's to close; -1. */
+NODISCARD int log_open(const struct job *job);
+
 #endif

@@ -14,6 +14,9 @@
 
 const char *const spool_dir_name[SPOOL_DIRS] = {".wait", ".key", ".batch", ".resource"};
 
+const char hooks_dir_name[] = ".hooks";
+const char *const hook_name[HOOK_KINDS] = {"buried", "failed", "finished", "breaker", "drained"};
+
 static const char system_spool[] = "/var/spool/qspool";
 
 int spool_fail(struct spool *spool, const char *queue, const char *dir, const char *name)

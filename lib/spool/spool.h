@@ -32,6 +32,18 @@ bool queue_dir_always(enum queue_dir dir);
 enum spool_dir { SPOOL_WAIT, SPOOL_KEY, SPOOL_BATCH, SPOOL_RESOURCE, SPOOL_DIRS };
 extern const char *const spool_dir_name[SPOOL_DIRS];
 
+/* Executables in a directory of the spool that a qwork tells what happened: run/hooks.h. */
+enum hook_kind {
+	HOOK_BURIED,   /* a job was */
+	HOOK_FAILED,   /* an attempt has, and there will be another */
+	HOOK_FINISHED, /* a job has */
+	HOOK_BREAKER,  /* was opened or closed */
+	HOOK_DRAINED,  /* of a queue no job is ready, and none runs any more */
+	HOOK_KINDS
+};
+extern const char hooks_dir_name[];
+extern const char *const hook_name[HOOK_KINDS];
+
 struct spool {
 	int fd;
 	char *path;      /* absolute */
