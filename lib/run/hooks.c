@@ -157,20 +157,24 @@ static int launch(
 	return result;
 }
 
-/* 1; 0 if there is no such hook; -1. */
+/* 1; 0 if there is no such hook; -1. What the last error on the spool was about stays that: a missing hook is
+ * none. */
 static int start(const struct hooks *hooks, struct hook *h)
 {
 	int dir = sys_opendir(hooks->spool->fd, hooks_dir_name);
 	struct handler program = {.fd = -1};
+	char place[sizeof hooks->spool->place];
 	bool exec = false;
 	int result = -1, saved;
 
+	memcpy(place, hooks->spool->place, sizeof place);
 	if (dir >= 0 &&
 	    handler_find(&program, hooks->spool, dir, hooks_dir_name, name_of(hooks, h)) == 0)
 		result = launch(hooks, h, &program, &exec) == 0 ? 1 : -1;
 	else if (errno == ENOENT)
 		result = 0;
 	saved = errno;
+	memcpy(hooks->spool->place, place, sizeof place);
 	sys_discard(&dir);
 	handler_release(&program);
 	errno = saved;
@@ -346,6 +350,7 @@ static int wait_until(int64_t at, int64_t now)
 void hooks_finish(struct hooks *hooks)
 {
 	int64_t now = clock_mono_ms(), until = now + HOOK_END_MS;
+	int saved = errno;
 
 	while (finish_some(hooks, now, until)) {
 		int signal = wait_until(hooks_next(hooks), now);
@@ -356,6 +361,7 @@ void hooks_finish(struct hooks *hooks)
 			end_now(hooks, now);
 		}
 	}
+	errno = saved;
 }
 
 /* --- */

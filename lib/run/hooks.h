@@ -73,7 +73,8 @@ int64_t hooks_next(const struct hooks *hooks);
 bool hooks_reap(struct hooks *hooks, pid_t pid);
 
 /* At qwork's end: tells what is not told, and returns when all hooks have ended: after HOOK_END_MS those that run
- * get TERM, and each TERM or INT that comes meanwhile brings that, and then KILL, forward. SIGCHLD and these are blocked. */
+ * get TERM, and each TERM or INT that comes meanwhile brings that, and then KILL, forward. SIGCHLD and these are blocked.
+ * errno survives. */
 void hooks_finish(struct hooks *hooks);
 
 #endif

@@ -442,6 +442,13 @@ int pool_open(struct pool *p, struct spool *spool, const struct work_options *op
 	    .timer = -1,
 	    .oom_score_adj = handlers_oom_score_adj(),
 	    .grace_at = NEVER};
+	p->hooks = (struct hooks){.spool = spool,
+	    .signals = &p->old_signals,
+	    .files = &p->files,
+	    .oom_score_adj = p->oom_score_adj,
+	    .report = options->report,
+	    .arg = options->arg};
+	hooks_init(&p->hooks);
 	p->timer = timerfd_create(CLOCK_REALTIME, TFD_NONBLOCK | TFD_CLOEXEC);
 	if (p->timer < 0 || take_slots(p) != 0 || make_room_for_files(p) != 0 ||
 	    take_signals(p) != 0)
@@ -463,6 +470,7 @@ void pool_close(struct pool *p)
 	give_back_signals(p);
 	sys_discard(&p->timer);
 	watch_close(&p->watch);
+	hooks_release(&p->hooks);
 	if (control_dir_close(&p->controls) != 0)
 		note_controls(p, "the directory of control files could not be removed");
 	free(p->slot);

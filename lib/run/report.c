@@ -1,4 +1,4 @@
-/* What the log is told. */
+/* What the log is told, and the hooks. */
 #include "run/worker.h"
 
 #include <string.h>
@@ -27,6 +27,26 @@ void worker_report(const struct worker *w, const struct work_event *event)
 
 	full.queue = w->name;
 	report(w->pool, &full);
+}
+
+void worker_ended(struct worker *w, const struct job *job, const struct meta *meta,
+    const struct work_event *event)
+{
+	struct hooks *hooks = &w->pool->hooks;
+	struct hook_news news = {.queue = w->name,
+	    .job = event->id ? job : NULL,
+	    .meta = meta,
+	    .attempts = settle_attempts(w, meta),
+	    .cause = event->cause,
+	    .reason = event->reason};
+
+	worker_report(w, event);
+	if (event->outcome == WORK_BURIED)
+		hooks_event(hooks, HOOK_BURIED, &news);
+	else if (event->outcome == WORK_RETRY)
+		hooks_event(hooks, HOOK_FAILED, &news);
+	else if (event->outcome == WORK_FINISHED)
+		hooks_event(hooks, HOOK_FINISHED, &news);
 }
 
 static struct work_event note(const struct pool *p, const char *cause, int error)

@@ -98,13 +98,29 @@ static int64_t due_of(const struct breaker_news *news)
 	return news->until_ms == OPEN_FOR_GOOD ? JOB_DUE_NONE : news->until_ms;
 }
 
-static void report_news(const struct worker *w, const struct running *r, const char *name,
-    const struct breaker_news *news)
+static void tell_hook(struct worker *w, const struct running *r, const char *name, const char *what)
 {
-	if (news->opened)
+	struct hook_news news = {.queue = w->name,
+	    .job = &r->job,
+	    .meta = &r->meta,
+	    .attempts = r->attempts,
+	    .cause = what,
+	    .resource = name};
+
+	hooks_event(&w->pool->hooks, HOOK_BREAKER, &news);
+}
+
+static void report_news(
+    struct worker *w, const struct running *r, const char *name, const struct breaker_news *news)
+{
+	if (news->opened) {
 		report(w, &r->job, "opens the breaker", name, due_of(news));
-	if (news->closed)
+		tell_hook(w, r, name, "opened");
+	}
+	if (news->closed) {
 		report(w, &r->job, "closes the breaker", name, JOB_DUE_NONE);
+		tell_hook(w, r, name, "closed");
+	}
 }
 
 static bool uses(const struct running *r, const char *name)

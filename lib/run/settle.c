@@ -247,7 +247,7 @@ static void log_failure(struct worker *w, struct job *job, const struct attempt 
 }
 
 static void report_end(
-    const struct worker *w, const struct running *r, const struct verdict *v, double seconds)
+    struct worker *w, const struct running *r, const struct verdict *v, double seconds)
 {
 	struct work_event event = settle_event(w, &r->job, v->outcome);
 
@@ -257,7 +257,7 @@ static void report_end(
 	event.status = v->status;
 	event.seconds = seconds;
 	event.due_ms = v->to == T_KEEP ? JOB_DUE_NONE : r->due_ms;
-	worker_report(w, &event);
+	worker_ended(w, &r->job, &r->meta, &event);
 }
 
 static int64_t next_due(const struct running *r, const struct verdict *v)
@@ -335,8 +335,8 @@ static void settle(struct worker *w, struct running *r, int status, const struct
 		v.to = T_KEEP;
 	r->due_ms = next_due(r, &v);
 	r->job.name.asked = v.asked_ms != NEVER;
-	report_end(w, r, &v, seconds);
 	log_end(w, r, &v, seconds, &said.notes);
+	report_end(w, r, &v, seconds);
 	control_release(&said);
 	settle_to(w, r, v.to, r->due_ms);
 }
@@ -363,7 +363,8 @@ void settle_ended(struct pool *p)
 
 		if (r && r->end_signal != 0)
 			kill(-ended.si_pid, SIGKILL);
-		if (wait4(ended.si_pid, &status, 0, &used) < 0)
+		if (!hooks_reap(&p->hooks, ended.si_pid) &&
+		    wait4(ended.si_pid, &status, 0, &used) < 0)
 			return;
 		if (r)
 			settle(r->worker, r, status, &used);
@@ -450,7 +451,7 @@ void settle_bury(struct worker *w, struct running *r, const char *cause)
 	event.attempts = r->attempts;
 	if (log_event(&r->job, "buried", cause, true) != 0)
 		worker_trouble(w, "the reason for a burial could not be written", errno);
-	worker_report(w, &event);
+	worker_ended(w, &r->job, &r->meta, &event);
 	settle_to(w, r, T_GIVEUP, JOB_DUE_NONE);
 }
 
@@ -478,7 +479,8 @@ void settle_lost(struct worker *w, struct job *job)
 	event.cause = v.cause;
 	event.attempts = attempt.of;
 	event.due_ms = due;
-	worker_report(w, &event);
+	worker_ended(w, job, &meta, &event);
+	w->worked = true;
 	moved = job_move(job, v.to, due);
 	if (moved < 0)
 		hold_lost(w, job, v.to, due);

@@ -96,7 +96,7 @@ void start_job_failed(struct worker *w, const char *cause, int error)
 
 /* Held, and never to run: its reason goes into the log, then it goes to buried/. False
  * if it cannot go there. */
-static bool bury_unfit(struct worker *w, struct job *job, const char *why)
+static bool bury_unfit(struct worker *w, struct job *job, const struct meta *meta, const char *why)
 {
 	struct work_event event = settle_event(w, job, WORK_BURIED);
 	int moved;
@@ -110,7 +110,7 @@ static bool bury_unfit(struct worker *w, struct job *job, const char *why)
 		return false;
 	}
 	worker_moved(w, job, moved);
-	worker_report(w, &event);
+	worker_ended(w, job, meta, &event);
 	return true;
 }
 
@@ -192,6 +192,7 @@ static void run(struct worker *w, struct running *r)
 	shares_started(r);
 	w->started++;
 	w->pool->started++;
+	w->worked = true;
 	w->hold_error = 0;
 	w->hold_wait = 0;
 }
@@ -272,7 +273,7 @@ static bool start_open(struct worker *w, struct running *r)
 /* The job is held and must never run. True if it is done with. */
 static bool end_unfit(struct worker *w, struct running *r, const char *why)
 {
-	bool buried = bury_unfit(w, &r->job, why);
+	bool buried = bury_unfit(w, &r->job, &r->meta, why);
 
 	running_release(r);
 	return buried;

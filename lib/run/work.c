@@ -220,7 +220,8 @@ static int64_t slots_deadline(const struct pool *p)
 /* The next instant at which something is to be done, what is due by real time aside. */
 static int64_t next_deadline(const struct pool *p, int64_t now)
 {
-	int64_t next = earliest(release_next(p), slots_deadline(p));
+	int64_t next =
+	    earliest(earliest(release_next(p), slots_deadline(p)), hooks_next(&p->hooks));
 	const struct worker *w;
 
 	if (p->look_again)
@@ -310,13 +311,42 @@ static int wait_for_events(struct pool *p)
 	return 0;
 }
 
+static bool nothing_ready(const struct worker *w)
+{
+	const struct backlog *b = &w->backlog;
+
+	return b->ready.count == 0 && !b->ready.fence && b->later.ready == 0 && w->scan_error == 0;
+}
+
 static bool nothing_waits(const struct worker *w)
 {
 	const struct backlog *b = &w->backlog;
 
-	if (b->ready.count > 0 || b->ready.fence || b->later.ready > 0 || w->scan_error != 0)
-		return false;
-	return w->pool->options->drain == DRAIN_READY || (b->later.count == 0 && !b->later.fence);
+	return nothing_ready(w) &&
+	    (w->pool->options->drain == DRAIN_READY || (b->later.count == 0 && !b->later.fence));
+}
+
+static bool ran_dry(const struct worker *w)
+{
+	return w->busy == 0 && !w->scan_now && nothing_ready(w) && w->probes == 0 &&
+	    !blocked_any(w);
+}
+
+/* Once for each time. Of several qworks the last one that has jobs tells; what a job of ours sent before it
+ * ended is among the events. */
+static void tell_drained(struct worker *w)
+{
+	struct hook_news news = {.queue = w->name};
+
+	if (!w->worked || !ran_dry(w))
+		return;
+	read_events(w->pool);
+	w->pool->look_again |= !ran_dry(w);
+	if (!ran_dry(w))
+		return;
+	w->worked = false;
+	if (!recover_others_run(w))
+		hooks_event(&w->pool->hooks, HOOK_DRAINED, &news);
 }
 
 static int is_waiting(void *arg, const struct job_place *place)
@@ -469,6 +499,9 @@ static void round_of(struct pool *p)
 	LIST_FOREACH (w, &p->workers, link)
 		look_after(w, now);
 	start_jobs(p);
+	LIST_FOREACH (w, &p->workers, link)
+		tell_drained(w);
+	hooks_tick(&p->hooks, now);
 	stop_after_grace(p, now);
 }
 
@@ -494,8 +527,10 @@ int spool_work(struct spool *spool, const struct work_options *options)
 	struct pool pool;
 	int result = pool_open(&pool, spool, options);
 
-	if (result == 0)
+	if (result == 0) {
 		result = loop(&pool);
+		hooks_finish(&pool.hooks);
+	}
 	pool_close(&pool);
 	return result;
 }

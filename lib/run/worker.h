@@ -11,13 +11,14 @@
  *   release.c    jobs that waited for what is over
  *   resources.c  what jobs share
  *   blocked.c    jobs that wait for it
- *   report.c     what the log is told
+ *   report.c     what the log is told, and the hooks
  */
 #ifndef QSPOOL_RUN_WORKER_H
 #define QSPOOL_RUN_WORKER_H
 
 #include "run/backlog.h"
 #include "run/child.h"
+#include "run/hooks.h"
 #include "run/watch.h"
 #include "format/settings.h"
 #include "spool/claim.h"
@@ -124,6 +125,7 @@ struct worker {
 	int scan_error; /* what kept the last scan from seeing all; 0: it saw all */
 	int64_t scan_at, scanned_at;
 	unsigned started_then; /* `started` at the last scan */
+	bool worked;           /* something ran since the queue ran dry */
 	bool paused, dead;
 	int64_t paused_until; /* real ms, or JOB_DUE_NONE: until an event says so */
 	int64_t hold_until;   /* no start before this: something of the queue's is broken */
@@ -152,6 +154,7 @@ struct pool {
 	struct release *release_turn; /* which is next; NULL: the first */
 	int64_t release_at;
 	struct trouble trouble[TROUBLES_MAX];
+	struct hooks hooks;
 	int signals, timer; /* signalfd, timerfd for the next DUE or the end of a pause */
 	int64_t timer_ms;   /* what it is set to */
 	sigset_t old_signals;
@@ -242,6 +245,9 @@ void worker_moved(struct worker *w, const struct job *job, int moved);
 /* report.c */
 /* Passes it on, and errors that hold nobody up; of the pool, they are of no queue. */
 void worker_report(const struct worker *w, const struct work_event *event);
+/* The same of what becomes of JOB, which was decided, logged, and maybe done: its hook is told, too. */
+void worker_ended(struct worker *w, const struct job *job, const struct meta *meta,
+    const struct work_event *event);
 void worker_note(const struct worker *w, const char *cause, int error);
 void pool_note(const struct pool *p, const char *cause, int error);
 /* The same of what will come again, such as a full disk: at once, then ever more seldom.

@@ -179,6 +179,16 @@ static bool in_handler_session(const struct wanted *w, pid_t pid)
 	    started_with(leader, w->variable);
 }
 
+/* A hook is a child of a qwork too, and knows a job. */
+static bool is_hook(pid_t pid)
+{
+	char *found = variable_of(pid, "QHOOK=");
+	bool is = found != NULL;
+
+	free(found);
+	return is;
+}
+
 /* A handler may have put something else in the place of its standard input: then it is
  * known as the child of the process that took the lock. */
 static bool is_handler(const struct wanted *w, const char *text)
@@ -188,7 +198,7 @@ static bool is_handler(const struct wanted *w, const char *text)
 	if (stdin_is(text, w->file))
 		return in_handler_session(w, pid);
 	return w->locker > 0 && parent_of(pid) == w->locker && getsid(pid) == pid &&
-	    started_with(pid, w->variable);
+	    started_with(pid, w->variable) && !is_hook(pid);
 }
 
 static void each_handler(const struct wanted *w, bool (*each)(pid_t pid, void *arg), void *arg)
