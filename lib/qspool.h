@@ -23,6 +23,7 @@ extern "C" {
 #endif
 
 #include "format/backoff.h"
+#include "format/histogram.h"
 #include "format/label.h"
 #include "format/limit.h"
 #include "format/meta.h"
@@ -193,6 +194,43 @@ struct queue_count {
 	int64_t next_ms;         /* earliest DUE, or JOB_DUE_NONE */
 };
 int spool_count(struct spool *spool, const char *name, struct queue_count *count);
+
+/* What the statistics of a queue count. Each is done by a tool or the library: what a person does with mv
+ * and rm is not seen. */
+enum stats_count {
+	COUNT_NONE,
+	COUNT_SENT,
+	COUNT_ADOPTED,   /* files dropped into new/ that became jobs */
+	COUNT_STARTED,   /* attempts; of these: */
+	COUNT_FINISHED,  /* the jobs of so many are done */
+	COUNT_FAILED,    /* among them: */
+	COUNT_TIMED_OUT, /* ended by their timeout */
+	COUNT_LOST,      /* whose worker was lost */
+	COUNT_DEFERRED,  /* by the handler, or for a resource; not spent, like the next */
+	COUNT_RETURNED,  /* not begun, or not ended before qwork did */
+	COUNT_RETRIED,   /* failed attempts after which the job is to be tried again */
+	COUNT_BURIED,    /* jobs, each time */
+	COUNT_KICKED,
+	COUNT_DELETED, /* jobs that had not finished */
+	COUNTS
+};
+/* "sent", "timed_out", ... */
+const char *stats_count_name(enum stats_count count);
+
+/* WAITED from when a job was sent or due, or, where neither says so, last moved, until an attempt started. RAN counts
+ * attempts that finished or failed, but not those whose worker was lost. */
+struct stats_period {
+	int64_t ms; /* how long it is */
+	uint64_t count[COUNTS];
+	struct histogram waited, ran;
+};
+/* ALL since then; LATE of the last hour and up to five minutes more, though not of before that. */
+struct queue_stats {
+	int64_t since_ms;
+	struct stats_period all, late;
+};
+/* 0; -1 with ENOENT: nothing was counted yet; EBADMSG: what is there is damaged, or of another version. */
+int spool_stats(struct spool *spool, const char *queue, struct queue_stats *stats);
 
 /* The one sentence, without a full stop, that says why the job is not running, or what it is doing;
  * malloc'd, made visible; NULL with errno (ENOENT: it moved). */

@@ -12,6 +12,7 @@
 #include "spool/claim.h"
 #include "spool/motion.h"
 #include "spool/pause.h"
+#include "spool/stats.h"
 #include "spool/sweep.h"
 #include "spool/wait.h"
 
@@ -318,6 +319,22 @@ static void check_pause(struct check *c)
 	check_report(c, finding);
 }
 
+static void check_stats(struct check *c)
+{
+	if (stats_check(&c->queue) == 0)
+		return;
+	if (errno != EBADMSG) {
+		check_failed(c);
+		return;
+	}
+	check_report(c,
+	    (struct check_finding){.class = CHECK_FAULT,
+	        .kind = "statistics",
+	        .queue = c->queue.name,
+	        .file = stats_name,
+	        .reason = "are damaged, or of another version; remove the file for new ones"});
+}
+
 /* What is in the queue beside its directories. 0 if it has none of them: then it is no queue. */
 static int check_top(struct check *c)
 {
@@ -341,6 +358,8 @@ static int check_top(struct check *c)
 			check_obeyed(c, name);
 		else if (strcmp(name, "paused") == 0)
 			check_pause(c);
+		else if (strcmp(name, stats_name) == 0)
+			check_stats(c);
 		else if (name[0] != '.' && !is_one_of(name, queue_dir_name, QUEUE_DIRS))
 			check_stray(c, c->queue.name, name);
 	}

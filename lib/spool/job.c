@@ -10,6 +10,7 @@
 
 #include "spool/deletion.h"
 #include "spool/key.h"
+#include "spool/stats.h"
 #include "spool/wait.h"
 
 #define BIT(state) (1u << (state))
@@ -27,29 +28,34 @@ static const struct {
 	unsigned from;     /* set of states */
 	enum queue_dir to; /* GONE: the name is unlinked */
 	enum effect n;
-	bool due;     /* the new name starts with DUE */
-	bool durable; /* the directories are synced before it is reported */
+	bool due;             /* the new name starts with DUE */
+	bool durable;         /* the directories are synced before it is reported */
+	enum stats_count end; /* of an attempt, or its start */
+	enum stats_count also;
 } table[TRANSITIONS] = {
-    [T_CLAIM] = {BIT(DIR_NEW) | BIT(DIR_DELAY) | BIT(DIR_WAIT), DIR_CUR, N_PLUS_ONE, false, false},
-    [T_RETRY] = {BIT(DIR_CUR), DIR_DELAY, N_SAME, true, false},
-    [T_GIVEUP] = {BIT(DIR_CUR), DIR_BURIED, N_SAME, false, true},
+    [T_CLAIM] = {BIT(DIR_NEW) | BIT(DIR_DELAY) | BIT(DIR_WAIT), DIR_CUR, N_PLUS_ONE, false, false,
+        COUNT_STARTED},
+    [T_RETRY] = {BIT(DIR_CUR), DIR_DELAY, N_SAME, true, false, COUNT_FAILED, COUNT_RETRIED},
+    [T_GIVEUP] = {BIT(DIR_CUR), DIR_BURIED, N_SAME, false, true, COUNT_FAILED, COUNT_BURIED},
     [T_REDATE] = {BIT(DIR_DELAY), DIR_DELAY, N_SAME, true, false},
-    [T_RETURN] = {BIT(DIR_CUR), DIR_NEW, N_MINUS_ONE, false, false},
-    [T_DEFER] = {BIT(DIR_CUR), DIR_DELAY, N_MINUS_ONE, true, false},
-    [T_BURY] = {BIT(DIR_NEW) | BIT(DIR_DELAY) | BIT(DIR_WAIT), DIR_BURIED, N_SAME, false, true},
-    [T_KICK] = {BIT(DIR_BURIED) | BIT(DIR_DELAY) | BIT(DIR_WAIT), DIR_NEW, N_ZERO, false, true},
-    [T_FINISH] = {BIT(DIR_CUR), GONE, N_SAME, false, false},
+    [T_RETURN] = {BIT(DIR_CUR), DIR_NEW, N_MINUS_ONE, false, false, COUNT_RETURNED},
+    [T_DEFER] = {BIT(DIR_CUR), DIR_DELAY, N_MINUS_ONE, true, false, COUNT_DEFERRED},
+    [T_BURY] = {BIT(DIR_NEW) | BIT(DIR_DELAY) | BIT(DIR_WAIT), DIR_BURIED, N_SAME, false, true,
+        COUNT_NONE, COUNT_BURIED},
+    [T_KICK] = {BIT(DIR_BURIED) | BIT(DIR_DELAY) | BIT(DIR_WAIT), DIR_NEW, N_ZERO, false, true,
+        COUNT_NONE, COUNT_KICKED},
+    [T_FINISH] = {BIT(DIR_CUR), GONE, N_SAME, false, false, COUNT_FINISHED},
     [T_DELETE] = {BIT(DIR_NEW) | BIT(DIR_DELAY) | BIT(DIR_BURIED) | BIT(DIR_DONE) | BIT(DIR_WAIT),
-        GONE, N_SAME, false, true},
+        GONE, N_SAME, false, true, COUNT_NONE, COUNT_DELETED},
     [T_SET_ASIDE] = {BIT(DIR_NEW) | BIT(DIR_DELAY) | BIT(DIR_CUR) | BIT(DIR_BURIED) |
             BIT(DIR_DONE) | BIT(DIR_WAIT),
-        DIR_BURIED, N_SAME, false, true},
+        DIR_BURIED, N_SAME, false, true, COUNT_NONE, COUNT_BURIED},
     [T_RELEASE] = {BIT(DIR_WAIT), DIR_NEW, N_SAME, false, false},
     [T_RELEASE_DELAYED] = {BIT(DIR_WAIT), DIR_DELAY, N_SAME, true, false},
     [T_PASS_ON] = {BIT(DIR_WAIT), DIR_WAIT, N_SAME, true, false},
     [T_BLOCK] = {BIT(DIR_NEW) | BIT(DIR_DELAY) | BIT(DIR_WAIT), DIR_WAIT, N_SAME, false, false},
-    [T_HOLD_BACK] = {BIT(DIR_CUR), DIR_WAIT, N_MINUS_ONE, false, false},
-    [T_KEEP] = {BIT(DIR_CUR), DIR_DONE, N_SAME, true, false},
+    [T_HOLD_BACK] = {BIT(DIR_CUR), DIR_WAIT, N_MINUS_ONE, false, false, COUNT_DEFERRED},
+    [T_KEEP] = {BIT(DIR_CUR), DIR_DONE, N_SAME, true, false, COUNT_FINISHED},
     [T_EXPIRE] = {BIT(DIR_DONE), GONE, N_SAME, false, false},
 };
 
@@ -140,7 +146,7 @@ static enum hold hold(struct job *job, const char *file, int access)
 enum hold job_hold(
     struct job *job, const struct queue *queue, enum job_state state, const char *file, int access)
 {
-	*job = (struct job){.queue = queue, .state = state, .wait = -1, .fd = -1};
+	*job = (struct job){.queue = queue, .state = state, .wait = -1, .fd = -1, .took_ms = -1};
 	job->ours = job_name_parse(file, &job->name);
 	return hold(job, file, access);
 }
@@ -150,7 +156,8 @@ enum hold job_hold_waiting(
 {
 	char of[QUEUE_NAME_SIZE];
 
-	*job = (struct job){.queue = queue, .state = JOB_WAITING, .wait = -1, .fd = -1};
+	*job =
+	    (struct job){.queue = queue, .state = JOB_WAITING, .wait = -1, .fd = -1, .took_ms = -1};
 	snprintf(job->wait_name, sizeof job->wait_name, "%s", name);
 	job->ours = waiting_name_parse(file, &job->name, of) && strcmp(of, job->queue->name) == 0;
 	job->wait = wait_open(queue->spool, name, false);
@@ -458,9 +465,34 @@ static int prepare_move(const struct job *job, enum transition transition, enum 
 	return transition == T_FINISH || transition == T_KEEP ? deletion_revoke(job) : 0;
 }
 
+/* Right after the commit, and what is done for the first time only: a kept job had finished already, and
+ * a buried one was buried. */
+static void count_move(
+    struct job *job, enum transition transition, enum job_state from, bool adopted)
+{
+	enum stats_count end = table[transition].end, also = table[transition].also;
+	bool ran = end == COUNT_FINISHED || end == COUNT_FAILED;
+	struct stats_news news = {.waited_ms = end == COUNT_STARTED ? job->took_ms : -1,
+	    .ran_ms = ran ? job->took_ms : -1};
+
+	if (from == JOB_DONE || (from == JOB_BURIED && also == COUNT_BURIED))
+		also = COUNT_NONE;
+	news.count[COUNT_ADOPTED] = adopted;
+	news.count[also] = 1;
+	news.count[end] = 1;
+	if (end == COUNT_FAILED)
+		news.count[job->failure] = 1;
+	news.count[COUNT_NONE] = 0;
+	if (end != COUNT_NONE || also != COUNT_NONE)
+		stats_add(job->queue, &news);
+	job->took_ms = -1;
+	job->failure = COUNT_NONE;
+}
+
 static int move(struct job *job, enum transition transition, struct target *target, int64_t due_ms)
 {
-	bool gone = target->to == GONE;
+	bool gone = target->to == GONE, adopted = transition == T_CLAIM && !job->ours;
+	enum job_state from = job->state;
 	int moved;
 
 	if (!(table[transition].from & BIT(job->state)) || job->fd < 0) {
@@ -470,6 +502,8 @@ static int move(struct job *job, enum transition transition, struct target *targ
 	if (prepare_move(job, transition, target->to) != 0)
 		return -1;
 	moved = gone ? remove_name(job) : rename_to(job, transition, target, due_ms);
+	if (moved == 1)
+		count_move(job, transition, from, adopted);
 	if (moved == 1 && table[transition].durable)
 		moved = sync_dirs(job, target->to);
 	if (moved == 1 && gone)

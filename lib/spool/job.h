@@ -31,6 +31,9 @@ struct job {
 	bool both;        /* a move failed, but left it under the new name, too */
 	int left;         /* errno if what belongs to it outlives it, which was to be removed */
 	struct over over; /* since it was finished, deleted or kept; its caller lets them go on */
+	/* For the statistics, until the next move: */
+	int64_t took_ms; /* of T_CLAIM: it has waited; else: its attempt ran so long; -1: unknown */
+	enum stats_count failure; /* of what kind, of an attempt that failed; or COUNT_NONE */
 };
 
 enum hold {
@@ -97,7 +100,8 @@ enum transition {
  * T_DEFER, T_REDATE, T_RELEASE_DELAYED, T_PASS_ON and T_KEEP; the mark w goes where there is no DUE.
  * 1: done, and job says where it is now. MOVED_UNSURE: done, but a sync failed (errno), and
  * a power cut may undo it. 0: somebody moved the name meanwhile. -1: errno (EINVAL: not
- * from this state). A crash leaves the job in the one or in the other state, whole. */
+ * from this state). A crash leaves the job in the one or in the other state, whole. What was done
+ * is counted in the queue's statistics. */
 enum { MOVED_UNSURE = SPOOL_UNSURE };
 NODISCARD int job_move(struct job *job, enum transition transition, int64_t due_ms);
 /* The same to .wait/NAME, which is made if it is missing: T_PASS_ON, T_BLOCK, T_HOLD_BACK. */

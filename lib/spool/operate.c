@@ -30,6 +30,7 @@ static int settle_lost(struct job *job)
 		return 1;
 	if (log_event(job, "worker lost", NULL, true) != 0)
 		return -1;
+	job->failure = COUNT_LOST;
 	return job_move(job, T_GIVEUP, JOB_DUE_NONE);
 }
 
@@ -63,6 +64,7 @@ static int bury(struct job *job, const char *reason)
 		return job_sync(job);
 	if (log_event(job, "buried", reason ? reason : "by hand", true) != 0)
 		return -1;
+	job->failure = COUNT_LOST;
 	if (job->state == JOB_RUNNING)
 		return job_move(job, T_GIVEUP, JOB_DUE_NONE);
 	return job_move(job, T_BURY, JOB_DUE_NONE);

@@ -1,5 +1,5 @@
 /* A queue's directories: opening, creating, reading. */
-#include "spool/spool.h"
+#include "spool/stats.h"
 
 #include <bsd/stdlib.h>
 #include <errno.h>
@@ -162,6 +162,7 @@ void queue_close(struct queue *queue)
 	for (size_t i = 0; i < QUEUE_DIRS; i++)
 		sys_discard(&queue->dir[i]);
 	sys_discard(&queue->fd);
+	stats_close(queue);
 }
 
 struct reading {

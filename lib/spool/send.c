@@ -20,6 +20,7 @@
 #include "format/room.h"
 #include "spool/batch.h"
 #include "spool/key.h"
+#include "spool/stats.h"
 #include "spool/wait.h"
 #include "sys/clock.h"
 
@@ -514,6 +515,8 @@ int send_commit(struct sender *sender, send_report *report, void *arg)
 		look_again(sender);
 	for (size_t i = 0; i < published; i++)
 		report(arg, sender->batch[i].name.id, fate);
+	if (published > 0)
+		stats_add_sent(&sender->queue, published);
 	forget(sender, published);
 	errno = error;
 	return error ? -1 : 0;

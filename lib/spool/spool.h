@@ -61,6 +61,7 @@ struct queue {
 	char name[QUEUE_NAME_SIZE];
 	int fd;
 	int dir[QUEUE_DIRS]; /* -1: DIR_WAIT, and what the queue has not yet */
+	struct stats *stats; /* NULL unless stats_keep() keeps them */
 };
 
 /* Notes where an error happened, errno untouched; returns -1. NAME may be NULL. */

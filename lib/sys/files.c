@@ -2,7 +2,9 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <linux/fs.h>
 #include <stdio.h>
+#include <sys/ioctl.h>
 #include <sys/stat.h>
 #include <sys/utsname.h>
 #include <unistd.h>
@@ -208,6 +210,17 @@ int sys_syncfs(int fd)
 	}
 	HOOKED("syncfs", fd, "", result, syncfs(fd));
 	return result;
+}
+
+void sys_overwrite_in_place(int fd)
+{
+	int saved = errno, flags;
+
+	if (ioctl(fd, FS_IOC_GETFLAGS, &flags) == 0) {
+		flags |= FS_NOCOW_FL;
+		(void)ioctl(fd, FS_IOC_SETFLAGS, &flags);
+	}
+	errno = saved;
 }
 
 int sys_close(int fd)

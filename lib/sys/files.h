@@ -47,6 +47,9 @@ NODISCARD int sys_write(int fd, const void *data, size_t len);
 NODISCARD int sys_fsync(int fd);
 /* Likewise. ENOSYS before Linux 5.8, whose syncfs says 0 also when data could not be written. */
 NODISCARD int sys_syncfs(int fd);
+/* Of a file that was just created and is empty: what will be written stays where it is when it is written
+ * again, on a file system that would need room for that elsewhere (btrfs). Where that cannot be, nothing is done. */
+void sys_overwrite_in_place(int fd);
 /* close(2) whose result counts (NFS and quota report here). fd is closed in any case. */
 NODISCARD int sys_close(int fd);
 /* Another name for a file; EEXIST if there is one already. */

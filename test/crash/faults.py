@@ -140,8 +140,8 @@ class Run:
         return any(call.done in KILLS for call in self.calls)
 
     @property
-    def failures(self):
-        """Those of them that count: a write goes on, and a closed file is closed."""
+    def failed(self):
+        """Those of them that did: a write goes on, and a closed file is closed."""
         return [
             call
             for call in self.struck
@@ -149,8 +149,13 @@ class Run:
         ]
 
     @property
+    def failures(self):
+        """Those of them that matter: what is only counted may be lost."""
+        return [call for call in self.failed if not spooldir.STATISTICS.search(call.path)]
+
+    @property
     def cannot_remove(self):
-        return any(call.call in ("unlink", "rmdir") for call in self.failures)
+        return any(call.call in ("unlink", "rmdir") for call in self.failed)
 
     def look(self):
         self.jobs = spooldir.jobs(self.spool)

@@ -114,6 +114,10 @@ def no_meta_dir(template):
     os.rmdir(template.directory("log"))
 
 
+def no_statistics(template):
+    os.unlink(template.directory("stats"))
+
+
 def sent(payload, *arguments):
     return lambda template: template.send(payload, *arguments)
 
@@ -772,7 +776,9 @@ SCENARIOS = [
     ),
     send("into a spool that is not there", prepare=()),
     send("into a queue that lacks directories", prepare=[no_meta_dir]),
+    send("into a queue without statistics", prepare=[queue, no_statistics], short=True),
     work("finishes", sent("ok"), sent("ok2", "-A", "2"), short=True),
+    work("makes statistics", sent("ok"), no_statistics),
     work("keeps", sent("kept", "--keep", "1h")),
     work("keeps no longer", kept_too_long("over")),
     work("two at once", sent("fail"), sent("ok", "-A", "2"), options=["-j", "2"]),
@@ -913,6 +919,7 @@ SCENARIOS += [
         "qsend of a payload",
         "qsend with options",
         "qsend of a batch",
+        "qsend into a queue without statistics",
         "qwork finishes",
         "qwork retries",
         "qwork gives up",

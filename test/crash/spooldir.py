@@ -14,6 +14,7 @@ NAME = re.compile(
     r"(?P<marks>(?:,[^.@]*)*)(?P<queue>@[\w.-]+)?$"
 )
 
+STATISTICS = re.compile(r"/(?:tmp/stats-[0-9a-f]{8}|stats)$")
 LINK = re.compile(r"^(?P<id>[0-9a-hjkmnp-tv-z]{20})@[\w.-]+$")  # of a key, a batch
 
 Job = collections.namedtuple("Job", "state name id attempts marks content path")
