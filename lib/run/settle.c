@@ -318,7 +318,8 @@ static void heed_resources(
 /* The job's next state is decided once; moving it there may take more than one try. */
 static void settle(struct worker *w, struct running *r, int status, const struct rusage *used)
 {
-	double seconds = (double)(clock_mono_us() - r->started_us) / 1000000;
+	int64_t took_us = clock_mono_us() - r->started_us;
+	double seconds = (double)took_us / 1000000;
 	struct verdict v = {.status = status, .used = used, .asked_ms = NEVER};
 	struct control said;
 
@@ -335,6 +336,8 @@ static void settle(struct worker *w, struct running *r, int status, const struct
 		v.to = T_KEEP;
 	r->due_ms = next_due(r, &v);
 	r->job.name.asked = v.asked_ms != NEVER;
+	r->job.took_ms = took_us / 1000;
+	r->job.failure = r->timed_out ? COUNT_TIMED_OUT : COUNT_NONE;
 	log_end(w, r, &v, seconds, &said.notes);
 	report_end(w, r, &v, seconds);
 	control_release(&said);
@@ -481,6 +484,7 @@ void settle_lost(struct worker *w, struct job *job)
 	event.due_ms = due;
 	worker_ended(w, job, &meta, &event);
 	w->worked = true;
+	job->failure = COUNT_LOST;
 	moved = job_move(job, v.to, due);
 	if (moved < 0)
 		hold_lost(w, job, v.to, due);

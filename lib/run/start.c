@@ -216,13 +216,29 @@ static bool open_output(struct worker *w, struct running *r)
 	return r->output >= 0;
 }
 
+/* How long a job that is about to start has waited, by what its name or its file says. */
+static int64_t waited_ms(const struct running *r)
+{
+	const struct job *job = &r->job;
+	int64_t since = (int64_t)job->st.st_ctim.tv_sec * 1000 + job->st.st_ctim.tv_nsec / 1000000;
+	int64_t now = clock_real_ms();
+
+	if (job->name.due_ms != JOB_DUE_NONE)
+		since = job->name.due_ms;
+	else if (job->ours && job->state == JOB_READY && !job->name.log && r->meta.after.count == 0)
+		since = (int64_t)(job_id_sent_ns(job->name.id) / 1000000);
+	return since < now ? now - since : 0;
+}
+
 /* The attempt is counted by this rename, before anything runs: a job that takes
  * the machine down each time runs out of attempts. False: try again later. */
 static bool claim(struct worker *w, struct running *r)
 {
 	bool adopted = !r->job.ours;
-	int claimed = job_move(&r->job, T_CLAIM, JOB_DUE_NONE);
+	int claimed;
 
+	r->job.took_ms = waited_ms(r);
+	claimed = job_move(&r->job, T_CLAIM, JOB_DUE_NONE);
 	if (claimed == 1) {
 		r->job.ours = true;
 		unkey_at_start(w, r);

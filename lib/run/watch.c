@@ -2,6 +2,9 @@
 
 #include <errno.h>
 #include <stdlib.h>
+#include <string.h>
+
+#include "spool/stats.h"
 
 struct watched_dir {
 	RB_ENTRY(watched_dir) link;
@@ -143,6 +146,12 @@ void watch_leave(struct watch *watch, const void *owner)
 	errno = saved;
 }
 
+/* Who counts ends with IN_CLOSE_WRITE, and that is no news. In the spool, a directory of that name is a queue. */
+static bool is_stats(const struct inotify_event *e)
+{
+	return e->len > 0 && !(e->mask & IN_ISDIR) && strcmp(e->name, stats_name) == 0;
+}
+
 static enum watched kind(const struct watched_dir *dir, const struct inotify_event *e)
 {
 	if (dir->what == WATCHED_OTHER)
@@ -151,6 +160,8 @@ static enum watched kind(const struct watched_dir *dir, const struct inotify_eve
 		return WATCHED_DEAD;
 	if (dir->what == WATCHED_CUR && !(e->mask & IN_CLOSE_WRITE))
 		return WATCHED_LEFT;
+	if (dir->what == WATCHED_QUEUE && is_stats(e))
+		return WATCHED_OTHER;
 	return dir->what;
 }
 

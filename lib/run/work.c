@@ -15,6 +15,7 @@
 #include <unistd.h>
 
 #include "spool/order.h"
+#include "spool/stats.h"
 #include "spool/sweep.h"
 #include "spool/wait.h"
 #include "sys/clock.h"
@@ -145,6 +146,17 @@ static void found_over(void *arg, const char *name)
 	release_add(arg, name);
 }
 
+/* A queue that was removed is told of by the scan. */
+static void keep_stats(struct worker *w)
+{
+	if (stats_keep(&w->queue) != 0 && queue_in_place(&w->queue))
+		worker_trouble(w,
+		    errno == EBADMSG
+		        ? "nothing is counted until what stands for the statistics is removed"
+		        : "no statistics are kept",
+		    errno);
+}
+
 static void scan(struct worker *w, int64_t now)
 {
 	int64_t every = w->pool->options->scan_ms;
@@ -156,6 +168,7 @@ static void scan(struct worker *w, int64_t now)
 		note_sweep(w, sweep_done(&w->queue), with_each_scan);
 		pool_settings(w, false);
 	}
+	keep_stats(w);
 	note_sweep(w, sweep_linked_drafts(&w->queue), with_each_scan);
 	take_scan(w);
 	w->scan_at = now + every;
