@@ -1,5 +1,5 @@
 /* qstat: show queues and jobs. See qstat(1). */
-#include "cli.h"
+#include "figures.h"
 
 #include <errno.h>
 #include <stdlib.h>
@@ -15,6 +15,8 @@ static const char help[] =
     "a path) all that is known, its history included.\n"
     "\n"
     "  -j, --json              one JSON object a line\n"
+    "  -S, --stats             of all queues, or each QUEUE, what was counted and how long it "
+    "took\n"
     "  -w, --why               of a JOB only why it is not running\n"
     "  -s, --spool DIR         the spool ($QSPOOL)\n"
     "  -q, --queue QUEUE       only this queue\n"
@@ -25,7 +27,7 @@ enum { TRIES = 5 };
 
 struct stat_tool {
 	struct cli cli;
-	bool json, why;
+	bool json, why, stats;
 	struct spool *spool;
 	int64_t now_ms;
 };
@@ -679,6 +681,63 @@ static int show_why(const struct stat_tool *t, struct job_word *word)
 	return EX_OK;
 }
 
+/* --- what was counted --- */
+
+static int no_queue(const struct stat_tool *t, const char *queue)
+{
+	char *name = cli_visible(queue);
+
+	warnx("no queue %s in %s", name, spool_path(t->spool));
+	free(name);
+	return EX_NOINPUT;
+}
+
+static int show_figures(const struct stat_tool *t, const char *queue)
+{
+	struct queue_stats stats;
+	bool some = spool_stats(t->spool, queue, &stats) == 0;
+
+	if (!some && errno == EBADMSG) {
+		warnx("%s is damaged, or of another version; remove it for new statistics",
+		    spool_place(t->spool));
+		return EX_DATAERR;
+	}
+	if (!some && errno != ENOENT)
+		return cli_complain(t->spool, NULL);
+	(t->json ? figures_json : figures_table)(queue, some ? &stats : NULL);
+	return EX_OK;
+}
+
+static int show_figures_of(const struct stat_tool *t, size_t count, char *const *queues)
+{
+	int status = EX_OK;
+
+	for (size_t i = 0; i < count; i++) {
+		bool there = queue_name_ok(queues[i]) && spool_has_queue(t->spool, queues[i]) == 1;
+
+		if (i > 0 && !t->json)
+			putchar('\n');
+		status = cli_first_failure(
+		    status, there ? show_figures(t, queues[i]) : no_queue(t, queues[i]));
+	}
+	return status;
+}
+
+static int show_stats(const struct stat_tool *t, size_t count, char *const *queues)
+{
+	struct strings names = {0};
+	int status;
+
+	if (count > 0)
+		return show_figures_of(t, count, queues);
+	if (t->cli.queue ? strings_add(&names, t->cli.queue) != 0
+	                 : spool_queues(t->spool, &names) != 0)
+		return cli_complain(t->spool, NULL);
+	status = show_figures_of(t, names.count, names.item);
+	strings_release(&names);
+	return status;
+}
+
 /* A word that names a queue is a queue, anything else must be a job. */
 static int show_word(const struct stat_tool *t, const char *text)
 {
@@ -706,10 +765,10 @@ static int show(const struct stat_tool *t, int count, char *const *words)
 	if (t->cli.verbose)
 		fprintf(
 		    stderr, "%s: spool %s\n", program_invocation_short_name, spool_path(t->spool));
-	if (t->cli.queue && !spool_has_queue(t->spool, t->cli.queue)) {
-		warnx("no queue %s in %s", t->cli.queue, spool_path(t->spool));
-		return EX_NOINPUT;
-	}
+	if (t->cli.queue && !spool_has_queue(t->spool, t->cli.queue))
+		return no_queue(t, t->cli.queue);
+	if (t->stats)
+		return show_stats(t, (size_t)count, words);
 	if (count == 0)
 		return show_queues(t);
 	for (int i = 0; i < count; i++)
@@ -719,22 +778,26 @@ static int show(const struct stat_tool *t, int count, char *const *words)
 
 int main(int argc, char **argv)
 {
-	static const struct option options[] = {
-	    {"json", no_argument, NULL, 'j'}, {"why", no_argument, NULL, 'w'}, CLI_LONG};
+	static const struct option options[] = {{"json", no_argument, NULL, 'j'},
+	    {"why", no_argument, NULL, 'w'}, {"stats", no_argument, NULL, 'S'}, CLI_LONG};
 	struct stat_tool t = {0};
 	int option, status;
 
 	cli_begin();
-	while ((option = getopt_long(argc, argv, "jw" CLI_SHORT, options, NULL)) != -1) {
+	while ((option = getopt_long(argc, argv, "jwS" CLI_SHORT, options, NULL)) != -1) {
 		if (option == 'j')
 			t.json = true;
 		else if (option == 'w')
 			t.why = true;
+		else if (option == 'S')
+			t.stats = true;
 		else
 			cli_option(&t.cli, option, help);
 	}
 	if (t.why && optind == argc)
 		cli_usage("--why: of which job?");
+	if (t.why && t.stats)
+		cli_usage("--why and --stats exclude each other");
 	t.now_ms = cli_now_ms();
 	t.spool = cli_open(&t.cli, false, false);
 	status = show(&t, argc - optind, argv + optind);

@@ -320,3 +320,22 @@ need_sysfs_error() {
 	assert jobs_are 3 delay
 	assert lines_are 9 "$test_dir/ran"
 }
+
+@test 'a full disk: jobs are sent and run without statistics that have no room; those that are there count' {
+	make_disk tmpfs 512k 1000
+	fail_each 1000
+	room=$(send "$(payload_of 8000)")
+	rm "$QSPOOL/default/stats"
+	fill_disk
+	qdel "$room"
+	send 1 >/dev/null
+	assert_not_exists "$QSPOOL/default/stats"
+	assert jobs_are 0 tmp
+	free_disk
+	send 2 >/dev/null
+	assert_file_exists "$QSPOOL/default/stats"
+	fill_disk
+	run_qwork --drain -- "$handler"
+	assert_success
+	assert_equal "$(qstat --stats --json | jq -c '[.all.sent, .all.finished]')" '[1,2]'
+}
