@@ -442,10 +442,20 @@ struct work_queue {
 	unsigned weight; /* its share, to WORK_WEIGHT_MAX */
 };
 
+/* How far the machine may be loaded before no further job is started. 0: without that limit. */
+struct work_means {
+	unsigned min;        /* so many are never kept from running; usually 1 */
+	bool by_length;      /* beyond MIN, no more run than wait */
+	double max_load;     /* the average of the last minute, and what runs at an instant */
+	int64_t min_free;    /* bytes of memory that are available */
+	double max_pressure; /* percent of the time in which memory or disks are waited for */
+};
+
 struct work_options {
 	const struct work_queue *queues;
 	size_t queue_count; /* 0: every queue that has a handler, also those that come */
 	unsigned jobs;      /* at most so many handlers at once, 1 to WORK_JOBS_MAX */
+	struct work_means means;
 	enum work_drain drain;
 	bool once;
 	const struct meta *defaults; /* from the command line: attempts, backoff, timeout */
