@@ -11,6 +11,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "format/size.h"
 #include "format/visible.h"
 
 #ifdef HAVE_CONFIG_H
@@ -136,6 +137,30 @@ int64_t cli_duration(const char *option, const char *text)
 	if (duration_parse(text, &ms) != 0)
 		cli_usage("%s %s: a duration such as 90s, 10m or 1h30m is wanted", option, text);
 	return ms;
+}
+
+int64_t cli_size(const char *option, const char *text, int64_t min)
+{
+	char least[SIZE_TEXT];
+	int64_t bytes;
+
+	size_format(min, least);
+	if (size_parse(text, &bytes) != 0 || bytes < min)
+		cli_usage(
+		    "%s %s: a size such as 512M or 2G is wanted, %s at least", option, text, least);
+	return bytes;
+}
+
+double cli_decimal(const char *option, const char *text, double max)
+{
+	char *end;
+	double value = strtod(text, &end);
+
+	/* No exponents, and nothing that is no number. */
+	if (*end || strspn(text, "0123456789.") != strlen(text) || value <= 0 || value > max)
+		cli_usage(
+		    "%s %s: a number of more than 0 and at most %g is wanted", option, text, max);
+	return value;
 }
 
 static struct backoff backoff_value(const char *text)

@@ -49,6 +49,10 @@ int64_t cli_now_ms(void);
 /* Values of options; exit with EX_USAGE if they are wrong. */
 long long cli_number(const char *option, const char *text, long long min, long long max);
 int64_t cli_duration(const char *option, const char *text);
+/* Bytes, at least MIN. */
+int64_t cli_size(const char *option, const char *text, int64_t min);
+/* More than 0 and at most MAX, with decimals or without. */
+double cli_decimal(const char *option, const char *text, double max);
 /* Takes -A, -b and -t into META; false if OPTION is another one. */
 bool cli_policy(struct meta *meta, int option);
 

@@ -7,10 +7,11 @@
 #include <stdio_ext.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "format/logfmt.h"
 
-enum long_option { OPT_DRAIN = 256, OPT_SCAN };
+enum long_option { OPT_DRAIN = 256, OPT_SCAN, OPT_MAX_LOAD, OPT_MIN_FREE, OPT_MAX_PRESSURE };
 
 static const char help[] =
     "usage: qwork [-q QUEUE]... [options] [--] [COMMAND [ARGUMENT...]]\n"
@@ -19,6 +20,10 @@ static const char help[] =
     "QUEUE, too, serves every queue that has one, also those that come later.\n"
     "\n"
     "  -j, --jobs N            run so many at once (1)\n"
+    "  -j, --jobs MIN..MAX     at least MIN, and up to MAX as jobs wait and the load allows\n"
+    "      --max-load LOAD     above it, start no further job\n"
+    "      --min-free SIZE     nor with less memory available, such as 512M\n"
+    "      --max-pressure P    nor when memory or disks are waited for in P % of the time\n"
     "      --drain             exit once nothing can be started and nothing runs\n"
     "      --drain=all         wait for delayed jobs and for what others run, too\n"
     "  -1, --once              run one job, then exit\n"
@@ -132,6 +137,24 @@ static void set_bury_on(struct working *w, const char *list)
 	free(copy);
 }
 
+/* "8", or "2..16": what is between follows the queue and, if nothing else is said, the load. */
+static void set_jobs(struct working *w, const char *text)
+{
+	struct work_means *means = &w->options.means;
+	const char *dots = strstr(text, "..");
+	char least[16];
+
+	means->by_length = dots != NULL;
+	means->min = 1;
+	if (dots) {
+		snprintf(least, sizeof least, "%.*s", (int)(dots - text), text);
+		means->min = (unsigned)cli_number("--jobs", least, 0, WORK_JOBS_MAX);
+		text = dots + 2;
+	}
+	w->options.jobs =
+	    (unsigned)cli_number("--jobs", text, means->min > 0 ? means->min : 1, WORK_JOBS_MAX);
+}
+
 static void set_drain(struct working *w, const char *what)
 {
 	if (!what)
@@ -197,7 +220,7 @@ static void take_option(struct working *w, int option)
 		return;
 	switch (option) {
 	case 'j':
-		w->options.jobs = (unsigned)cli_number("--jobs", optarg, 1, WORK_JOBS_MAX);
+		set_jobs(w, optarg);
 		break;
 	case 'q':
 		set_queue(w, optarg);
@@ -210,6 +233,15 @@ static void take_option(struct working *w, int option)
 		break;
 	case 'B':
 		set_bury_on(w, optarg);
+		break;
+	case OPT_MAX_LOAD:
+		w->options.means.max_load = cli_decimal("--max-load", optarg, WORK_JOBS_MAX);
+		break;
+	case OPT_MIN_FREE:
+		w->options.means.min_free = cli_size("--min-free", optarg, 1);
+		break;
+	case OPT_MAX_PRESSURE:
+		w->options.means.max_pressure = cli_decimal("--max-pressure", optarg, 100);
 		break;
 	case OPT_DRAIN:
 		set_drain(w, optarg);
@@ -231,11 +263,15 @@ static void parse(struct working *w, int argc, char *const *argv)
 	    {"attempts", required_argument, NULL, 'A'}, {"backoff", required_argument, NULL, 'b'},
 	    {"timeout", required_argument, NULL, 't'}, {"grace", required_argument, NULL, 'g'},
 	    {"bury-on", required_argument, NULL, 'B'}, {"scan", required_argument, NULL, OPT_SCAN},
-	    CLI_LONG};
+	    {"max-load", required_argument, NULL, OPT_MAX_LOAD},
+	    {"min-free", required_argument, NULL, OPT_MIN_FREE},
+	    {"max-pressure", required_argument, NULL, OPT_MAX_PRESSURE}, CLI_LONG};
 	int option;
 
 	while ((option = getopt_long(argc, argv, "+j:1A:b:t:g:B:" CLI_SHORT, options, NULL)) != -1)
 		take_option(w, option);
+	if (w->options.means.by_length && w->options.means.max_load == 0)
+		w->options.means.max_load = (double)sysconf(_SC_NPROCESSORS_ONLN);
 	if (optind < argc)
 		w->options.command = argv + optind;
 }
@@ -312,9 +348,12 @@ static int complain(const struct spool *spool, bool all)
 int main(int argc, char **argv)
 {
 	static char line[8192];
-	struct working w = {
-	    .options = {
-	        .jobs = 1, .grace_ms = 10000, .scan_ms = 60000, .report = report, .arg = &w}};
+	struct working w = {.options = {.jobs = 1,
+	                        .means = {.min = 1},
+	                        .grace_ms = 10000,
+	                        .scan_ms = 60000,
+	                        .report = report,
+	                        .arg = &w}};
 	struct spool *spool;
 	int status = EX_OK;
 

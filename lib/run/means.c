@@ -11,6 +11,11 @@ enum {
 	REASON_SIZE = sizeof((struct means *)NULL)->reason,
 };
 
+bool means_limited(const struct work_means *limits)
+{
+	return limits->max_load > 0 || limits->min_free > 0 || limits->max_pressure > 0;
+}
+
 void means_init(struct means *m, const struct work_means *limits,
     void (*read)(void *arg, struct gauges *gauges), void *arg)
 {
@@ -95,11 +100,6 @@ static bool ramp_allows(const struct means *m)
 	    m->running <= 2 * m->usual;
 }
 
-static bool is_limited(const struct means *m)
-{
-	return m->limits.max_load > 0 || m->limits.min_free > 0 || m->limits.max_pressure > 0;
-}
-
 bool means_allow(struct means *m, unsigned running, unsigned waiting, int64_t now)
 {
 	means_count(m, running, now);
@@ -107,7 +107,7 @@ bool means_allow(struct means *m, unsigned running, unsigned waiting, int64_t no
 		return true;
 	if (m->limits.by_length && running >= waiting)
 		return false;
-	if (!is_limited(m) || (limits_allow(m, now) && ramp_allows(m)))
+	if (!means_limited(&m->limits) || (limits_allow(m, now) && ramp_allows(m)))
 		return true;
 	m->again_at = now + AGAIN_MS;
 	return false;

@@ -33,6 +33,9 @@ struct means {
 void means_init(struct means *m, const struct work_means *limits,
     void (*read)(void *arg, struct gauges *gauges), void *arg);
 
+/* Whether there are any but MIN. */
+bool means_limited(const struct work_means *limits);
+
 /* To be told in every round, for the time that passed. */
 void means_count(struct means *m, unsigned running, int64_t now);
 

@@ -130,6 +130,30 @@ static void close_slot(struct running *r)
 	sys_discard(&r->child.errors);
 }
 
+static void read_gauges(void *gauges, struct gauges *now)
+{
+	gauges_read(gauges, now);
+}
+
+/* What cannot be known from the start, such as pressure where the kernel keeps none, limits nothing. */
+static void open_means(struct pool *p)
+{
+	const struct work_means *limits = &p->options->means;
+	struct gauges now;
+
+	means_init(&p->means, limits, read_gauges, &p->gauges);
+	if (!means_limited(limits))
+		return;
+	gauges_open(&p->gauges);
+	gauges_read(&p->gauges, &now);
+	if (limits->max_load > 0 && now.load < 0)
+		pool_note(p, "the load cannot be known, and limits nothing", 0);
+	if (limits->min_free > 0 && now.available < 0)
+		pool_note(p, "what memory is free cannot be known, and limits nothing", 0);
+	if (limits->max_pressure > 0 && now.pressure < 0)
+		pool_note(p, "the kernel keeps no account of pressure: it limits nothing", 0);
+}
+
 /* --- workers --- */
 
 static void settings_wrong(void *arg, unsigned line, const char *why)
@@ -438,6 +462,7 @@ int pool_open(struct pool *p, struct spool *spool, const struct work_options *op
 	    .spool = spool,
 	    .controls = {.fd = -1},
 	    .watch = {.fd = -1},
+	    .gauges = GAUGES_CLOSED,
 	    .signals = -1,
 	    .timer = -1,
 	    .oom_score_adj = handlers_oom_score_adj(),
@@ -453,6 +478,7 @@ int pool_open(struct pool *p, struct spool *spool, const struct work_options *op
 	if (p->timer < 0 || take_slots(p) != 0 || make_room_for_files(p) != 0 ||
 	    take_signals(p) != 0)
 		return spool_fail(spool, NULL, NULL, NULL);
+	open_means(p);
 	return serves_all(p) ? serve_all(p) : serve_what_was_asked_for(p);
 }
 
@@ -471,6 +497,7 @@ void pool_close(struct pool *p)
 	sys_discard(&p->timer);
 	watch_close(&p->watch);
 	hooks_release(&p->hooks);
+	gauges_close(&p->gauges);
 	if (control_dir_close(&p->controls) != 0)
 		note_controls(p, "the directory of control files could not be removed");
 	free(p->slot);

@@ -347,16 +347,52 @@ static void start_entry(struct worker *w, struct waiting *entry)
 	}
 }
 
+static unsigned waiting(const struct pool *p)
+{
+	const struct worker *w;
+	size_t count = 0;
+
+	LIST_FOREACH (w, &p->workers, link)
+		if (start_allowed(w))
+			count += w->backlog.ready.count;
+	return (unsigned)count;
+}
+
+static bool machine_bears(struct pool *p)
+{
+	return means_allow(&p->means, p->busy - p->held, waiting(p), clock_mono_ms());
+}
+
+static void tell_of_means(struct pool *p)
+{
+	struct work_event event =
+	    report_event(WORK_NOTE, "no further job is started: the machine has enough to do");
+
+	switch (means_news(&p->means, clock_mono_ms())) {
+	case MEANS_HOLDS:
+		event.reason = p->means.reason;
+		p->options->report(p->options->arg, &event);
+		break;
+	case MEANS_LETS_GO:
+		pool_note(p, "jobs are started again as they come", 0);
+		break;
+	case MEANS_NO_NEWS:
+		break;
+	}
+}
+
 /* Of a crowd that cannot run, those that do run are not to wait until all of it was looked at. */
 void start_jobs(struct pool *p)
 {
+	means_count(&p->means, p->busy - p->held, clock_mono_ms());
 	for (unsigned n = 0; start_room(p); n++) {
 		struct worker *w = n < ROUND_MAX ? shares_next(p) : NULL;
 
-		if (!w) {
+		if (!w || !machine_bears(p)) {
 			p->look_again |= n == ROUND_MAX;
-			return;
+			break;
 		}
 		start_entry(w, backlog_take(&w->backlog));
 	}
+	tell_of_means(p);
 }

@@ -237,6 +237,7 @@ static int64_t next_deadline(const struct pool *p, int64_t now)
 	    earliest(earliest(release_next(p), slots_deadline(p)), hooks_next(&p->hooks));
 	const struct worker *w;
 
+	next = earliest(next, means_next(&p->means));
 	if (p->look_again)
 		return now;
 	if (p->stop == 0)

@@ -19,6 +19,7 @@
 #include "run/backlog.h"
 #include "run/child.h"
 #include "run/hooks.h"
+#include "run/means.h"
 #include "run/watch.h"
 #include "format/settings.h"
 #include "spool/claim.h"
@@ -145,10 +146,12 @@ struct pool {
 	struct watch watch;
 	struct running *slot;
 	struct pollfd *poll_set;
-	unsigned slots;               /* options->jobs and HELD_MAX */
-	unsigned busy;                /* slots that are active */
-	unsigned held;                /* of these, those that are settling */
-	unsigned started;             /* jobs run in all */
+	unsigned slots;   /* options->jobs and HELD_MAX */
+	unsigned busy;    /* slots that are active */
+	unsigned held;    /* of these, those that are settling */
+	unsigned started; /* jobs run in all */
+	struct gauge_files gauges;
+	struct means means;
 	double turn;                  /* shares.c: of the last that was started */
 	struct release_tree releases; /* names below .wait/ that are over */
 	struct release *release_turn; /* which is next; NULL: the first */

@@ -24,6 +24,8 @@ struct gauge_files {
 	int fd[GAUGE_FILES]; /* -1: not open */
 };
 
+#define GAUGES_CLOSED ((struct gauge_files){{-1, -1, -1, -1}})
+
 /* Opens what can be opened; gauges_close() afterwards. */
 void gauges_open(struct gauge_files *files);
 void gauges_close(struct gauge_files *files);

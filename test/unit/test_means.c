@@ -1,6 +1,8 @@
 /* Courses of loads, replayed: when a further job may start. */
 #include "run/means.h"
 
+#include <unistd.h>
+
 #include "unit.h"
 
 /* A machine whose processes all compute: the load average follows what runs, as the kernel's does. */
@@ -251,6 +253,23 @@ static void it_is_said_once_that_jobs_are_held_back(void)
 	CHECK(means_next(&m) == INT64_MAX);
 }
 
+static void this_machine(void)
+{
+	struct gauge_files files = GAUGES_CLOSED;
+	struct gauges gauges;
+
+	gauges_read(&files, &gauges);
+	CHECK(
+	    gauges.load < 0 && gauges.runnable < 0 && gauges.available < 0 && gauges.pressure < 0);
+	gauges_open(&files);
+	gauges_read(&files, &gauges);
+	CHECK(gauges.load >= 0 && gauges.runnable >= 0 && gauges.runnable < 100000);
+	CHECK(gauges.available > 1 << 20 &&
+	    gauges.available <= sysconf(_SC_PHYS_PAGES) * sysconf(_SC_PAGESIZE));
+	CHECK(files.fd[GAUGE_PRESSURE_IO] < 0 || (gauges.pressure >= 0 && gauges.pressure <= 100));
+	gauges_close(&files);
+}
+
 int main(void)
 {
 	return UNIT_RUN(TEST(without_limits_nothing_is_read),
@@ -260,5 +279,6 @@ int main(void)
 	    TEST(short_jobs_follow_each_other_at_once), TEST(memory_and_pressure),
 	    TEST(what_was_started_is_seen_before_as_many_more_are),
 	    TEST(what_is_not_known_limits_nothing), TEST(some_may_always_run),
-	    TEST(no_more_run_than_wait), TEST(it_is_said_once_that_jobs_are_held_back));
+	    TEST(no_more_run_than_wait), TEST(this_machine),
+	    TEST(it_is_said_once_that_jobs_are_held_back));
 }
