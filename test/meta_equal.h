@@ -40,7 +40,9 @@ static inline bool meta_equal(const struct meta *a, const struct meta *b)
 	    a->has_backoff == b->has_backoff && a->backoff.base_ms == b->backoff.base_ms &&
 	    a->backoff.cap_ms == b->backoff.cap_ms && a->has_timeout == b->has_timeout &&
 	    a->timeout_ms == b->timeout_ms && a->has_expires == b->has_expires &&
-	    a->expires_ms == b->expires_ms && a->has_keep == b->has_keep &&
+	    a->expires_ms == b->expires_ms && a->has_memory == b->has_memory &&
+	    a->memory == b->memory && a->has_cpu == b->has_cpu && a->cpu_ms == b->cpu_ms &&
+	    a->has_nice == b->has_nice && a->nice == b->nice && a->has_keep == b->has_keep &&
 	    a->keep_ms == b->keep_ms && text_equal(a->name, b->name) && ties_equal(a, b) &&
 	    strings_equal(&a->args, &b->args) && strings_equal(&a->env, &b->env) &&
 	    strings_equal(&a->headers, &b->headers);

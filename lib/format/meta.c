@@ -11,6 +11,7 @@
 #include "format/crc32c.h"
 #include "format/name.h"
 #include "format/room.h"
+#include "format/size.h"
 #include "format/value.h"
 #include "format/when.h"
 
@@ -52,7 +53,8 @@ void meta_release(struct meta *meta)
 bool meta_empty(const struct meta *meta)
 {
 	return !meta->has_attempts && !meta->has_backoff && !meta->has_timeout &&
-	    !meta->has_expires && !meta->has_keep && !meta->name && !meta->key && !meta->batch &&
+	    !meta->has_memory && !meta->has_cpu && !meta->has_nice && !meta->has_expires &&
+	    !meta->has_keep && !meta->name && !meta->key && !meta->batch &&
 	    meta->after.count == 0 && meta->resources == 0 && meta->args.count == 0 &&
 	    meta->env.count == 0 && meta->headers.count == 0;
 }
@@ -138,6 +140,20 @@ static void put_duration(FILE *out, const char *key, int64_t ms)
 	fprintf(out, "%s %s\n", key, text);
 }
 
+static void put_limits(FILE *out, const struct meta *meta)
+{
+	char text[SIZE_TEXT];
+
+	if (meta->has_memory) {
+		size_format(meta->memory, text);
+		fprintf(out, "memory %s\n", text);
+	}
+	if (meta->has_cpu)
+		put_duration(out, "cpu", meta->cpu_ms);
+	if (meta->has_nice)
+		fprintf(out, "nice %u\n", meta->nice);
+}
+
 static void put_times(FILE *out, const struct meta *meta)
 {
 	char text[BACKOFF_SIZE];
@@ -150,6 +166,7 @@ static void put_times(FILE *out, const struct meta *meta)
 	}
 	if (meta->has_timeout)
 		put_duration(out, "timeout", meta->timeout_ms);
+	put_limits(out, meta);
 	if (meta->has_expires) {
 		when_rfc3339(meta->expires_ms, text);
 		fprintf(out, "expires %s\n", text);
@@ -220,12 +237,12 @@ char *meta_format(const struct meta *meta, size_t *len)
 	return text;
 }
 
-/* 1..MAX, all of it digits. */
-static bool number_parse(const char *text, unsigned max, unsigned *number)
+/* All of it digits. */
+static bool number_parse(const char *text, unsigned min, unsigned max, unsigned *number)
 {
 	const char *error;
 
-	*number = (unsigned)strtonum(text, 1, max, &error);
+	*number = (unsigned)strtonum(text, min, max, &error);
 	return strspn(text, DIGITS) == strlen(text) && !error;
 }
 
@@ -234,7 +251,7 @@ static const char *set_attempts(struct meta *meta, const char *value)
 {
 	if (meta->has_attempts)
 		return why_repeated;
-	meta->has_attempts = number_parse(value, JOB_ATTEMPTS_MAX, &meta->attempts);
+	meta->has_attempts = number_parse(value, 1, JOB_ATTEMPTS_MAX, &meta->attempts);
 	return meta->has_attempts ? NULL : why_value;
 }
 
@@ -257,6 +274,27 @@ static const char *set_duration(bool *has, int64_t *ms, const char *value)
 static const char *set_timeout(struct meta *meta, const char *value)
 {
 	return set_duration(&meta->has_timeout, &meta->timeout_ms, value);
+}
+
+static const char *set_memory(struct meta *meta, const char *value)
+{
+	if (meta->has_memory)
+		return why_repeated;
+	meta->has_memory = size_parse(value, &meta->memory) == 0 && meta->memory >= MEMORY_MIN;
+	return meta->has_memory ? NULL : why_value;
+}
+
+static const char *set_cpu(struct meta *meta, const char *value)
+{
+	return set_duration(&meta->has_cpu, &meta->cpu_ms, value);
+}
+
+static const char *set_nice(struct meta *meta, const char *value)
+{
+	if (meta->has_nice)
+		return why_repeated;
+	meta->has_nice = number_parse(value, 0, NICE_MAX, &meta->nice);
+	return meta->has_nice ? NULL : why_value;
 }
 
 static const char *set_keep(struct meta *meta, const char *value)
@@ -352,7 +390,7 @@ static const char *add_resource(struct meta *meta, const char *value)
 		return why_value;
 	memcpy(limit, value, len);
 	limit[len] = '\0';
-	if (strcmp(limit, "-") != 0 && !number_parse(limit, RESOURCE_JOBS_MAX, &jobs))
+	if (strcmp(limit, "-") != 0 && !number_parse(limit, 1, RESOURCE_JOBS_MAX, &jobs))
 		return why_value;
 	why = decode_filled(value + len + 1, &name);
 	if (why)
@@ -412,6 +450,9 @@ static const struct option {
     {"attempts", set_attempts, true},
     {"backoff", set_backoff, true},
     {"timeout", set_timeout, true},
+    {"memory", set_memory, true},
+    {"cpu", set_cpu, true},
+    {"nice", set_nice, true},
     {"expires", set_expires, false},
     {"keep", set_keep, false},
     {"name", set_name, false},

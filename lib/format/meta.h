@@ -9,6 +9,9 @@
  *   attempts 5
  *   backoff 1s..1h
  *   timeout 30s
+ *   memory 512M              that it may take: format/size.h; at least MEMORY_MIN
+ *   cpu 10m                  processor time, more than 0
+ *   nice 10                  0 to 19, on top of qwork's
  *   expires 2026-11-22T04:15:51.123Z
  *   keep 7d                  finished, it is kept so long; more than 0
  *   name VALUE               the foreign name under which a job was dropped
@@ -39,6 +42,8 @@
 enum {
 	META_SIZE_MAX = 4 << 20, /* the longest text that is read, bytes */
 	RESOURCE_JOBS_MAX = 1000000,
+	MEMORY_MIN = 1 << 20, /* with less no program starts */
+	NICE_MAX = 19,
 	RESOURCES_MAX = 16, /* of a job: qwork has files of all of them open at once */
 };
 
@@ -59,9 +64,13 @@ struct meta_resource {
 
 struct meta {
 	bool has_attempts, has_backoff, has_timeout, has_expires, has_keep;
+	bool has_memory, has_cpu, has_nice;
 	unsigned attempts; /* 1..JOB_ATTEMPTS_MAX */
 	struct backoff backoff;
 	int64_t timeout_ms; /* > 0 */
+	int64_t memory;     /* bytes, >= MEMORY_MIN */
+	int64_t cpu_ms;     /* > 0 */
+	unsigned nice;      /* 0..NICE_MAX */
 	int64_t expires_ms; /* ms since the epoch */
 	int64_t keep_ms;    /* > 0 */
 	char *name;         /* NULL if none, and never empty; so are key and batch */

@@ -4,6 +4,9 @@
  *   attempts 5          as in the options of a job (format/meta.h), which brings its own;
  *   backoff 1s..1h      encoded as there, and repeatable where it is repeatable there
  *   timeout 30s
+ *   memory 512M
+ *   cpu 10m
+ *   nice 10
  *   arg VALUE           of the handler, before those that a job brings
  *   jobs 4              how many of this queue one qwork runs at once, at most
  *   weight 3            its share of a busy qwork beside other queues: 1 to 1000, by default 1

@@ -8,6 +8,7 @@
 #include "format/crc32c.h"
 #include "format/meta.h"
 #include "format/name.h"
+#include "format/size.h"
 #include "format/when.h"
 
 static void check_ties(const struct meta *meta)
@@ -32,6 +33,9 @@ static void check_values(const struct meta *meta)
 	MUST(!meta->has_backoff ||
 	    (meta->backoff.base_ms >= 0 && meta->backoff.base_ms <= meta->backoff.cap_ms));
 	MUST(!meta->has_timeout || meta->timeout_ms > 0);
+	MUST(!meta->has_memory || (meta->memory >= MEMORY_MIN && meta->memory <= SIZE_BYTES_MAX));
+	MUST(!meta->has_cpu || meta->cpu_ms > 0);
+	MUST(!meta->has_nice || meta->nice <= NICE_MAX);
 	MUST(!meta->has_expires || (meta->expires_ms >= 0 && meta->expires_ms <= WHEN_MAX_MS));
 	MUST(!meta->has_keep || meta->keep_ms > 0);
 	MUST(!meta->trusted);
@@ -174,6 +178,12 @@ static void fill_numbers(struct meta *meta, uint64_t a, uint64_t b)
 	meta->has_keep = a & 16;
 	meta->keep_ms = meta->has_keep ? (int64_t)(a >> 16) % 3155760000000 + 1 : 0;
 	meta->key_until_start = meta->key && (a & 32);
+	meta->has_memory = a & 64;
+	meta->memory = meta->has_memory ? (int64_t)(b >> 4) % SIZE_BYTES_MAX + MEMORY_MIN : 0;
+	meta->has_cpu = a & 128;
+	meta->cpu_ms = meta->has_cpu ? (int64_t)(b >> 20) % 3155760000000 + 1 : 0;
+	meta->has_nice = a & 256;
+	meta->nice = meta->has_nice ? (unsigned)(b >> 40) % (NICE_MAX + 1) : 0;
 	meta->has_backoff = a & 8;
 	if (meta->has_backoff) {
 		meta->backoff.cap_ms = (int64_t)(a >> 24) % 3155760000000;

@@ -18,6 +18,12 @@ static void fill(struct meta *meta)
 	meta->backoff = (struct backoff){1000, 3600000};
 	meta->has_timeout = true;
 	meta->timeout_ms = 30500;
+	meta->has_memory = true;
+	meta->memory = INT64_C(1536) << 20;
+	meta->has_cpu = true;
+	meta->cpu_ms = 90000;
+	meta->has_nice = true;
+	meta->nice = 0;
 	meta->has_expires = true;
 	meta->expires_ms = 1795320951123;
 	meta->name = strdup("old name\n.txt");
@@ -43,6 +49,9 @@ static const char filled[] = "qspool 1\n"
                              "attempts 5\n"
                              "backoff 1s..1h\n"
                              "timeout 30.5s\n"
+                             "memory 1536M\n"
+                             "cpu 1m30s\n"
+                             "nice 0\n"
                              "expires 2026-11-22T04:15:51.123Z\n"
                              "keep 1w\n"
                              "name old name\\n.txt\n"
@@ -145,8 +154,9 @@ static void empty(void)
 static void nothing_is_overlooked_as_empty(void)
 {
 	static const char *const bodies[] = {"attempts 1\n", "backoff 0s\n", "timeout 1ms\n",
-	    "expires 1970-01-01T00:00:00.000Z\n", "keep 1ms\n", "name x\n", "key x\n", "batch x\n",
-	    "after x\n", "resource - x\n", "arg \n", "env A=\n", "header A:\n"};
+	    "memory 1M\n", "cpu 1ms\n", "nice 0\n", "expires 1970-01-01T00:00:00.000Z\n",
+	    "keep 1ms\n", "name x\n", "key x\n", "batch x\n", "after x\n", "resource - x\n",
+	    "arg \n", "env A=\n", "header A:\n"};
 
 	for (size_t i = 0; i < sizeof bodies / sizeof *bodies; i++) {
 		struct meta meta;
@@ -370,21 +380,23 @@ static void wrong_lines(void)
 	    "attempts 1000000\n", "attempts -1\n", "attempts +1\n", "attempts  1\n",
 	    "attempts 1 \n", "attempts 1x\n", "attempts 99999999999999999999\n", "backoff\n",
 	    "backoff \n", "backoff 2s..1s\n", "backoff x\n", "timeout\n", "timeout 0s\n",
-	    "timeout 0.0001s\n", "timeout -1s\n", "timeout 36526d\n", "expires\n", "expires \n",
-	    "expires 10:15\n", "expires @0\n", "expires 2026-02-30T00:00:00.000Z\n",
-	    "expires 2026-11-22T04:15:51Z\n", "expires 2026-11-22T06:15:51.123+02:00\n",
-	    "expires 1969-12-31T00:00:00.000Z\n", "name\n", "name \n", "arg\n", "env\n", "env A\n",
-	    "env =b\n", "env 1A=b\n", "env QSPOOL=/x\n", "env QJOB_ID=1\n", "header\n",
-	    "header a\n", "header : b\n", "header a b: c\n", "arg \\Mx\n", "arg \\000\n",
-	    "arg \\0\n", "arg a\\0b\n", "name \\000\n", "name \\$\n", "key\n", "key \n",
-	    "key \\$\n", "key a\\0b\n", "key-until\n", "key k\nkey-until \n",
-	    "key k\nkey-until finish\n", "key k\nkey-until start \n", "batch\n", "batch \n",
-	    "batch \\$\n", "after\n", "after \n", "after \\$\n", "keep\n", "keep \n", "keep 0\n",
-	    "keep 0.0001s\n", "keep -1s\n", "keep x\n", "resource\n", "resource \n", "resource a\n",
-	    "resource -\n", "resource - \n", "resource  a\n", "resource 0 a\n",
-	    "resource 1000001 a\n", "resource 99999999999 a\n", "resource -1 a\n",
-	    "resource +1 a\n", "resource -- a\n", "resource 1x a\n", "resource 1\n",
-	    "resource 1 \\$\n", "resource 1 \\Mx\n"};
+	    "timeout 0.0001s\n", "timeout -1s\n", "timeout 36526d\n", "memory\n", "memory \n",
+	    "memory 0\n", "memory 1023K\n", "memory 1m\n", "memory 2000000T\n", "cpu\n", "cpu 0\n",
+	    "cpu 0.0001s\n", "nice\n", "nice \n", "nice -1\n", "nice 20\n", "nice 1x\n",
+	    "expires\n", "expires \n", "expires 10:15\n", "expires @0\n",
+	    "expires 2026-02-30T00:00:00.000Z\n", "expires 2026-11-22T04:15:51Z\n",
+	    "expires 2026-11-22T06:15:51.123+02:00\n", "expires 1969-12-31T00:00:00.000Z\n",
+	    "name\n", "name \n", "arg\n", "env\n", "env A\n", "env =b\n", "env 1A=b\n",
+	    "env QSPOOL=/x\n", "env QJOB_ID=1\n", "header\n", "header a\n", "header : b\n",
+	    "header a b: c\n", "arg \\Mx\n", "arg \\000\n", "arg \\0\n", "arg a\\0b\n",
+	    "name \\000\n", "name \\$\n", "key\n", "key \n", "key \\$\n", "key a\\0b\n",
+	    "key-until\n", "key k\nkey-until \n", "key k\nkey-until finish\n",
+	    "key k\nkey-until start \n", "batch\n", "batch \n", "batch \\$\n", "after\n",
+	    "after \n", "after \\$\n", "keep\n", "keep \n", "keep 0\n", "keep 0.0001s\n",
+	    "keep -1s\n", "keep x\n", "resource\n", "resource \n", "resource a\n", "resource -\n",
+	    "resource - \n", "resource  a\n", "resource 0 a\n", "resource 1000001 a\n",
+	    "resource 99999999999 a\n", "resource -1 a\n", "resource +1 a\n", "resource -- a\n",
+	    "resource 1x a\n", "resource 1\n", "resource 1 \\$\n", "resource 1 \\Mx\n"};
 
 	for (size_t i = 0; i < sizeof unknown / sizeof *unknown; i++)
 		check_body(unknown[i], "unknown option");
@@ -397,6 +409,9 @@ static void options_given_twice(void)
 	check_body("attempts 1\nattempts 1\n", "repeated option");
 	check_body("backoff 1s\nbackoff 2s\n", "repeated option");
 	check_body("timeout 1s\narg a\ntimeout 1s\n", "repeated option");
+	check_body("memory 1M\nmemory 1M\n", "repeated option");
+	check_body("cpu 1s\ncpu 1s\n", "repeated option");
+	check_body("nice 1\nnice 1\n", "repeated option");
 	check_body("name a\nname a\n", "repeated option");
 	check_body("keep 1s\nkeep 1s\n", "repeated option");
 	check_body("key a\nkey b\n", "repeated option");

@@ -26,6 +26,9 @@ static void right_settings(void)
 	                           " \t\n"
 	                           "   # indented\n"
 	                           "jobs 4\n"
+	                           "memory 512M\n"
+	                           "cpu 1m\n"
+	                           "nice 19\n"
 	                           "weight\t1000\n"
 	                           "arg --size\n"
 	                           "arg two words\n"
@@ -39,6 +42,9 @@ static void right_settings(void)
 	CHECK(settings.options.has_backoff && settings.options.backoff.base_ms == 1000 &&
 	    settings.options.backoff.cap_ms == 3600000);
 	CHECK(settings.options.has_timeout && settings.options.timeout_ms == 30000);
+	CHECK(settings.options.has_memory && settings.options.memory == 512 << 20);
+	CHECK(settings.options.has_cpu && settings.options.cpu_ms == 60000);
+	CHECK(settings.options.has_nice && settings.options.nice == 19);
 	CHECK(!settings.options.has_expires && !settings.options.name);
 	CHECK(settings.jobs == 4 && settings.weight == 1000);
 	CHECK(settings.options.args.count == 2);
