@@ -11,7 +11,16 @@
 
 #include "format/logfmt.h"
 
-enum long_option { OPT_DRAIN = 256, OPT_SCAN, OPT_MAX_LOAD, OPT_MIN_FREE, OPT_MAX_PRESSURE };
+enum long_option {
+	OPT_DRAIN = 256,
+	OPT_SCAN,
+	OPT_MAX_LOAD,
+	OPT_MIN_FREE,
+	OPT_MAX_PRESSURE,
+	OPT_PERSIST,
+	OPT_MAX_JOBS,
+	OPT_MAX_RSS,
+};
 
 static const char help[] =
     "usage: qwork [-q QUEUE]... [options] [--] [COMMAND [ARGUMENT...]]\n"
@@ -26,6 +35,9 @@ static const char help[] =
     "      --max-pressure P    nor when memory or disks are waited for in P % of the time\n"
     "      --drain             exit once nothing can be started and nothing runs\n"
     "      --drain=all         wait for delayed jobs and for what others run, too\n"
+    "      --persist           handlers stay, and are fed one job a line\n"
+    "      --max-jobs N        one of these ends after N jobs\n"
+    "      --max-rss SIZE      and after a job with which it has grown beyond SIZE\n"
     "  -1, --once              run one job, then exit\n"
     "  -A, --attempts N        attempts until a job is buried (10)\n"
     "  -b, --backoff BASE..CAP waits between attempts, doubling (5s..1h)\n"
@@ -225,6 +237,15 @@ static void take_option(struct working *w, int option)
 	case 'q':
 		set_queue(w, optarg);
 		break;
+	case OPT_PERSIST:
+		w->options.persist = true;
+		break;
+	case OPT_MAX_JOBS:
+		w->options.max_jobs = (unsigned)cli_number("--max-jobs", optarg, 1, INT32_MAX);
+		break;
+	case OPT_MAX_RSS:
+		w->options.max_rss = (uint64_t)cli_size("--max-rss", optarg, 1);
+		break;
 	case '1':
 		w->options.once = true;
 		break;
@@ -260,6 +281,9 @@ static void parse(struct working *w, int argc, char *const *argv)
 {
 	static const struct option options[] = {{"jobs", required_argument, NULL, 'j'},
 	    {"drain", optional_argument, NULL, OPT_DRAIN}, {"once", no_argument, NULL, '1'},
+	    {"persist", no_argument, NULL, OPT_PERSIST},
+	    {"max-jobs", required_argument, NULL, OPT_MAX_JOBS},
+	    {"max-rss", required_argument, NULL, OPT_MAX_RSS},
 	    {"attempts", required_argument, NULL, 'A'}, {"backoff", required_argument, NULL, 'b'},
 	    {"timeout", required_argument, NULL, 't'}, {"grace", required_argument, NULL, 'g'},
 	    {"bury-on", required_argument, NULL, 'B'}, {"scan", required_argument, NULL, OPT_SCAN},

@@ -462,6 +462,9 @@ struct work_options {
 	bool bury_on[256];           /* exit statuses that bury at once */
 	int64_t grace_ms;
 	int64_t scan_ms;      /* between scans that do not trust events */
+	bool persist;         /* handlers stay, and are fed one job a line: */
+	unsigned max_jobs;    /* one ends after so many; 0: after any number */
+	uint64_t max_rss;     /* bytes: one that is larger ends after its job; 0: however large */
 	char *const *command; /* NULL: each queue's `handler` */
 	void (*report)(void *arg, const struct work_event *event);
 	void *arg;

@@ -8,6 +8,7 @@
 #include <unistd.h>
 
 #include "run/environment.h"
+#include "sys/proc.h"
 
 /* What the child needs, made before vfork: between vfork and exec it shares our
  * memory and may only make system calls. */
@@ -52,13 +53,17 @@ static _Noreturn void launch_child(struct launch *launch)
 	const struct sigaction plain = {.sa_handler = SIG_DFL};
 
 	setsid();
-	prctl(PR_SET_PDEATHSIG, SIGTERM);
+	prctl(PR_SET_PDEATHSIG, start->stay ? SIGKILL : SIGTERM);
 	if (getppid() != launch->parent) /* it died before that took hold */
 		_exit(127);
 	if (dup2(start->input, STDIN_FILENO) < 0 || dup2(launch->errors, STDERR_FILENO) < 0)
 		goto fail;
 	if (start->output >= 0 && dup2(start->output, STDOUT_FILENO) < 0)
 		goto fail;
+	if (start->stay && dup2(start->stay->id, PROC_JOB_FD) < 0)
+		goto fail;
+	if (start->stay)
+		keep_open(start->stay->lease);
 	offer_to_oom_killer(launch);
 	hand_down(start->grip);
 	sigaction(SIGPIPE, &plain, NULL);
@@ -151,7 +156,7 @@ int child_start(struct child *child, const struct child_start *start, bool *exec
 	return result;
 }
 
-static void keep_tail(struct child *child, const char *data, size_t len)
+void child_keep(struct child *child, const char *data, size_t len)
 {
 	size_t keep;
 
@@ -195,7 +200,7 @@ void child_drain(struct child *child, bool last)
 
 		if (n > 0) {
 			pass_on(buffer, (size_t)n);
-			keep_tail(child, buffer, (size_t)n);
+			child_keep(child, buffer, (size_t)n);
 		} else if (n == 0 || (errno != EAGAIN && errno != EINTR)) {
 			sys_discard(&child->errors);
 		} else {

@@ -19,6 +19,12 @@ struct child {
 	size_t tail_len;
 };
 
+/* What a handler that stays has beside its standard streams: persist.h. */
+struct stay {
+	int lease;
+	int id; /* becomes PROC_JOB_FD */
+};
+
 struct child_start {
 	const struct handler *handler;
 	const struct strings *handler_args; /* of the queue's settings */
@@ -31,13 +37,14 @@ struct child_start {
 	const sigset_t *signals;    /* the mask and ... */
 	const struct rlimit *files; /* ... the RLIMIT_NOFILE that the handler starts with */
 	int oom_score_adj;
-	int input;         /* its standard input */
-	int output;        /* its standard output; -1: ours */
-	bool keeps_errors; /* its stderr is ours, and no pipe to us */
+	int input;               /* its standard input */
+	int output;              /* its standard output; -1: ours */
+	bool keeps_errors;       /* its stderr is ours, and no pipe to us */
+	const struct stay *stay; /* of one that stays; or NULL */
 };
 
 /* Starts the handler in a session of its own, with its stderr on a pipe to us. It
- * is told to end (TERM) if this process dies. 0, or -1 with errno: what exec or
+ * is told to end (TERM; KILL if it stays) if this process dies. 0, or -1 with errno: what exec or
  * vfork said, *EXEC telling whether it was exec. */
 NODISCARD int child_start(struct child *child, const struct child_start *start, bool *exec);
 
@@ -45,6 +52,9 @@ NODISCARD int child_start(struct child *child, const struct child_start *start, 
  * as after a child that was reaped: its pid is 0, and errors -1. */
 NODISCARD int child_launch(struct child *child, const struct child_start *start,
     const struct strings *argv, const struct strings *env, bool *exec);
+
+/* Adds to the tail. */
+void child_keep(struct child *child, const char *data, size_t len);
 
 /* Passes on what there is on its stderr, and keeps the tail. At the end of it, or with
  * LAST after the child's end, closes the pipe: who still has the other end gets

@@ -1,5 +1,5 @@
 /* What the process has: signals, descriptors, control files, and the list of its workers. */
-#include "run/worker.h"
+#include "run/persist.h"
 
 #include <errno.h>
 #include <signal.h>
@@ -183,6 +183,7 @@ void pool_settings(struct worker *w, bool again)
 	w->settings_len = len;
 	w->settings_error = error;
 	settings_release(&w->settings);
+	persist_renew(w);
 	if (text)
 		settings_parse(text, len, &w->settings, settings_wrong, w);
 	if (error != 0)
@@ -234,6 +235,7 @@ static struct worker *worker_add(struct pool *p, const char *name, const struct 
 /* Lets go of the queue, and forgets what was known of it. */
 static void worker_release(struct worker *w)
 {
+	persist_dismiss(w);
 	watch_leave(&w->pool->watch, w);
 	backlog_clear(&w->backlog);
 	blocked_release(w);
@@ -489,6 +491,7 @@ void pool_close(struct pool *p)
 	release_all(p);
 	for (unsigned i = 0; p->slot && i < p->slots; i++)
 		close_slot(&p->slot[i]);
+	persist_release(p);
 	while (!LIST_EMPTY(&p->workers))
 		worker_remove(LIST_FIRST(&p->workers));
 	while (!LIST_EMPTY(&p->idle))

@@ -1,4 +1,4 @@
-#include "run/worker.h"
+#include "run/persist.h"
 
 #include <errno.h>
 #include <bsd/stdlib.h>
@@ -102,7 +102,7 @@ static void judge(const struct worker *w, const struct running *r, struct verdic
 
 	if (r->timed_out) {
 		fail(verdict, "timed out", r->job.name.attempts, r->attempts);
-	} else if (exited && WEXITSTATUS(status) == 0) {
+	} else if (exited && WEXITSTATUS(status) == 0 && !r->unanswered) {
 		verdict->to = T_FINISH;
 		verdict->outcome = WORK_FINISHED;
 	} else if (r->stopped) {
@@ -111,7 +111,8 @@ static void judge(const struct worker *w, const struct running *r, struct verdic
 		verdict->cause = "shut down";
 	} else {
 		fail(verdict, "failed", r->job.name.attempts, r->attempts);
-		if (exited && w->pool->options->bury_on[WEXITSTATUS(status)]) {
+		verdict->reason = r->unanswered;
+		if (exited && !r->unanswered && w->pool->options->bury_on[WEXITSTATUS(status)]) {
 			verdict->to = T_GIVEUP;
 			verdict->outcome = WORK_BURIED;
 			verdict->blames = false;
@@ -316,7 +317,7 @@ static void heed_resources(
 }
 
 /* The job's next state is decided once; moving it there may take more than one try. */
-static void settle(struct worker *w, struct running *r, int status, const struct rusage *used)
+void settle_end(struct worker *w, struct running *r, int status, const struct rusage *used)
 {
 	int64_t took_us = clock_mono_us() - r->started_us;
 	double seconds = (double)took_us / 1000000;
@@ -325,6 +326,7 @@ static void settle(struct worker *w, struct running *r, int status, const struct
 
 	control_init(&said);
 	shares_ended(r);
+	sys_discard(&r->output);
 	child_drain(&r->child, true);
 	r->child.pid = 0;
 	r->end_at = NEVER;
@@ -369,8 +371,8 @@ void settle_ended(struct pool *p)
 		if (!hooks_reap(&p->hooks, ended.si_pid) &&
 		    wait4(ended.si_pid, &status, 0, &used) < 0)
 			return;
-		if (r)
-			settle(r->worker, r, status, &used);
+		if (!persist_ended(p, ended.si_pid, status, &used) && r)
+			settle_end(r->worker, r, status, &used);
 		ended.si_pid = 0;
 	}
 }

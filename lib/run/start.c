@@ -1,4 +1,4 @@
-#include "run/worker.h"
+#include "run/persist.h"
 
 #include <errno.h>
 #include <stdlib.h>
@@ -31,7 +31,7 @@ bool start_allowed(const struct worker *w)
 	const struct pool *p = w->pool;
 
 	return !w->paused && !w->dead && p->stop == 0 && !(p->options->once && p->started > 0) &&
-	    w->busy - w->held < ceiling(w) && clock_mono_ms() >= w->hold_until;
+	    w->busy - w->held < ceiling(w) && clock_mono_ms() >= w->hold_until && persist_ready(w);
 }
 
 bool start_room(const struct pool *p)
@@ -139,6 +139,8 @@ static void begin_attempt(struct worker *w, struct running *r)
 	int64_t timeout = settle_timeout(w, &r->meta);
 
 	r->worker = w;
+	r->persistent = NULL;
+	r->unanswered = NULL;
 	r->active = true;
 	r->settling = r->timed_out = r->stopped = false;
 	r->end_signal = 0;
@@ -182,9 +184,11 @@ static void run(struct worker *w, struct running *r)
 	int started;
 
 	begin_attempt(w, r);
-	started = start_handler(w, r, &exec);
+	started =
+	    w->pool->options->persist ? persist_start(w, r, &exec) : start_handler(w, r, &exec);
 	grip_close(&r->grip);
-	sys_discard(&r->output);
+	if (started != 0 || !r->persistent)
+		sys_discard(&r->output);
 	if (started != 0) {
 		start_failed(w, r, exec);
 		return;

@@ -1,4 +1,4 @@
-#include "run/worker.h"
+#include "run/persist.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -240,6 +240,7 @@ static void take_queue_event(struct worker *w, const char *name)
 		pool_settings(w, false);
 	if (strcmp(name, "handler") == 0) { /* one that could not be run may have been mended */
 		w->hold_until = 0;
+		persist_renew(w);
 		w->pool->look_at = 0;
 	}
 }

@@ -4,7 +4,7 @@
  * or a deadline wakes us. Starting is last, since what ended made room for it. An idle
  * qwork makes no system call.
  */
-#include "run/worker.h"
+#include "run/persist.h"
 
 #include <errno.h>
 #include <poll.h>
@@ -214,6 +214,8 @@ static int64_t workers_deadline(const struct worker *w, int64_t now)
 
 	if (w->pool->stop == 0 && !w->dead)
 		next = earliest(next, earliest(w->scan_at, rescan_at(w)));
+	if (w->restart_at > now)
+		next = earliest(next, w->restart_at);
 	return w->hold_until > now ? earliest(next, w->hold_until) : next;
 }
 
@@ -238,6 +240,7 @@ static int64_t next_deadline(const struct pool *p, int64_t now)
 	const struct worker *w;
 
 	next = earliest(next, means_next(&p->means));
+	next = earliest(next, persist_next(p));
 	if (p->look_again)
 		return now;
 	if (p->stop == 0)
@@ -309,13 +312,15 @@ static int wait_for_events(struct pool *p)
 {
 	nfds_t used = fill_poll_set(p, p->poll_set);
 	const struct pollfd *set = p->poll_set;
+	size_t staying = persist_poll(p, p->poll_set + used);
 	int n;
 
 	set_timer(p, next_due(p));
-	n = poll(p->poll_set, used, poll_timeout(p));
+	n = poll(p->poll_set, used + staying, poll_timeout(p));
 	if (n <= 0)
 		return n == 0 || errno == EINTR ? 0 : -1;
 	drain_errors(p, set, used);
+	persist_read(p, set + used, staying);
 	if (set[1].revents)
 		read_timer(p);
 	if (set[2].revents)
@@ -516,6 +521,7 @@ static void round_of(struct pool *p)
 	LIST_FOREACH (w, &p->workers, link)
 		tell_drained(w);
 	hooks_tick(&p->hooks, now);
+	persist_tick(p, now);
 	stop_after_grace(p, now);
 }
 

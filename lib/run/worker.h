@@ -6,6 +6,7 @@
  *   shares.c     which worker starts the next job
  *   take.c       names from events and scans into a worker's backlog
  *   start.c      from the backlog to a running handler
+ *   persist.c    handlers that stay
  *   settle.c     from a handler's end to the job's next state
  *   recover.c    jobs in cur/ whose worker is lost
  *   release.c    jobs that waited for what is over
@@ -35,7 +36,9 @@
 
 /* A job that this process has claimed. */
 struct running {
-	struct worker *worker; /* whose it is */
+	struct worker *worker;         /* whose it is */
+	struct persistent *persistent; /* the handler that has it, if that stays: persist.h */
+	const char *unanswered;        /* why there is no answer from it; or NULL */
 	struct job job;
 	struct meta meta;
 	struct child child;
@@ -94,6 +97,8 @@ struct share {
 /* A resource for which jobs of this queue wait: blocked.h. */
 struct blocked;
 LIST_HEAD(blocked_list, blocked);
+struct persistent;
+LIST_HEAD(persistent_list, persistent);
 RB_HEAD(release_tree, release);
 LIST_HEAD(worker_list, worker);
 
@@ -131,6 +136,8 @@ struct worker {
 	int64_t paused_until; /* real ms, or JOB_DUE_NONE: until an event says so */
 	int64_t hold_until;   /* no start before this: something of the queue's is broken */
 	int64_t hold_wait;
+	int64_t restart_at; /* no handler that is to stay is started before this */
+	int64_t restart_wait;
 	int hold_error; /* errno of it, or of a job that cannot be claimed; ENOEXEC for the
 	                 * handler; 0 when starts succeed */
 };
@@ -152,7 +159,9 @@ struct pool {
 	unsigned started; /* jobs run in all */
 	struct gauge_files gauges;
 	struct means means;
-	double turn;                  /* shares.c: of the last that was started */
+	double turn;                       /* shares.c: of the last that was started */
+	struct persistent_list persistent; /* the youngest first */
+	size_t persistents;
 	struct release_tree releases; /* names below .wait/ that are over */
 	struct release *release_turn; /* which is next; NULL: the first */
 	int64_t release_at;
@@ -225,6 +234,8 @@ bool start_shortage(int error);
 unsigned settle_attempts(const struct worker *w, const struct meta *meta);
 struct backoff settle_backoff(const struct worker *w, const struct meta *meta);
 int64_t settle_timeout(const struct worker *w, const struct meta *meta); /* 0: none */
+/* The handler of R, or what was its answer, ended with STATUS. USED may be NULL. */
+void settle_end(struct worker *w, struct running *r, int status, const struct rusage *used);
 /* Reaps all children that have ended, and settles their jobs. */
 void settle_ended(struct pool *p);
 /* Signals groups whose time is up and repeats moves that failed. */

@@ -150,6 +150,7 @@ int proc_open_named(pid_t pid, const char *variable, int flags, struct stat *pro
 /* Whose handlers are looked for. */
 struct wanted {
 	const struct stat *file;
+	char id[32];
 	char variable[64]; /* QJOB_ID=... */
 	pid_t locker;
 };
@@ -158,6 +159,7 @@ static struct wanted wanted(const struct stat *file, const char *id)
 {
 	struct wanted w = {.file = file, .locker = locker_of(file)};
 
+	snprintf(w.id, sizeof w.id, "%s", id);
 	snprintf(w.variable, sizeof w.variable, "QJOB_ID=%s", id);
 	return w;
 }
@@ -189,6 +191,24 @@ static bool is_hook(pid_t pid)
 	return is;
 }
 
+/* Whether TEXT, a process, has the job's id where one that stays has it. */
+static bool stays_with(const struct wanted *w, const char *text)
+{
+	static const char name[] = "/memfd:qwork-job";
+	char path[64], link[64] = "", id[sizeof w->id] = "";
+	int fd = -1;
+
+	snprintf(path, sizeof path, "/proc/%.20s/fd/%d", text, PROC_JOB_FD);
+	if (readlink(path, link, sizeof link - 1) > 0 && strncmp(link, name, sizeof name - 1) == 0)
+		fd = open(path, O_RDONLY | O_CLOEXEC);
+	if (fd < 0)
+		return false;
+	if (pread(fd, id, sizeof id - 1, 0) < 0)
+		id[0] = '\0';
+	close(fd);
+	return strcmp(id, w->id) == 0;
+}
+
 /* A handler may have put something else in the place of its standard input: then it is
  * known as the child of the process that took the lock. */
 static bool is_handler(const struct wanted *w, const char *text)
@@ -197,6 +217,8 @@ static bool is_handler(const struct wanted *w, const char *text)
 
 	if (stdin_is(text, w->file))
 		return in_handler_session(w, pid);
+	if (stays_with(w, text))
+		return true;
 	return w->locker > 0 && parent_of(pid) == w->locker && getsid(pid) == pid &&
 	    started_with(pid, w->variable) && !is_hook(pid);
 }
@@ -302,6 +324,23 @@ bool proc_orphaned(const struct stat *file, const char *id)
 	if (worker == 0)
 		worker = parent_of(getpgid(handler));
 	return worker > 0 && !has_open(worker, file);
+}
+
+/* The second field of proc_pid_statm(5), in pages. */
+uint64_t proc_resident(pid_t pid)
+{
+	unsigned long long pages = 0;
+	char path[64];
+	FILE *info;
+
+	snprintf(path, sizeof path, "/proc/%d/statm", (int)pid);
+	info = fopen(path, "re");
+	if (!info)
+		return 0;
+	if (fscanf(info, "%*u %llu", &pages) != 1)
+		pages = 0;
+	fclose(info);
+	return pages * (uint64_t)sysconf(_SC_PAGESIZE);
 }
 
 int proc_oom_score_adj(void)

@@ -7,8 +7,13 @@
 #define QSPOOL_SYS_PROC_H
 
 #include <stdbool.h>
+#include <stdint.h>
 #include <sys/types.h>
 #include <sys/stat.h>
+
+/* Of a handler that stays, this descriptor leads to a file in memory that says which job it has: the id, or NULs
+ * while it has none. */
+enum { PROC_JOB_FD = 3 };
 
 struct proc_holder {
 	pid_t locker;  /* process that took the flock, alive or not; 0 if unknown */
@@ -33,6 +38,9 @@ int proc_open_named(pid_t pid, const char *variable, int flags, struct stat *pro
 /* Whether a handler has FILE, and the qwork that started it has it no more: that qwork is
  * dead. False if it cannot be known. */
 bool proc_orphaned(const struct stat *file, const char *id);
+
+/* Bytes of memory that PID has for itself; 0 if that cannot be known. */
+uint64_t proc_resident(pid_t pid);
 
 /* How willingly the OOM killer takes this process; 0 if that cannot be known. */
 int proc_oom_score_adj(void);

@@ -1,0 +1,624 @@
+#include "run/persist.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <poll.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/socket.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "run/environment.h"
+#include "sys/clock.h"
+#include "sys/proc.h"
+
+enum {
+	RESTART_FIRST_MS = 100,
+	RESTART_CAP_MS = 60 * 1000,
+	LEASES_MAX =
+	    1 + 2 * RESOURCES_MAX, /* the job, and the slot and the probe of each resource */
+	DRAIN_PIECES = 8,
+	FDS_EACH = 2, /* polled: its answers and its standard error */
+	END_STEP_MS = 10,
+};
+
+struct persistent {
+	LIST_ENTRY(persistent) link;
+	struct worker *worker; /* NULL: its queue is not served any more */
+	struct child child;
+	int lines;    /* to its standard input; -1: it is to end */
+	int answers;  /* from its standard output */
+	int lease[2]; /* what is sent to the first is held by the second, which it inherited */
+	int id;       /* a file in memory that says which job it has: see sys/proc.h */
+	char control[CONTROL_NAME_SIZE];
+	struct running *job; /* NULL: it rests */
+	unsigned jobs;       /* that it has answered */
+	bool stale;          /* its successors are to be others */
+	char text[ANSWER_SIZE];
+	size_t len;
+	int64_t end_at; /* when to signal its group, or NEVER */
+	int end_signal;
+};
+
+/* --- beginning and end of a handler --- */
+
+static void release(struct persistent *h)
+{
+	sys_discard(&h->lines);
+	sys_discard(&h->answers);
+	sys_discard(&h->lease[0]);
+	sys_discard(&h->lease[1]);
+	sys_discard(&h->id);
+	sys_discard(&h->child.errors);
+	free(h);
+}
+
+/* None of them is one that the child gives another meaning. */
+static int move_away(int *fd)
+{
+	int moved = fcntl(*fd, F_DUPFD_CLOEXEC, PROC_JOB_FD + 1);
+
+	sys_discard(fd);
+	*fd = moved;
+	return moved < 0 ? -1 : 0;
+}
+
+static int open_lease(struct persistent *h)
+{
+	if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC | SOCK_NONBLOCK, 0, h->lease) != 0)
+		return -1;
+	h->id = memfd_create("qwork-job", MFD_CLOEXEC);
+	return h->id < 0 || move_away(&h->lease[1]) != 0 || move_away(&h->id) != 0 ? -1 : 0;
+}
+
+static int environment_of(const struct worker *w, const struct persistent *h, struct strings *env)
+{
+	const struct control_dir *controls = &w->pool->controls;
+
+	if (environment_add(env, "QSPOOL=%s", w->pool->spool->path) != 0 ||
+	    environment_add(env, "QJOB_QUEUE=%s", w->name) != 0 ||
+	    (controls->fd >= 0 &&
+	        environment_add(env, "QJOB_CONTROL=%s/%s", controls->path, h->control) != 0))
+		return -1;
+	return environment_inherit(env);
+}
+
+static int launch(struct worker *w, struct persistent *h, int input, int output, bool *exec)
+{
+	static const struct meta none;
+	const struct pool *p = w->pool;
+	const struct stay stay = {.lease = h->lease[1], .id = h->id};
+	struct child_start start = {.handler = &w->handler,
+	    .handler_args = &w->settings.options.args,
+	    .meta = &none,
+	    .signals = &p->old_signals,
+	    .files = &p->files,
+	    .oom_score_adj = p->oom_score_adj,
+	    .input = input,
+	    .output = output,
+	    .stay = &stay};
+	struct strings argv = {0}, env = {0};
+	int result = -1;
+
+	if (command_build(&start, &argv) == 0 && environment_of(w, h, &env) == 0)
+		result = child_launch(&h->child, &start, &argv, &env, exec);
+	strings_release(&argv);
+	strings_release(&env);
+	return result;
+}
+
+static int open_pipes(struct persistent *h, int *input, int *output)
+{
+	int in[2] = {-1, -1}, out[2] = {-1, -1};
+	int result = pipe2(in, O_CLOEXEC) != 0 || pipe2(out, O_CLOEXEC) != 0 ||
+	        fcntl(in[1], F_SETFL, O_NONBLOCK) != 0 || fcntl(out[0], F_SETFL, O_NONBLOCK) != 0
+	    ? -1
+	    : 0;
+
+	*input = in[0];
+	h->lines = in[1];
+	h->answers = out[0];
+	*output = out[1];
+	return result;
+}
+
+/* Found anew: it may have been replaced since. */
+static int begin(struct worker *w, struct persistent *h, bool *exec)
+{
+	int input = -1, output = -1;
+	int result = -1;
+
+	handler_release(&w->handler);
+	spool_fail(w->pool->spool, w->name, NULL, "handler"); /* for the caller's message */
+	if (handler_open(&w->handler, &w->queue, w->pool->options->command) == 0 &&
+	    open_lease(h) == 0 && open_pipes(h, &input, &output) == 0)
+		result = launch(w, h, input, output, exec);
+	sys_discard(&input);
+	sys_discard(&output);
+	return result;
+}
+
+static struct persistent *create(struct worker *w, bool *exec)
+{
+	struct persistent *h = calloc(1, sizeof *h);
+	struct job_name nobody = {.attempts = 0};
+
+	if (!h)
+		return NULL;
+	*h = (struct persistent){.worker = w,
+	    .child = {.errors = -1},
+	    .lines = -1,
+	    .answers = -1,
+	    .lease = {-1, -1},
+	    .id = -1,
+	    .end_at = NEVER};
+	snprintf(nobody.id, sizeof nobody.id, "handler");
+	control_name(&nobody, h->control);
+	if (begin(w, h, exec) != 0) {
+		release(h);
+		return NULL;
+	}
+	LIST_INSERT_HEAD(&w->pool->persistent, h, link);
+	w->pool->persistents++;
+	return h;
+}
+
+static bool rests(const struct persistent *h)
+{
+	return !h->job && h->lines >= 0 && h->answers >= 0;
+}
+
+/* It ends at the end of its input; if it does not, by a signal. */
+static void dismiss(struct persistent *h)
+{
+	if (h->lines < 0)
+		return;
+	sys_discard(&h->lines);
+	h->end_at = clock_mono_ms() + WORK_KILL_AFTER_MS;
+}
+
+static void signal_group(struct persistent *h, int signal)
+{
+	kill(-h->child.pid, signal);
+	h->end_signal = signal;
+	h->end_at = signal == SIGTERM ? clock_mono_ms() + WORK_KILL_AFTER_MS : NEVER;
+}
+
+static void kill_now(struct persistent *h)
+{
+	sys_discard(&h->lines);
+	signal_group(h, SIGKILL);
+}
+
+static void start_later(struct worker *w)
+{
+	w->restart_wait = w->restart_wait == 0 ? RESTART_FIRST_MS : 2 * w->restart_wait;
+	if (w->restart_wait > RESTART_CAP_MS)
+		w->restart_wait = RESTART_CAP_MS;
+	w->restart_at = clock_mono_ms() + w->restart_wait;
+}
+
+/* --- feeding --- */
+
+static struct persistent *resting(const struct pool *p, const struct worker *w)
+{
+	struct persistent *h;
+
+	LIST_FOREACH (h, &p->persistent, link)
+		if (h->worker == w && rests(h))
+			return h;
+	return NULL;
+}
+
+bool persist_ready(const struct worker *w)
+{
+	return !w->pool->options->persist || clock_mono_ms() >= w->restart_at ||
+	    resting(w->pool, w) != NULL;
+}
+
+/* There are no more of them than jobs may run: one of another queue makes room. */
+static void make_room(struct pool *p)
+{
+	struct persistent *h, *idle = NULL;
+	unsigned staying = 0;
+
+	LIST_FOREACH (h, &p->persistent, link) {
+		staying += h->lines >= 0;
+		if (rests(h))
+			idle = h; /* the oldest, since new ones come first */
+	}
+	if (staying >= p->options->jobs && idle)
+		dismiss(idle);
+}
+
+static int room_to_poll(struct pool *p)
+{
+	size_t wanted = POOL_FDS + p->slots + FDS_EACH * (p->persistents + 1);
+	struct pollfd *more = reallocarray(p->poll_set, wanted, sizeof *more);
+
+	if (more)
+		p->poll_set = more;
+	return more ? 0 : -1;
+}
+
+static size_t leases_of(const struct running *r, int fds[LEASES_MAX])
+{
+	size_t count = 0;
+
+	fds[count++] = r->job.fd;
+	for (size_t i = 0; i < r->grip.count; i++) {
+		if (r->grip.part[i].slot >= 0)
+			fds[count++] = r->grip.part[i].slot;
+		if (r->grip.part[i].probe >= 0)
+			fds[count++] = r->grip.part[i].probe;
+	}
+	return count;
+}
+
+union leases {
+	char bytes[CMSG_SPACE(LEASES_MAX * sizeof(int))];
+	struct cmsghdr align;
+};
+
+static int send_leases(struct persistent *h, const struct running *r)
+{
+	union leases space = {0};
+	char nothing = 0;
+	struct iovec byte = {.iov_base = &nothing, .iov_len = 1};
+	int fds[LEASES_MAX];
+	size_t size = leases_of(r, fds) * sizeof *fds;
+	struct msghdr message = {.msg_iov = &byte,
+	    .msg_iovlen = 1,
+	    .msg_control = space.bytes,
+	    .msg_controllen = CMSG_SPACE(size)};
+	struct cmsghdr *head = CMSG_FIRSTHDR(&message);
+
+	head->cmsg_level = SOL_SOCKET;
+	head->cmsg_type = SCM_RIGHTS;
+	head->cmsg_len = CMSG_LEN(size);
+	memcpy(CMSG_DATA(head), fds, size);
+	return sendmsg(h->lease[0], &message, MSG_NOSIGNAL) == 1 ? 0 : -1;
+}
+
+static void close_all(const struct cmsghdr *head)
+{
+	size_t count = (head->cmsg_len - CMSG_LEN(0)) / sizeof(int);
+	int fd;
+
+	for (size_t i = 0; i < count; i++) {
+		memcpy(&fd, CMSG_DATA(head) + i * sizeof fd, sizeof fd);
+		sys_discard(&fd);
+	}
+}
+
+/* What it held is open no more, once we have closed ours. */
+static void take_leases_back(struct persistent *h)
+{
+	union leases space;
+	char byte;
+	struct iovec into = {.iov_base = &byte, .iov_len = 1};
+	struct msghdr message = {.msg_iov = &into,
+	    .msg_iovlen = 1,
+	    .msg_control = space.bytes,
+	    .msg_controllen = sizeof space};
+
+	while (recvmsg(h->lease[1], &message, MSG_CMSG_CLOEXEC) >= 0) {
+		if (CMSG_FIRSTHDR(&message))
+			close_all(CMSG_FIRSTHDR(&message));
+		message.msg_controllen = sizeof space;
+	}
+}
+
+static void say_which(struct persistent *h, const char *id)
+{
+	char text[JOB_ID_LEN] = "";
+
+	memcpy(text, id, strlen(id));
+	(void)!pwrite(h->id, text, sizeof text, 0);
+}
+
+static int send_line(struct persistent *h, const struct running *r)
+{
+	const struct queue *queue = r->job.queue;
+	char *line;
+	int len = asprintf(&line, "%s %u %s/%s/%s/%s\n", r->job.name.id, r->job.name.attempts,
+	    queue->spool->path, queue->name, queue_dir_name[DIR_CUR], r->job.file);
+	ssize_t sent;
+
+	if (len < 0)
+		return -1;
+	sent = write(h->lines, line, (size_t)len);
+	free(line);
+	return sent == len ? 0 : -1;
+}
+
+/* The lease first: once it has the line it may be at work. */
+static int feed(struct persistent *h, struct running *r)
+{
+	say_which(h, r->job.name.id);
+	if (send_leases(h, r) == 0 && send_line(h, r) == 0) {
+		memcpy(r->control, h->control, sizeof r->control);
+		r->persistent = h;
+		r->child.pid = h->child.pid;
+		r->child.errors = -1;
+		r->child.tail_len = 0;
+		h->child.tail_len = 0;
+		h->job = r;
+		return 0;
+	}
+	say_which(h, "");
+	take_leases_back(h);
+	return -1;
+}
+
+int persist_start(struct worker *w, struct running *r, bool *exec)
+{
+	struct persistent *h;
+
+	*exec = false;
+	while ((h = resting(w->pool, w)) != NULL) {
+		if (feed(h, r) == 0)
+			return 0;
+		if (errno != EPIPE) /* it has ended, and will be reaped */
+			return -1;
+		sys_discard(&h->lines);
+	}
+	make_room(w->pool);
+	if (room_to_poll(w->pool) != 0)
+		return -1;
+	h = create(w, exec);
+	return h ? feed(h, r) : -1;
+}
+
+/* --- answers --- */
+
+static bool is_too_large(const struct persistent *h)
+{
+	uint64_t max = h->worker->pool->options->max_rss;
+
+	return max > 0 && proc_resident(h->child.pid) > max;
+}
+
+/* Whatever it was that it should not have gone on with. */
+static bool has_served(const struct persistent *h)
+{
+	unsigned max = h->worker->pool->options->max_jobs;
+
+	return h->stale || (max > 0 && h->jobs >= max) || is_too_large(h);
+}
+
+/* What its job had it has no more. */
+static struct running *take_job(struct persistent *h)
+{
+	struct running *r = h->job;
+
+	for (int i = 0; i < DRAIN_PIECES; i++)
+		child_drain(&h->child, false);
+	memcpy(r->child.tail, h->child.tail, h->child.tail_len);
+	r->child.tail_len = h->child.tail_len;
+	r->persistent = NULL;
+	h->job = NULL;
+	say_which(h, "");
+	take_leases_back(h);
+	return r;
+}
+
+/* Of a job that is kept it is the output; else, of one that failed, the last that it said. */
+static void keep_text(struct running *r, const char *text)
+{
+	char line[ANSWER_SIZE + 1];
+	int len = snprintf(line, sizeof line, "%s\n", text);
+
+	if (r->output >= 0 && sys_write(r->output, line, (size_t)len) != 0)
+		worker_trouble(r->worker, "the output of a job could not be written", errno);
+	if (r->output < 0 && *text)
+		child_keep(&r->child, line, (size_t)len);
+}
+
+static void answered(struct persistent *h, int status, const char *text)
+{
+	struct running *r = take_job(h);
+	bool told_to_end = r->end_signal != 0;
+
+	h->jobs++;
+	h->worker->restart_wait = 0;
+	keep_text(r, text);
+	if (told_to_end)
+		signal_group(h, SIGKILL);
+	if (told_to_end || has_served(h))
+		dismiss(h);
+	settle_end(r->worker, r, W_EXITCODE(status, 0), NULL);
+}
+
+/* It is not known any more which job it speaks of. */
+static void not_understood(struct persistent *h)
+{
+	if (h->job)
+		h->job->unanswered = "its handler's answer was not understood";
+	else if (h->lines >= 0)
+		worker_trouble(
+		    h->worker, "a handler that had no job said something, and is ended", 0);
+	kill_now(h);
+}
+
+static void take_line(struct persistent *h, char *line)
+{
+	const char *text;
+	int status = h->job ? answer_parse(line, &text) : -1;
+
+	if (status < 0)
+		not_understood(h);
+	else
+		answered(h, status, text);
+}
+
+/* What stands behind a line was said without having been asked. */
+static void take_text(struct persistent *h)
+{
+	char *end = memchr(h->text, '\n', h->len);
+
+	if (!end && h->len == sizeof h->text) {
+		not_understood(h);
+	} else if (end && end + 1 < h->text + h->len) {
+		not_understood(h);
+	} else if (end) {
+		*end = '\0';
+		h->len = 0;
+		if (strlen(h->text) == (size_t)(end - h->text))
+			take_line(h, h->text);
+		else
+			not_understood(h);
+	}
+}
+
+static void read_answers(struct persistent *h)
+{
+	ssize_t n = read(h->answers, h->text + h->len, sizeof h->text - h->len);
+
+	if (n > 0 && h->end_signal != SIGKILL) {
+		h->len += (size_t)n;
+		take_text(h);
+	}
+	if (n == 0 ||
+	    h->end_signal == SIGKILL) { /* its end follows; one that goes on is not heard */
+		sys_discard(&h->answers);
+		if (h->end_signal == 0 && h->end_at == NEVER)
+			h->end_at = clock_mono_ms() + WORK_KILL_AFTER_MS;
+	}
+}
+
+size_t persist_poll(const struct pool *p, struct pollfd *set)
+{
+	const struct persistent *h;
+	size_t used = 0;
+
+	LIST_FOREACH (h, &p->persistent, link) {
+		set[used++] = (struct pollfd){.fd = h->answers, .events = POLLIN};
+		set[used++] = (struct pollfd){.fd = h->child.errors, .events = POLLIN};
+	}
+	return used;
+}
+
+/* In the order in which they were added to SET; none has been created since. */
+void persist_read(struct pool *p, const struct pollfd *set, size_t count)
+{
+	struct persistent *h;
+	size_t i = 0;
+
+	LIST_FOREACH (h, &p->persistent, link) {
+		if (i + FDS_EACH > count)
+			return;
+		if (set[i + 1].revents)
+			child_drain(&h->child, false);
+		if (set[i].revents && h->answers >= 0)
+			read_answers(h);
+		i += FDS_EACH;
+	}
+}
+
+/* --- its end --- */
+
+static struct persistent *find(const struct pool *p, pid_t pid)
+{
+	struct persistent *h;
+
+	LIST_FOREACH (h, &p->persistent, link)
+		if (h->child.pid == pid)
+			return h;
+	return NULL;
+}
+
+static void fail_job(struct persistent *h, int status, const struct rusage *used)
+{
+	struct running *r = take_job(h);
+
+	if (!r->unanswered)
+		r->unanswered = "its handler ended without an answer";
+	settle_end(r->worker, r, status, used);
+}
+
+bool persist_ended(struct pool *p, pid_t pid, int status, const struct rusage *used)
+{
+	struct persistent *h = find(p, pid);
+
+	if (!h)
+		return false;
+	if (h->answers >= 0 && h->job) /* it may have answered, and ended then */
+		read_answers(h);
+	if (h->job || h->lines >= 0)
+		start_later(h->worker);
+	if (h->job)
+		fail_job(h, status, used);
+	LIST_REMOVE(h, link);
+	p->persistents--;
+	child_drain(&h->child, true);
+	release(h);
+	return true;
+}
+
+void persist_tick(struct pool *p, int64_t now)
+{
+	struct persistent *h;
+
+	LIST_FOREACH (h, &p->persistent, link)
+		if (h->end_at <= now)
+			signal_group(h, h->end_signal == 0 ? SIGTERM : SIGKILL);
+}
+
+int64_t persist_next(const struct pool *p)
+{
+	const struct persistent *h;
+	int64_t next = NEVER;
+
+	LIST_FOREACH (h, &p->persistent, link)
+		if (h->end_at < next)
+			next = h->end_at;
+	return next;
+}
+
+void persist_renew(struct worker *w)
+{
+	struct persistent *h;
+
+	LIST_FOREACH (h, &w->pool->persistent, link) {
+		if (h->worker == w && h->job)
+			h->stale = true;
+		else if (h->worker == w)
+			dismiss(h);
+	}
+	w->restart_at = 0;
+}
+
+void persist_dismiss(struct worker *w)
+{
+	struct persistent *h;
+
+	persist_renew(w);
+	LIST_FOREACH (h, &w->pool->persistent, link)
+		if (h->worker == w)
+			h->worker = NULL;
+}
+
+void persist_release(struct pool *p)
+{
+	struct persistent *h, *next;
+	int status;
+
+	LIST_FOREACH (h, &p->persistent, link)
+		dismiss(h);
+	while (!LIST_EMPTY(&p->persistent)) {
+		LIST_FOREACH_SAFE (h, &p->persistent, link, next)
+			if (waitpid(h->child.pid, &status, WNOHANG) != 0) {
+				LIST_REMOVE(h, link);
+				release(h);
+			}
+		persist_tick(p, clock_mono_ms());
+		if (!LIST_EMPTY(&p->persistent))
+			poll(NULL, 0, END_STEP_MS);
+	}
+	p->persistents = 0;
+}
