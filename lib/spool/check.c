@@ -286,18 +286,28 @@ int check_names(int parent, const char *path, struct strings *names)
 	return result;
 }
 
-/* handler or settings: qwork obeys files only, and does not follow links to them. */
-static void check_obeyed(struct check *c, const char *name)
+/* Why no qwork obeys a file of this mode, whoever runs it; or NULL. */
+static const char *refused(mode_t mode, bool runs)
+{
+	if (mode & (S_IWGRP | S_IWOTH))
+		return "others can write it; no qwork obeys it";
+	return runs && !(mode & (S_IXUSR | S_IXGRP | S_IXOTH)) ? "is not executable" : NULL;
+}
+
+/* WHERE in DIR is a handler, a hook (which RUN) or settings: qwork obeys files only, and does not follow links
+ * to them. */
+static void check_obeyed(struct check *c, int dir, struct check_finding where, bool runs)
 {
 	struct stat st;
 
-	if (fstatat(c->queue.fd, name, &st, AT_SYMLINK_NOFOLLOW) == 0 && !S_ISREG(st.st_mode))
-		check_report(c,
-		    (struct check_finding){.class = CHECK_FAULT,
-		        .kind = "strange",
-		        .queue = c->queue.name,
-		        .file = name,
-		        .reason = strange_reason_of(st.st_mode)});
+	if (fstatat(dir, where.file, &st, AT_SYMLINK_NOFOLLOW) != 0)
+		return;
+	where.class = S_ISREG(st.st_mode) ? CHECK_NOTE : CHECK_FAULT;
+	where.kind = S_ISREG(st.st_mode) ? "refused" : "strange";
+	where.reason =
+	    S_ISREG(st.st_mode) ? refused(st.st_mode, runs) : strange_reason_of(st.st_mode);
+	if (where.reason)
+		check_report(c, where);
 }
 
 static void check_pause(struct check *c)
@@ -355,7 +365,9 @@ static int check_top(struct check *c)
 		const char *name = names.item[i];
 
 		if (is_one_of(name, obeyed, sizeof obeyed / sizeof *obeyed))
-			check_obeyed(c, name);
+			check_obeyed(c, c->queue.fd,
+			    (struct check_finding){.queue = c->queue.name, .file = name},
+			    strcmp(name, "handler") == 0);
 		else if (strcmp(name, "paused") == 0)
 			check_pause(c);
 		else if (strcmp(name, stats_name) == 0)
@@ -393,6 +405,27 @@ static int check_queue(struct check *c, const char *name)
 
 /* --- the spool --- */
 
+static void check_hooks(struct check *c)
+{
+	struct check_finding where = {.dir = hooks_dir_name};
+	int fd = sys_opendir(c->spool->fd, hooks_dir_name);
+
+	if (fd < 0 && (errno == ENOTDIR || errno == ELOOP)) {
+		where.class = CHECK_FAULT;
+		where.kind = "directory";
+		where.reason = "is no directory";
+		check_report(c, where);
+	} else if (fd < 0 && errno != ENOENT) {
+		spool_fail(c->spool, hooks_dir_name, NULL, NULL);
+		check_failed(c);
+	}
+	for (size_t i = 0; fd >= 0 && i < HOOK_KINDS; i++) {
+		where.file = hook_name[i];
+		check_obeyed(c, fd, where, true);
+	}
+	sys_discard(&fd);
+}
+
 static int check_entry(struct check *c, const char *name)
 {
 	struct stat st;
@@ -425,6 +458,7 @@ static int check_all(struct check *c)
 		spool_fail(c->spool, NULL, NULL, NULL);
 	for (size_t i = 0; result == 0 && i < names.count; i++)
 		result = check_entry(c, names.item[i]);
+	check_hooks(c);
 	strings_release(&names);
 	return result;
 }

@@ -303,6 +303,33 @@ fault misplaced default/50.$id.0: a job's name, where nobody looks for one"
 	assert_output $'fault strange default/handler: symbolic link\nfault strange default/settings: directory'
 }
 
+@test 'hooks that no qwork would call, and a handler that none would run' {
+	send x
+	echo text >"$queue/handler"
+	mkdir -p "$QSPOOL/.hooks/failed"
+	ln -s /bin/cat "$QSPOOL/.hooks/buried"
+	echo text >"$QSPOOL/.hooks/finished"
+	install -m 0755 /dev/null "$QSPOOL/.hooks/breaker"
+	install -m 0775 /dev/null "$QSPOOL/.hooks/drained"
+	echo text >"$QSPOOL/.hooks/webhook.conf"
+	run_tool qfsck -v
+	assert_failure 1
+	assert_equal "$(sort <<<"$output")" "$(sort <<-'END'
+		fault strange .hooks/buried: symbolic link
+		fault strange .hooks/failed: directory
+		note refused .hooks/drained: others can write it; no qwork obeys it
+		note refused .hooks/finished: is not executable
+		note refused default/handler: is not executable
+		1 jobs, 2 faults, 0 pending, 0 repaired
+	END
+	)"
+	rm -r "$QSPOOL/.hooks"
+	: >"$QSPOOL/.hooks"
+	run_tool qfsck
+	assert_failure 1
+	assert_output 'fault directory .hooks: is no directory'
+}
+
 @test 'names with control bytes, quotes and bytes that are no UTF-8 reach nobody raw' {
 	send x
 	for name in $'\033]0;title\007' $'new\nfault name' $'\xff\xfe' 'quote"back\slash' $'tab\t'; do
