@@ -195,6 +195,10 @@ static void call(struct hooks *hooks, struct hook *h, int64_t now)
 {
 	int started = start(hooks, h);
 
+	if (started < 0 && errno == E2BIG) { /* then without what the job brings */
+		strings_release(&h->about);
+		started = start(hooks, h);
+	}
 	put_off(h, now);
 	if (started == 1) {
 		h->started = now;
@@ -209,8 +213,6 @@ static void call(struct hooks *hooks, struct hook *h, int64_t now)
 		                     "user, and nobody else may write it"
 		                   : "a hook could not be started",
 		    errno, -1);
-		if (errno == E2BIG) /* it is told without what the job brings */
-			strings_release(&h->about);
 		return;
 	}
 	forget(h);

@@ -238,6 +238,21 @@ bad_hook() {
 	assert_equal "$(sum_told)" "$(grep -c 'outcome=retry' "$qwork_log")"
 }
 
+@test 'what a job brings does not keep its hook from being told, however long it is' {
+	need_command python3
+	tells buried
+	send x
+	drain -- true
+	id=$(forged_id 0)
+	seq -f 'header h%.0f: v' 100000 | framed_meta >"$QSPOOL/default/meta/$id"
+	: >"$QSPOOL/default/new/50.$id.0,m"
+	drain -- true
+	assert_regex "$stderr" 'outcome=buried cause="its arguments and environment are too long"'
+	assert_told "buried 1 default/$id"
+	assert_env buried QJOB_ID ''
+	refute_regex "$stderr" 'a hook'
+}
+
 hanging_hook() {
 	hook "$1" <<-END
 		echo \$\$ >'$test_dir/hanging.part'

@@ -217,6 +217,27 @@ static void what_cannot_be_started_is_tried_again_and_loses_nothing(void)
 	end();
 }
 
+static void a_shortage_is_waited_for(void)
+{
+	struct rlimit few;
+	int first = dup(STDERR_FILENO);
+
+	begin();
+	make_hook("buried", TELL);
+	happens(HOOK_BURIED, "q", 2);
+	few = (struct rlimit){(rlim_t)first + 2, files.rlim_max}; /* the spool's, and one more */
+	CHECK_INT(setrlimit(RLIMIT_NOFILE, &few), 0);
+	hooks_tick(&hooks, now);
+	CHECK_INT(setrlimit(RLIMIT_NOFILE, &files), 0);
+	CHECK(!runs(HOOK_BURIED));
+	CHECK_STR(said, ".hooks/buried a hook could not be started");
+	hooks_tick(&hooks, now += HOOK_AGAIN_MS);
+	reap(HOOK_BURIED);
+	CHECK_STR(output(), "buried 2 q\n");
+	close(first);
+	end();
+}
+
 static void where_there_is_none_nobody_waits(void)
 {
 	begin();
@@ -293,7 +314,7 @@ int main(void)
 	    TEST(the_waits_end_at_a_minute_and_with_a_quiet_time),
 	    TEST(one_that_hangs_is_ended_and_keeps_no_other),
 	    TEST(what_cannot_be_started_is_tried_again_and_loses_nothing),
-	    TEST(where_there_is_none_nobody_waits), TEST(a_failure_is_said_until_a_success),
-	    TEST(the_end_tells_the_rest), TEST(the_end_says_what_was_not_told),
-	    TEST(a_list_is_of_the_first_and_names_each_once));
+	    TEST(a_shortage_is_waited_for), TEST(where_there_is_none_nobody_waits),
+	    TEST(a_failure_is_said_until_a_success), TEST(the_end_tells_the_rest),
+	    TEST(the_end_says_what_was_not_told), TEST(a_list_is_of_the_first_and_names_each_once));
 }
