@@ -186,6 +186,17 @@ bool cli_policy(struct meta *meta, int option)
 		if (meta->timeout_ms == 0)
 			cli_usage("--timeout %s: longer than nothing is wanted", optarg);
 		return meta->has_timeout = true;
+	case CLI_MEMORY:
+		meta->memory = cli_size("--memory", optarg, MEMORY_MIN);
+		return meta->has_memory = true;
+	case CLI_CPU:
+		meta->cpu_ms = cli_duration("--cpu", optarg);
+		if (meta->cpu_ms == 0)
+			cli_usage("--cpu %s: more than nothing is wanted", optarg);
+		return meta->has_cpu = true;
+	case CLI_NICE:
+		meta->nice = (unsigned)cli_number("--nice", optarg, 0, NICE_MAX);
+		return meta->has_nice = true;
 	default:
 		return false;
 	}

@@ -53,7 +53,16 @@ int64_t cli_duration(const char *option, const char *text);
 int64_t cli_size(const char *option, const char *text, int64_t min);
 /* More than 0 and at most MAX, with decimals or without. */
 double cli_decimal(const char *option, const char *text, double max);
-/* Takes -A, -b and -t into META; false if OPTION is another one. */
+/* What a job may have of its own, and a queue for all its jobs: into META; false if OPTION is another one. */
+enum { CLI_MEMORY = 512, CLI_CPU, CLI_NICE };
+#define CLI_POLICY_LONG                                                                            \
+	{"attempts", required_argument, NULL, 'A'}, {"backoff", required_argument, NULL, 'b'},     \
+	    {"timeout", required_argument, NULL, 't'},                                             \
+	    {"memory", required_argument, NULL, CLI_MEMORY},                                       \
+	    {"cpu", required_argument, NULL, CLI_CPU},                                             \
+	{                                                                                          \
+		"nice", required_argument, NULL, CLI_NICE                                          \
+	}
 bool cli_policy(struct meta *meta, int option);
 
 /* The spool that was named or the default one; exits if it cannot be opened. With

@@ -31,12 +31,11 @@ enum long_option {
 
 static const struct option long_options[] = {{"file", required_argument, NULL, 'f'},
     {"priority", required_argument, NULL, 'p'}, {"delay", required_argument, NULL, 'd'},
-    {"at", required_argument, NULL, 'a'}, {"attempts", required_argument, NULL, 'A'},
-    {"backoff", required_argument, NULL, 'b'}, {"timeout", required_argument, NULL, 't'},
-    {"ttl", required_argument, NULL, 'T'}, {"env", required_argument, NULL, 'e'},
-    {"header", required_argument, NULL, 'H'}, {"lines", no_argument, NULL, 'l'},
-    {"null", no_argument, NULL, '0'}, {"per-job", required_argument, NULL, OPT_PER_JOB},
-    {"no-sync", no_argument, NULL, OPT_NO_SYNC}, {"key", required_argument, NULL, OPT_KEY},
+    {"at", required_argument, NULL, 'a'}, CLI_POLICY_LONG, {"ttl", required_argument, NULL, 'T'},
+    {"env", required_argument, NULL, 'e'}, {"header", required_argument, NULL, 'H'},
+    {"lines", no_argument, NULL, 'l'}, {"null", no_argument, NULL, '0'},
+    {"per-job", required_argument, NULL, OPT_PER_JOB}, {"no-sync", no_argument, NULL, OPT_NO_SYNC},
+    {"key", required_argument, NULL, OPT_KEY},
     {"key-until", required_argument, NULL, OPT_KEY_UNTIL},
     {"new-only", no_argument, NULL, OPT_NEW_ONLY}, {"batch", required_argument, NULL, OPT_BATCH},
     {"after", required_argument, NULL, OPT_AFTER},
@@ -55,6 +54,9 @@ static const char help[] =
     "  -A, --attempts N        attempts until it is buried\n"
     "  -b, --backoff BASE..CAP waits between attempts, doubling, such as 1s..1h\n"
     "  -t, --timeout DURATION  ends an attempt that takes longer\n"
+    "      --memory SIZE       that it may take, such as 512M\n"
+    "      --cpu DURATION      processor time that it may take\n"
+    "      --nice N            lowers its priority, by 0 to 19\n"
     "  -T, --ttl DURATION      buried as expired if an attempt would start later\n"
     "  -e, --env NAME[=VALUE]  a variable for the handler; repeatable\n"
     "  -H, --header 'N: V'     a header for handlers and qstat; repeatable\n"

@@ -20,6 +20,8 @@ enum long_option {
 	OPT_PERSIST,
 	OPT_MAX_JOBS,
 	OPT_MAX_RSS,
+	OPT_NO_NEW_PRIVS,
+	OPT_ACCEPT_ENV
 };
 
 static const char help[] =
@@ -42,6 +44,11 @@ static const char help[] =
     "  -A, --attempts N        attempts until a job is buried (10)\n"
     "  -b, --backoff BASE..CAP waits between attempts, doubling (5s..1h)\n"
     "  -t, --timeout DURATION  ends an attempt that takes longer (none)\n"
+    "      --memory SIZE       that a job may take, such as 512M (as much as there is)\n"
+    "      --cpu DURATION      processor time that a job may take (as much as it wants)\n"
+    "      --nice N            lowers the priority of handlers, by 0 to 19 (0)\n"
+    "      --no-new-privs      no handler gains privileges, by setuid programs for instance\n"
+    "      --accept-env NAMES  variables that any sender may set, such as HTTP_PROXY,MAGICK_*\n"
     "  -g, --grace DURATION    time for running jobs to end after TERM or INT (10s)\n"
     "  -B, --bury-on LIST      exit statuses that bury at once, such as 65,70-78 (65)\n"
     "      --scan DURATION     between scans that do not rely on events (1m)\n"
@@ -167,6 +174,25 @@ static void set_jobs(struct working *w, const char *text)
 	    (unsigned)cli_number("--jobs", text, means->min > 0 ? means->min : 1, WORK_JOBS_MAX);
 }
 
+/* "HTTP_PROXY,MAGICK_*" */
+static void accept_env(struct working *w, char *names)
+{
+	static const char letters[] =
+	    "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ_0123456789";
+	char *name;
+
+	while ((name = strsep(&names, ",")) != NULL) {
+		size_t len = strspn(name, letters);
+
+		if (!*name || (name[len] && strcmp(name + len, "*") != 0))
+			cli_usage("--accept-env %s: names of variables are wanted, or with a '*' "
+			          "at the end",
+			    name);
+		if (strings_add(&w->options.accept_env, name) != 0)
+			err(EX_OSERR, NULL);
+	}
+}
+
 static void set_drain(struct working *w, const char *what)
 {
 	if (!what)
@@ -255,6 +281,12 @@ static void take_option(struct working *w, int option)
 	case 'B':
 		set_bury_on(w, optarg);
 		break;
+	case OPT_NO_NEW_PRIVS:
+		w->options.no_new_privileges = true;
+		break;
+	case OPT_ACCEPT_ENV:
+		accept_env(w, optarg);
+		break;
 	case OPT_MAX_LOAD:
 		w->options.means.max_load = cli_decimal("--max-load", optarg, WORK_JOBS_MAX);
 		break;
@@ -283,13 +315,14 @@ static void parse(struct working *w, int argc, char *const *argv)
 	    {"drain", optional_argument, NULL, OPT_DRAIN}, {"once", no_argument, NULL, '1'},
 	    {"persist", no_argument, NULL, OPT_PERSIST},
 	    {"max-jobs", required_argument, NULL, OPT_MAX_JOBS},
-	    {"max-rss", required_argument, NULL, OPT_MAX_RSS},
-	    {"attempts", required_argument, NULL, 'A'}, {"backoff", required_argument, NULL, 'b'},
-	    {"timeout", required_argument, NULL, 't'}, {"grace", required_argument, NULL, 'g'},
-	    {"bury-on", required_argument, NULL, 'B'}, {"scan", required_argument, NULL, OPT_SCAN},
+	    {"max-rss", required_argument, NULL, OPT_MAX_RSS}, CLI_POLICY_LONG,
+	    {"grace", required_argument, NULL, 'g'}, {"bury-on", required_argument, NULL, 'B'},
+	    {"scan", required_argument, NULL, OPT_SCAN},
 	    {"max-load", required_argument, NULL, OPT_MAX_LOAD},
 	    {"min-free", required_argument, NULL, OPT_MIN_FREE},
-	    {"max-pressure", required_argument, NULL, OPT_MAX_PRESSURE}, CLI_LONG};
+	    {"max-pressure", required_argument, NULL, OPT_MAX_PRESSURE},
+	    {"no-new-privs", no_argument, NULL, OPT_NO_NEW_PRIVS},
+	    {"accept-env", required_argument, NULL, OPT_ACCEPT_ENV}, CLI_LONG};
 	int option;
 
 	while ((option = getopt_long(argc, argv, "+j:1A:b:t:g:B:" CLI_SHORT, options, NULL)) != -1)
@@ -399,6 +432,7 @@ int main(int argc, char **argv)
 	if (spool_work(spool, &w.options) != 0)
 		status = complain(spool, w.options.queue_count == 0);
 	spool_close(spool);
+	strings_release(&w.options.accept_env);
 	meta_release(&w.defaults);
 	free(w.queues);
 	return status;

@@ -458,8 +458,11 @@ struct work_options {
 	struct work_means means;
 	enum work_drain drain;
 	bool once;
-	const struct meta *defaults; /* from the command line: attempts, backoff, timeout */
+	const struct meta *defaults; /* from the command line: what settings may say */
 	bool bury_on[256];           /* exit statuses that bury at once */
+	bool no_new_privileges;      /* for handlers: PR_SET_NO_NEW_PRIVS */
+	struct strings
+	    accept_env; /* names of variables that any sender may set; a last '*' stands for any rest */
 	int64_t grace_ms;
 	int64_t scan_ms;      /* between scans that do not trust events */
 	bool persist;         /* handlers stay, and are fed one job a line: */

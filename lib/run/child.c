@@ -32,6 +32,33 @@ static void offer_to_oom_killer(const struct launch *launch)
 		(void)!write(fd, launch->oom_score_adj, strlen(launch->oom_score_adj));
 }
 
+/* No more than we have ourselves. */
+static int limit(int resource, rlim_t soft, rlim_t hard)
+{
+	struct rlimit ours, new;
+
+	if (getrlimit(resource, &ours) != 0)
+		return -1;
+	new.rlim_max = hard < ours.rlim_max ? hard : ours.rlim_max;
+	new.rlim_cur = soft < new.rlim_max ? soft : new.rlim_max;
+	return setrlimit(resource, &new);
+}
+
+static int apply_limits(const struct child_limits *limits)
+{
+	rlim_t data = (rlim_t)limits->data, cpu = (rlim_t)limits->cpu_s;
+
+	if (limits->entrance >= 0 && write(limits->entrance, "0", 1) < 0)
+		return -1;
+	if (data > 0 && limit(RLIMIT_DATA, data, data) != 0)
+		return -1;
+	if (cpu > 0 && limit(RLIMIT_CPU, cpu, cpu + WORK_KILL_AFTER_MS / 1000) != 0)
+		return -1;
+	if (limits->nice > 0)
+		(void)!nice((int)limits->nice);
+	return limits->no_new_privileges ? prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) : 0;
+}
+
 static void keep_open(int fd)
 {
 	if (fd >= 0)
@@ -65,6 +92,8 @@ static _Noreturn void launch_child(struct launch *launch)
 	if (start->stay)
 		keep_open(start->stay->lease);
 	offer_to_oom_killer(launch);
+	if (start->limits && apply_limits(start->limits) != 0)
+		goto fail;
 	hand_down(start->grip);
 	sigaction(SIGPIPE, &plain, NULL);
 	sigprocmask(SIG_SETMASK, start->signals, NULL);

@@ -25,17 +25,28 @@ struct stay {
 	int id; /* becomes PROC_JOB_FD */
 };
 
+/* What a job may take; 0: as much as qwork. */
+struct child_limits {
+	int64_t data;  /* bytes of private memory that can be written, of each process */
+	int64_t cpu_s; /* processor time, of each process: XCPU, and KILL a few seconds later */
+	unsigned nice; /* added to qwork's */
+	bool no_new_privileges;
+	int entrance; /* of the control group into which it goes first; -1: none */
+};
+
 struct child_start {
 	const struct handler *handler;
 	const struct strings *handler_args; /* of the queue's settings */
 	const struct job *job;
-	const struct meta *meta; /* the job's own */
-	unsigned attempts;       /* budget, for QJOB_ATTEMPTS */
+	const struct meta *meta;          /* the job's own */
+	unsigned attempts;                /* budget, for QJOB_ATTEMPTS */
+	const struct strings *accept_env; /* variables that any sender may set; or NULL */
 	const struct control_dir *controls;
-	const char *control;        /* name in it, for QJOB_CONTROL */
-	const struct grip *grip;    /* its slots, which it inherits; or NULL */
-	const sigset_t *signals;    /* the mask and ... */
-	const struct rlimit *files; /* ... the RLIMIT_NOFILE that the handler starts with */
+	const char *control;               /* name in it, for QJOB_CONTROL */
+	const struct grip *grip;           /* its slots, which it inherits; or NULL */
+	const sigset_t *signals;           /* the mask and ... */
+	const struct rlimit *files;        /* ... the RLIMIT_NOFILE that the handler starts with */
+	const struct child_limits *limits; /* or NULL */
 	int oom_score_adj;
 	int input;               /* its standard input */
 	int output;              /* its standard output; -1: ours */

@@ -100,10 +100,25 @@ static bool is_plain(const char *value, bool slash)
 	return *value != '/' && !strstr(value, "..");
 }
 
-static bool allowed_from_others(const char *variable)
+/* ACCEPT: names, or their beginnings with a '*' behind. */
+static bool is_accepted(const char *variable, const struct strings *accept)
+{
+	for (size_t i = 0; accept && i < accept->count; i++) {
+		size_t len = strcspn(accept->item[i], "*");
+
+		if (strncmp(variable, accept->item[i], len) == 0 &&
+		    (accept->item[i][len] == '*' || variable[len] == '='))
+			return true;
+	}
+	return false;
+}
+
+static bool allowed_from_others(const char *variable, const struct strings *accept)
 {
 	const char *value = variable + name_len(variable) + 1;
 
+	if (is_accepted(variable, accept))
+		return true;
 	if (is_named(variable, "TZ"))
 		return is_plain(value, true);
 	return (is_named(variable, "LANG") || strncmp(variable, "LC_", 3) == 0) &&
@@ -179,7 +194,8 @@ int environment_build(const struct child_start *start, struct strings *env)
 	if (add_facts(env, start) != 0)
 		return -1;
 	for (size_t i = 0; i < own->count; i++)
-		if (!reserved(own->item[i]) && (trusted || allowed_from_others(own->item[i])) &&
+		if (!reserved(own->item[i]) &&
+		    (trusted || allowed_from_others(own->item[i], start->accept_env)) &&
 		    strings_add(env, own->item[i]) != 0)
 			return -1;
 	return environment_inherit(env);

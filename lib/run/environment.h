@@ -5,7 +5,7 @@
 #include "run/child.h"
 
 /* Our own environment, over it the job's (all of it if payload and options belong to
- * root or to our user, else only LANG, LC_* and TZ), over that QSPOOL and QJOB_*. Added
+ * root or to our user, else only LANG, LC_*, TZ and what is accepted), over that QSPOOL and QJOB_*. Added
  * to ENV, which is the caller's to release. 0 / -1 with ENOMEM. */
 NODISCARD int environment_build(const struct child_start *start, struct strings *env);
 

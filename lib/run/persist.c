@@ -35,6 +35,7 @@ struct persistent {
 	int lease[2]; /* what is sent to the first is held by the second, which it inherited */
 	int id;       /* a file in memory that says which job it has: see sys/proc.h */
 	char control[CONTROL_NAME_SIZE];
+	struct limited limited;
 	struct running *job; /* NULL: it rests */
 	unsigned jobs;       /* that it has answered */
 	bool stale;          /* its successors are to be others */
@@ -46,8 +47,10 @@ struct persistent {
 
 /* --- beginning and end of a handler --- */
 
-static void release(struct persistent *h)
+static void release(struct pool *p, struct persistent *h)
 {
+	limits_kill(&h->limited);
+	limits_not_used(p, &h->limited);
 	sys_discard(&h->lines);
 	sys_discard(&h->answers);
 	sys_discard(&h->lease[0]);
@@ -92,20 +95,25 @@ static int launch(struct worker *w, struct persistent *h, int input, int output,
 	static const struct meta none;
 	const struct pool *p = w->pool;
 	const struct stay stay = {.lease = h->lease[1], .id = h->id};
+	struct child_limits limits;
 	struct child_start start = {.handler = &w->handler,
 	    .handler_args = &w->settings.options.args,
 	    .meta = &none,
 	    .signals = &p->old_signals,
 	    .files = &p->files,
 	    .oom_score_adj = p->oom_score_adj,
+	    .limits = &limits,
 	    .input = input,
 	    .output = output,
 	    .stay = &stay};
 	struct strings argv = {0}, env = {0};
 	int result = -1;
 
+	limits_begin(w, &none, h->control, &h->limited, &limits);
+	limits.cpu_s = h->limited.cpu_s = 0; /* of one job, which is not told from the next */
 	if (command_build(&start, &argv) == 0 && environment_of(w, h, &env) == 0)
 		result = child_launch(&h->child, &start, &argv, &env, exec);
+	sys_discard(&limits.entrance);
 	strings_release(&argv);
 	strings_release(&env);
 	return result;
@@ -155,11 +163,12 @@ static struct persistent *create(struct worker *w, bool *exec)
 	    .answers = -1,
 	    .lease = {-1, -1},
 	    .id = -1,
+	    .limited = LIMITED_NOT,
 	    .end_at = NEVER};
 	snprintf(nobody.id, sizeof nobody.id, "handler");
 	control_name(&nobody, h->control);
 	if (begin(w, h, exec) != 0) {
-		release(h);
+		release(w->pool, h);
 		return NULL;
 	}
 	LIST_INSERT_HEAD(&w->pool->persistent, h, link);
@@ -532,16 +541,18 @@ static struct persistent *find(const struct pool *p, pid_t pid)
 	return NULL;
 }
 
-static void fail_job(struct persistent *h, int status, const struct rusage *used)
+static void fail_job(struct persistent *h, int status, struct rusage *used)
 {
 	struct running *r = take_job(h);
 
+	r->limited = h->limited;
+	h->limited = LIMITED_NOT;
 	if (!r->unanswered)
 		r->unanswered = "its handler ended without an answer";
 	settle_end(r->worker, r, status, used);
 }
 
-bool persist_ended(struct pool *p, pid_t pid, int status, const struct rusage *used)
+bool persist_ended(struct pool *p, pid_t pid, int status, struct rusage *used)
 {
 	struct persistent *h = find(p, pid);
 
@@ -556,7 +567,7 @@ bool persist_ended(struct pool *p, pid_t pid, int status, const struct rusage *u
 	LIST_REMOVE(h, link);
 	p->persistents--;
 	child_drain(&h->child, true);
-	release(h);
+	release(p, h);
 	return true;
 }
 
@@ -614,7 +625,7 @@ void persist_release(struct pool *p)
 		LIST_FOREACH_SAFE (h, &p->persistent, link, next)
 			if (waitpid(h->child.pid, &status, WNOHANG) != 0) {
 				LIST_REMOVE(h, link);
-				release(h);
+				release(p, h);
 			}
 		persist_tick(p, clock_mono_ms());
 		if (!LIST_EMPTY(&p->persistent))

@@ -30,7 +30,7 @@ size_t persist_poll(const struct pool *p, struct pollfd *set);
 /* Reads what they say. SET is as persist_poll() filled it, and none was started since. */
 void persist_read(struct pool *p, const struct pollfd *set, size_t count);
 /* PID has ended with STATUS, and is reaped: true if it was one of them. Its job is settled. */
-bool persist_ended(struct pool *p, pid_t pid, int status, const struct rusage *used);
+bool persist_ended(struct pool *p, pid_t pid, int status, struct rusage *used);
 /* Ends those whose time is up. */
 void persist_tick(struct pool *p, int64_t now);
 int64_t persist_next(const struct pool *p);

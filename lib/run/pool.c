@@ -118,7 +118,8 @@ static int take_slots(struct pool *p)
 	p->slot = calloc(p->slots, sizeof *p->slot);
 	p->poll_set = calloc(POOL_FDS + p->slots, sizeof *p->poll_set);
 	for (unsigned i = 0; p->slot && i < p->slots; i++)
-		p->slot[i].job.fd = p->slot[i].job.wait = p->slot[i].child.errors = -1;
+		p->slot[i].limited.group.dir = p->slot[i].job.fd = p->slot[i].job.wait =
+		    p->slot[i].child.errors = -1;
 	return p->slot && p->poll_set ? 0 : -1;
 }
 
@@ -186,6 +187,8 @@ void pool_settings(struct worker *w, bool again)
 	persist_renew(w);
 	if (text)
 		settings_parse(text, len, &w->settings, settings_wrong, w);
+	if (w->settings.options.has_memory)
+		limits_prepare(w->pool);
 	if (error != 0)
 		worker_note(w,
 		    error == EPERM ? "settings are refused: they must belong to root or to "
@@ -464,6 +467,7 @@ int pool_open(struct pool *p, struct spool *spool, const struct work_options *op
 	    .spool = spool,
 	    .controls = {.fd = -1},
 	    .watch = {.fd = -1},
+	    .groups = CGROUPS_CLOSED,
 	    .gauges = GAUGES_CLOSED,
 	    .signals = -1,
 	    .timer = -1,
@@ -481,6 +485,9 @@ int pool_open(struct pool *p, struct spool *spool, const struct work_options *op
 	    take_signals(p) != 0)
 		return spool_fail(spool, NULL, NULL, NULL);
 	open_means(p);
+	limits_keep(p);
+	if (options->defaults && options->defaults->has_memory)
+		limits_prepare(p);
 	return serves_all(p) ? serve_all(p) : serve_what_was_asked_for(p);
 }
 
@@ -503,6 +510,7 @@ void pool_close(struct pool *p)
 	gauges_close(&p->gauges);
 	if (control_dir_close(&p->controls) != 0)
 		note_controls(p, "the directory of control files could not be removed");
+	cgroups_close(&p->groups);
 	free(p->slot);
 	free(p->poll_set);
 	errno = saved;

@@ -16,7 +16,7 @@ enum { SETTLE_AGAIN_MS = 1000, UNHEARD_MAX = 10 }; /* lines that are told of one
 struct verdict {
 	enum transition to;
 	enum work_outcome outcome;
-	const char *cause;  /* NULL for a success */
+	const char *cause;  /* NULL for a success; before it is judged, what is known of it */
 	const char *reason; /* that the handler gave, or NULL */
 	int64_t asked_ms;   /* how long it asked to wait, or NEVER */
 	int64_t until_ms;   /* of T_HOLD_BACK: real time, or JOB_DUE_NONE */
@@ -110,8 +110,10 @@ static void judge(const struct worker *w, const struct running *r, struct verdic
 		verdict->outcome = WORK_RETURNED;
 		verdict->cause = "shut down";
 	} else {
-		fail(verdict, "failed", r->job.name.attempts, r->attempts);
-		verdict->reason = r->unanswered;
+		fail(verdict, verdict->cause ? verdict->cause : "failed", r->job.name.attempts,
+		    r->attempts);
+		if (r->unanswered && !verdict->reason)
+			verdict->reason = r->unanswered;
 		if (exited && !r->unanswered && w->pool->options->bury_on[WEXITSTATUS(status)]) {
 			verdict->to = T_GIVEUP;
 			verdict->outcome = WORK_BURIED;
@@ -317,7 +319,7 @@ static void heed_resources(
 }
 
 /* The job's next state is decided once; moving it there may take more than one try. */
-void settle_end(struct worker *w, struct running *r, int status, const struct rusage *used)
+void settle_end(struct worker *w, struct running *r, int status, struct rusage *used)
 {
 	int64_t took_us = clock_mono_us() - r->started_us;
 	double seconds = (double)took_us / 1000000;
@@ -331,6 +333,8 @@ void settle_end(struct worker *w, struct running *r, int status, const struct ru
 	r->child.pid = 0;
 	r->end_at = NEVER;
 	hear(w, r, &said);
+	if (used)
+		v.cause = limits_end(r, status, used, &v.reason);
 	judge(w, r, &v);
 	obey(r, &said, &v);
 	heed_resources(w, r, &said, &v);
@@ -380,6 +384,8 @@ void settle_ended(struct pool *p)
 static void end_group(struct running *r, int signal, int64_t now)
 {
 	kill(-r->child.pid, signal);
+	if (signal == SIGKILL)
+		limits_kill(&r->limited);
 	r->end_signal = signal;
 	r->end_at = signal == SIGTERM ? now + WORK_KILL_AFTER_MS : NEVER;
 }
@@ -438,6 +444,7 @@ static void hold_lost(struct worker *w, struct job *job, enum transition to, int
 	    .active = true,
 	    .job = *job,
 	    .child = {.errors = -1},
+	    .limited = LIMITED_NOT,
 	    .to = to,
 	    .due_ms = due_ms,
 	    .end_at = NEVER};

@@ -120,6 +120,7 @@ static void start_failed(struct worker *w, struct running *r, bool exec)
 {
 	int error = errno;
 
+	limits_not_used(w->pool, &r->limited);
 	resources_not_used(w, r);
 	if (error == E2BIG) {
 		settle_bury(w, r, "its arguments and environment are too long");
@@ -141,6 +142,7 @@ static void begin_attempt(struct worker *w, struct running *r)
 	r->worker = w;
 	r->persistent = NULL;
 	r->unanswered = NULL;
+	r->limited = LIMITED_NOT;
 	r->active = true;
 	r->settling = r->timed_out = r->stopped = false;
 	r->end_signal = 0;
@@ -157,6 +159,7 @@ static void begin_attempt(struct worker *w, struct running *r)
 /* 0 / -1; EXEC: it was that which failed. */
 static int start_handler(struct worker *w, struct running *r, bool *exec)
 {
+	struct child_limits limits;
 	struct child_start start = {.handler = &w->handler,
 	    .handler_args = &w->settings.options.args,
 	    .job = &r->job,
@@ -169,13 +172,19 @@ static int start_handler(struct worker *w, struct running *r, bool *exec)
 	    .files = &w->pool->files,
 	    .oom_score_adj = w->pool->oom_score_adj,
 	    .input = r->job.fd,
+	    .limits = &limits,
+	    .accept_env = &w->pool->options->accept_env,
 	    .output = r->output};
+	int result;
 
 	handler_release(&w->handler);
 	spool_fail(w->queue.spool, w->queue.name, NULL, "handler"); /* for hold_queue() */
 	if (handler_open(&w->handler, &w->queue, w->pool->options->command) != 0)
 		return -1;
-	return child_start(&r->child, &start, exec);
+	limits_begin(w, &r->meta, r->job.name.id, &r->limited, &limits);
+	result = child_start(&r->child, &start, exec);
+	sys_discard(&limits.entrance);
+	return result;
 }
 
 static void run(struct worker *w, struct running *r)

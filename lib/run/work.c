@@ -196,6 +196,7 @@ static void scan_if_due(struct pool *p, int64_t now)
 	if (!any)
 		return;
 	pool_keep_controls(p);
+	limits_keep(p);
 	note_sweep_of_spool(p, order_find_over(p->spool, found_over, p), with_each_scan);
 	LIST_FOREACH (w, &p->workers, link)
 		if (is_scan_due(w, now))

@@ -7,6 +7,7 @@
  *   take.c       names from events and scans into a worker's backlog
  *   start.c      from the backlog to a running handler
  *   persist.c    handlers that stay
+ *   limits.c     what a job may take of memory and processors
  *   settle.c     from a handler's end to the job's next state
  *   recover.c    jobs in cur/ whose worker is lost
  *   release.c    jobs that waited for what is over
@@ -22,6 +23,7 @@
 #include "run/hooks.h"
 #include "run/means.h"
 #include "run/watch.h"
+#include "sys/cgroup.h"
 #include "format/settings.h"
 #include "spool/claim.h"
 #include "spool/resource.h"
@@ -33,6 +35,13 @@
 
 /* Times are monotonic ms but where a DUE is compared, which is real ms. */
 #define NEVER INT64_MAX
+
+/* What the processes of a handler may take. */
+struct limited {
+	struct cgroup group;   /* of them, if there is one */
+	int64_t memory, cpu_s; /* limits; 0: none */
+};
+#define LIMITED_NOT ((struct limited){.group = CGROUP_NONE})
 
 /* A job that this process has claimed. */
 struct running {
@@ -50,7 +59,8 @@ struct running {
 	bool stopped;      /* told to end because qwork ends */
 	unsigned attempts; /* budget */
 	struct backoff backoff;
-	int64_t started; /* ms; and in us: */
+	struct limited limited; /* of its processes; if these stay, it is theirs while they live */
+	int64_t started;        /* ms; and in us: */
 	int64_t started_us;
 	int64_t end_at; /* when to signal its group next, or NEVER */
 	int end_signal;
@@ -157,6 +167,9 @@ struct pool {
 	unsigned busy;    /* slots that are active */
 	unsigned held;    /* of these, those that are settling */
 	unsigned started; /* jobs run in all */
+	struct cgroups groups;
+	bool groups_said;   /* that there are none */
+	uint64_t oom_kills; /* on the machine; of handlers that were killed so many are explained */
 	struct gauge_files gauges;
 	struct means means;
 	double turn;                       /* shares.c: of the last that was started */
@@ -229,13 +242,31 @@ void start_job_failed(struct worker *w, const char *cause, int error);
  * fault of the job or the file. */
 bool start_shortage(int error);
 
+/* limits.c */
+/* Divides the control group of this process for limits of memory, if it can be: as long as nothing else runs in it. */
+void limits_prepare(struct pool *p);
+/* What a handler may take that is to be started for a job with these options; its group is made, named after ID, and
+ * LIMITS->entrance the caller's to close. */
+void limits_begin(struct worker *w, const struct meta *meta, const char *id,
+    struct limited *limited, struct child_limits *limits);
+/* Kills what is in its group. */
+void limits_kill(const struct limited *limited);
+/* The handler did not start, or is of no interest any more. */
+void limits_not_used(struct pool *p, struct limited *limited);
+/* R's handler has ended: the cause, if it failed by a limit or for lack of memory, and a REASON that is valid until
+ * the next call; or NULL. If it had a group, what is left there is killed, and USED is told the most memory that all
+ * had. */
+const char *limits_end(struct running *r, int status, struct rusage *used, const char **reason);
+/* With each scan. */
+void limits_keep(struct pool *p);
+
 /* settle.c */
 /* What a job brings, or the command line, or the settings, or what is built in. */
 unsigned settle_attempts(const struct worker *w, const struct meta *meta);
 struct backoff settle_backoff(const struct worker *w, const struct meta *meta);
 int64_t settle_timeout(const struct worker *w, const struct meta *meta); /* 0: none */
-/* The handler of R, or what was its answer, ended with STATUS. USED may be NULL. */
-void settle_end(struct worker *w, struct running *r, int status, const struct rusage *used);
+/* The handler of R ended with STATUS; or, if USED is NULL, answered with it, and goes on. */
+void settle_end(struct worker *w, struct running *r, int status, struct rusage *used);
 /* Reaps all children that have ended, and settles their jobs. */
 void settle_ended(struct pool *p);
 /* Signals groups whose time is up and repeats moves that failed. */

@@ -4,6 +4,7 @@
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <inttypes.h>
 #include <limits.h>
 #include <signal.h>
 #include <stdio.h>
@@ -354,4 +355,18 @@ int proc_oom_score_adj(void)
 		value = 0;
 	fclose(file);
 	return value;
+}
+
+uint64_t proc_oom_kills(void)
+{
+	FILE *file = fopen("/proc/vmstat", "re");
+	uint64_t kills = 0;
+	char line[128];
+
+	while (file && fgets(line, sizeof line, file))
+		if (sscanf(line, "oom_kill %" SCNu64, &kills) == 1)
+			break;
+	if (file)
+		fclose(file);
+	return kills;
 }

@@ -44,5 +44,7 @@ uint64_t proc_resident(pid_t pid);
 
 /* How willingly the OOM killer takes this process; 0 if that cannot be known. */
 int proc_oom_score_adj(void);
+/* How many processes the OOM killer has killed on this machine, since Linux 4.13; 0 if that cannot be known. */
+uint64_t proc_oom_kills(void);
 
 #endif

@@ -179,7 +179,8 @@ static void fill_numbers(struct meta *meta, uint64_t a, uint64_t b)
 	meta->keep_ms = meta->has_keep ? (int64_t)(a >> 16) % 3155760000000 + 1 : 0;
 	meta->key_until_start = meta->key && (a & 32);
 	meta->has_memory = a & 64;
-	meta->memory = meta->has_memory ? (int64_t)(b >> 4) % SIZE_BYTES_MAX + MEMORY_MIN : 0;
+	meta->memory =
+	    meta->has_memory ? (int64_t)(b >> 4) % (SIZE_BYTES_MAX - MEMORY_MIN) + MEMORY_MIN : 0;
 	meta->has_cpu = a & 128;
 	meta->cpu_ms = meta->has_cpu ? (int64_t)(b >> 20) % 3155760000000 + 1 : 0;
 	meta->has_nice = a & 256;
