@@ -20,18 +20,21 @@ char *visible(const char *text, size_t len, int flags)
 {
 	char *encoded = reallocarray(NULL, len + 1, 4), *end = encoded;
 
-	for (size_t at = 0, n; encoded && at < len; at += n) {
+	for (size_t at = 0, n; end && at < len; at += n) {
 		n = printable(text + at, len - at);
 		if (n > 0) {
 			memcpy(end, text + at, n);
 			end += n;
 		} else {
-			n = 1;
+			n = 1; /* vis() takes memory of its own, and gives NULL without */
 			end = vis(end, (unsigned char)text[at], flags | VIS_NOLOCALE,
 			    at + 1 < len ? (unsigned char)text[at + 1] : 0);
 		}
 	}
-	if (encoded)
+	if (end) {
 		*end = '\0';
-	return encoded;
+		return encoded;
+	}
+	free(encoded);
+	return NULL;
 }
