@@ -2,6 +2,7 @@
 #include "cli.h"
 
 #include <bsd/stdlib.h>
+#include <bsd/unistd.h>
 #include <errno.h>
 #include <signal.h>
 #include <stdio_ext.h>
@@ -416,6 +417,7 @@ int main(int argc, char **argv)
 
 	/* One line in one write, so that lines of several qworks do not mix. */
 	setvbuf(stderr, line, _IOLBF, sizeof line);
+	setproctitle_init(argc, argv, environ); /* before anything keeps a word of them */
 	cli_begin();
 	signal(SIGPIPE, SIG_IGN); /* of our own stderr; a handler starts with the default */
 	meta_init(&w.defaults);

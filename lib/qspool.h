@@ -477,7 +477,8 @@ enum { WORK_ATTEMPTS = 10, WORK_KILL_AFTER_MS = 5000 };
 #define WORK_BACKOFF ((struct backoff){5000, 3600000})
 
 /* Works until drained, stopped by a signal, or broken. Takes over SIGCHLD,
- * SIGTERM, SIGINT and SIGHUP of the process while it runs. 0; -1 with errno:
+ * SIGTERM, SIGINT, SIGHUP, SIGUSR1 and SIGUSR2 of the process while it runs, and takes NOTIFY_SOCKET and WATCHDOG_*
+ * out of its environment, which it obeys (sd_notify(3)). Says by setproctitle(3bsd) what runs. 0; -1 with errno:
  * ENOEXEC: a drain or --once ended because the command could not be run, or with the
  * errno of what else kept jobs from being claimed; ENOENT, EPERM, EACCES with
  * spool_place() at the handler: it is missing, not to be trusted, not executable;

@@ -37,6 +37,8 @@ static int take_signals(struct pool *p)
 	sigaddset(&ours, SIGTERM);
 	sigaddset(&ours, SIGINT);
 	sigaddset(&ours, SIGHUP);
+	sigaddset(&ours, SIGUSR1);
+	sigaddset(&ours, SIGUSR2);
 	if (sigprocmask(SIG_BLOCK, &ours, &p->old_signals) != 0)
 		return -1;
 	p->signals = signalfd(-1, &ours, SFD_NONBLOCK | SFD_CLOEXEC);
@@ -472,7 +474,8 @@ int pool_open(struct pool *p, struct spool *spool, const struct work_options *op
 	    .signals = -1,
 	    .timer = -1,
 	    .oom_score_adj = handlers_oom_score_adj(),
-	    .grace_at = NEVER};
+	    .grace_at = NEVER,
+	    .status = {.manager = MANAGER_NONE}};
 	p->hooks = (struct hooks){.spool = spool,
 	    .signals = &p->old_signals,
 	    .files = &p->files,
@@ -480,6 +483,7 @@ int pool_open(struct pool *p, struct spool *spool, const struct work_options *op
 	    .report = options->report,
 	    .arg = options->arg};
 	hooks_init(&p->hooks);
+	status_open(&p->status);
 	p->timer = timerfd_create(CLOCK_REALTIME, TFD_NONBLOCK | TFD_CLOEXEC);
 	if (p->timer < 0 || take_slots(p) != 0 || make_room_for_files(p) != 0 ||
 	    take_signals(p) != 0)
@@ -495,6 +499,7 @@ void pool_close(struct pool *p)
 {
 	int saved = errno;
 
+	status_close(p);
 	release_all(p);
 	for (unsigned i = 0; p->slot && i < p->slots; i++)
 		close_slot(&p->slot[i]);

@@ -30,8 +30,9 @@ bool start_allowed(const struct worker *w)
 {
 	const struct pool *p = w->pool;
 
-	return !w->paused && !w->dead && p->stop == 0 && !(p->options->once && p->started > 0) &&
-	    w->busy - w->held < ceiling(w) && clock_mono_ms() >= w->hold_until && persist_ready(w);
+	return !w->paused && !w->dead && p->stop == 0 && !p->claims_nothing &&
+	    !(p->options->once && p->started > 0) && w->busy - w->held < ceiling(w) &&
+	    clock_mono_ms() >= w->hold_until && persist_ready(w);
 }
 
 bool start_room(const struct pool *p)

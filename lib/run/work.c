@@ -76,21 +76,47 @@ static void read_again(struct pool *p)
 {
 	struct worker *w;
 
+	pool_note(p, "told to read the settings again and to look for queues", 0);
+	status_reloads(p);
 	LIST_FOREACH (w, &p->workers, link)
 		pool_settings(w, true);
 	p->look_at = 0;
+}
+
+static void claim_nothing(struct pool *p, bool nothing)
+{
+	if (p->claims_nothing == nothing)
+		return;
+	p->claims_nothing = nothing;
+	pool_note(p,
+	    nothing ? "told to claim nothing, until told to go on: running jobs do"
+	            : "told to go on claiming",
+	    0);
+}
+
+static void take_signal(struct pool *p, uint32_t number)
+{
+	switch (number) {
+	case SIGCHLD:
+		break;
+	case SIGHUP:
+		read_again(p);
+		break;
+	case SIGUSR1:
+	case SIGUSR2:
+		claim_nothing(p, number == SIGUSR1);
+		break;
+	default:
+		stop_more(p);
+	}
 }
 
 static void read_signals(struct pool *p)
 {
 	struct signalfd_siginfo info;
 
-	while (read(p->signals, &info, sizeof info) == (ssize_t)sizeof info) {
-		if (info.ssi_signo == SIGHUP)
-			read_again(p);
-		else if (info.ssi_signo != SIGCHLD)
-			stop_more(p);
-	}
+	while (read(p->signals, &info, sizeof info) == (ssize_t)sizeof info)
+		take_signal(p, info.ssi_signo);
 	settle_ended(p);
 }
 
@@ -244,6 +270,7 @@ static int64_t next_deadline(const struct pool *p, int64_t now)
 	next = earliest(next, persist_next(p));
 	if (p->look_again)
 		return now;
+	next = earliest(next, status_next(p));
 	if (p->stop == 0)
 		next = earliest(next, p->look_at);
 	if (p->stop == 1)
@@ -524,6 +551,7 @@ static void round_of(struct pool *p)
 	hooks_tick(&p->hooks, now);
 	persist_tick(p, now);
 	stop_after_grace(p, now);
+	status_tick(p, now);
 }
 
 static int loop(struct pool *p)

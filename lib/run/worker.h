@@ -14,6 +14,7 @@
  *   resources.c  what jobs share
  *   blocked.c    jobs that wait for it
  *   report.c     what the log is told, and the hooks
+ *   status.c     what the process's title and its service manager are told
  */
 #ifndef QSPOOL_RUN_WORKER_H
 #define QSPOOL_RUN_WORKER_H
@@ -22,6 +23,7 @@
 #include "run/child.h"
 #include "run/hooks.h"
 #include "run/means.h"
+#include "run/status.h"
 #include "run/watch.h"
 #include "sys/cgroup.h"
 #include "format/settings.h"
@@ -189,6 +191,8 @@ struct pool {
 	bool look_again; /* do not sleep: something was found after all */
 	unsigned stop;   /* how often we were told to end */
 	int64_t grace_at;
+	bool claims_nothing; /* told so by USR1 */
+	struct status status;
 	struct rlimit files; /* before it was raised; for handlers */
 	int oom_score_adj;   /* of handlers */
 };

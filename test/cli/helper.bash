@@ -68,9 +68,22 @@ show_stubborn() {
 is_child() { grep -qs "^PPid:[[:space:]]*$BASHPID\$" "/proc/$1/status"; }
 
 # Processes of this test: those that have a spool of it in their environment.
-test_processes() {
-	env -u QSPOOL grep -lzF "QSPOOL=$test_dir/" /proc/[0-9]*/environ 2>/dev/null |
-		sed 's:^/proc/::; s:/environ$::'
+test_processes() { processes_with QSPOOL; }
+
+# processes_with VARIABLE: those that were started with it naming what is in the test's directory.
+processes_with() {
+	{
+		env -u "$1" grep -lzF "$1=$test_dir/" /proc/[0-9]*/environ
+		open_by_qworks
+	} 2>/dev/null | sed 's:^/proc/::; s:/.*::' | sort -u
+}
+
+# The title of a qwork lies over its environment, but what it serves it has open.
+open_by_qworks() {
+	local comm
+	while read -r comm; do
+		find "${comm%comm}fd" -lname "$test_dir/*"
+	done < <(grep -lx qwork /proc/[0-9]*/comm)
 }
 
 is_handler() { grep -qz '^QJOB_ID=' "/proc/$1/environ" 2>/dev/null; }

@@ -17,7 +17,7 @@ setup() {
 }
 
 # Its processes, other than itself, know its directory from their environment.
-soak_processes() { grep -lzF "SOAK=$test_dir/" /proc/[0-9]*/environ 2>/dev/null; }
+soak_processes() { processes_with SOAK | grep .; }
 
 handlers_have_run() { (($(cat "$test_dir"/qspool-soak.*/handlers 2>/dev/null | wc -l) > 50)); }
 
