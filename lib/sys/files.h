@@ -43,7 +43,8 @@ NODISCARD int sys_append(int dir, const char *name, mode_t mode);
 NODISCARD int sys_check_plain(int dir, int fd);
 /* Writes all of it: a short write is continued, EINTR is repeated. */
 NODISCARD int sys_write(int fd, const void *data, size_t len);
-/* Never repeated: after one EIO the next fsync says 0 and the data is gone. */
+/* Never repeated: after one EIO the next fsync says 0 and the data is gone. Of btrfs a directory is changed
+ * before (rule CHANGED-THEN-SYNC). */
 NODISCARD int sys_fsync(int fd);
 /* Likewise. ENOSYS before Linux 5.8, whose syncfs says 0 also when data could not be written. */
 NODISCARD int sys_syncfs(int fd);

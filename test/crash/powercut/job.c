@@ -10,6 +10,9 @@
  *   job look SPOOL
  *       Prints "PARENT DIR NAME INODE SIZE SERIAL" of each file in a state directory or tmp/: PARENT is the
  *       queue, or ".wait". SERIAL is 0 of an empty file, and "torn" of one that is not what was sent.
+ *   job remove DIR BESIDE EVENTS INDEX NAME...
+ *       Removes the names of jobs from DIR, one after the other: makes and syncs that name in BESIDE,
+ *       syncs DIR, and notes in EVENTS that the job was deleted.
  *
  * A line of EVENTS is "POSITION WHAT ID SERIAL", POSITION being the number of records in the
  * disk's log, INDEX (log.h). It is read first and written before the handler ends, so what
@@ -29,6 +32,7 @@
 #include <unistd.h>
 
 #include "log.h"
+#include "sys/files.h"
 
 struct payload {
 	uint64_t serial;
@@ -135,7 +139,7 @@ static const char *variable(const char *name)
 	return value ? value : "";
 }
 
-static void note(char **argv, const char *what, uint64_t serial)
+static void note(char **argv, const char *what, const char *id, uint64_t serial)
 {
 	int fd = open(argv[0], O_WRONLY | O_APPEND | O_CLOEXEC);
 	struct stat st;
@@ -143,8 +147,8 @@ static void note(char **argv, const char *what, uint64_t serial)
 	if (stat(argv[1], &st) != 0)
 		err(EXIT_FAILURE, "%s", argv[1]);
 	if (fd < 0 ||
-	    dprintf(fd, "%zu %s %s %" PRIu64 "\n", (size_t)st.st_size / sizeof(struct record), what,
-	        variable("QJOB_ID"), serial) < 0)
+	    dprintf(fd, "%zu %s %.20s %" PRIu64 "\n", (size_t)st.st_size / sizeof(struct record),
+	        what, id, serial) < 0)
 		err(EXIT_FAILURE, "%s", argv[0]);
 	close(fd);
 }
@@ -188,16 +192,17 @@ static int run(char **argv)
 
 	free(text);
 	if (!whole || !meta_is_right(&payload, argument)) {
-		note(argv, "torn", payload.serial);
+		note(argv, "torn", variable("QJOB_ID"), payload.serial);
 		return TORN_STATUS;
 	}
 	if (fail) /* not too quick: the power shall fail while it runs, too */
 		usleep((useconds_t)(mix(payload.serial) % 20000));
 	if (fail && shall_fail(payload.serial)) {
-		note(argv, is_last_attempt() ? "gave-up" : "failed", payload.serial);
+		note(argv, is_last_attempt() ? "gave-up" : "failed", variable("QJOB_ID"),
+		    payload.serial);
 		return FAILED_STATUS;
 	}
-	note(argv, "ran", payload.serial);
+	note(argv, "ran", variable("QJOB_ID"), payload.serial);
 	return EXIT_SUCCESS;
 }
 
@@ -280,6 +285,22 @@ static int look(const char *path)
 	return fflush(stdout) == 0 ? EXIT_SUCCESS : EXIT_FAILURE;
 }
 
+/* --- removing -------------------------------------------------------------- */
+
+static int remove_all(char **argv)
+{
+	int dir = sys_opendir(AT_FDCWD, argv[0]), beside = sys_opendir(AT_FDCWD, argv[1]);
+
+	for (char **name = argv + 4; *name; name++) {
+		int fd = sys_unlink(dir, *name) == 0 ? sys_create(beside, *name, 0600) : -1;
+
+		if (fd < 0 || sys_fsync(fd) != 0 || sys_close(fd) != 0 || sys_fsync(dir) != 0)
+			err(EXIT_FAILURE, "%s", *name);
+		note(argv + 2, "delete", strchr(*name, '.') + 1, 0);
+	}
+	return EXIT_SUCCESS;
+}
+
 int main(int argc, char **argv)
 {
 	if (argc > 2 && strcmp(argv[1], "make") == 0)
@@ -288,5 +309,9 @@ int main(int argc, char **argv)
 		return run(argv + 2);
 	if (argc == 3 && strcmp(argv[1], "look") == 0)
 		return look(argv[2]);
-	errx(EXIT_FAILURE, "usage: job make PAYLOAD... | run EVENTS INDEX [fail] | look SPOOL");
+	if (argc > 5 && strcmp(argv[1], "remove") == 0)
+		return remove_all(argv + 2);
+	errx(EXIT_FAILURE,
+	    "usage: job make PAYLOAD... | run EVENTS INDEX [fail] | look SPOOL |"
+	    " remove DIR BESIDE EVENTS INDEX NAME...");
 }

@@ -450,6 +450,19 @@ class Workload:
         for name in self.jobs_in("still", "new"):
             self.operate("bury", "still", name)
 
+    def removals(self):
+        """Rule CHANGED-THEN-SYNC: each process syncs another file, and then the one directory beside all others."""
+        recording = self.recording
+        self.send("still", [self.payload(80) for _ in range(48)], "--lines")
+        must("sync", "-f", recording.spool)
+        names = [name for name in self.jobs_in("still", "new") if not Name(name).may_be_empty]
+        for name in names:
+            recording.note("begin-delete", Name(name).id)
+        directory, beside = (os.path.join(recording.mount, path) for path in ("spool/still/new", "beside"))
+        os.mkdir(beside)
+        command = [JOB, "remove", directory, beside, recording.events, recording.index]
+        self.at_once(1, [(must, *command, *names[i::4]) for i in range(4)])
+
     def batch_flushes(self):
         """Flushes that 64 jobs cost in one batch, and one by one."""
         batch = [self.payload(100) for _ in range(64)]
@@ -965,6 +978,7 @@ PLANTS = (
     Plant("", "nothing, burials of what was released", Workload.releases, ()),
     Plant("", "nothing, one by one", Workload.one_by_one, ()),
     Plant("", "nothing, side by side", Workload.side_by_side, ()),
+    Plant("", "nothing, removals", Workload.removals, ()),
 )
 PLANT_STATES = 120
 
