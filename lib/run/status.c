@@ -70,20 +70,19 @@ static const char *doing(const struct pool *p)
 }
 
 /* "mail: 3 running, 120 ready", or "3 running, 120 ready in 2 queues, 1 paused". */
-static void describe(const struct pool *p, int64_t now, char *buffer, size_t size)
+static void describe(const struct pool *p, int64_t now, struct text *text)
 {
 	struct sums sums = add_up(p, now);
-	struct text text = {buffer, size, 0};
 	bool one = p->options->queue_count == 1;
 
 	if (one)
-		add(&text, "%s: ", p->options->queues[0].name);
-	add(&text, "%u running, %zu%s ready", p->busy - p->held, sums.ready, sums.more ? "+" : "");
+		add(text, "%s: ", p->options->queues[0].name);
+	add(text, "%u running, %zu%s ready", p->busy - p->held, sums.ready, sums.more ? "+" : "");
 	if (!one)
-		add(&text, " in %u %s", sums.queues, sums.queues == 1 ? "queue" : "queues");
-	add_some(&text, sums.paused, "paused", one);
-	add_some(&text, sums.held, "held", one);
-	add(&text, "%s", doing(p));
+		add(text, " in %u %s", sums.queues, sums.queues == 1 ? "queue" : "queues");
+	add_some(text, sums.paused, "paused", one);
+	add_some(text, sums.held, "held", one);
+	add(text, "%s", doing(p));
 }
 
 /* False: it is to be told again. */
@@ -117,19 +116,20 @@ static void tell_alive(struct pool *p, int64_t now)
 static void show(struct pool *p, int64_t now)
 {
 	struct status *s = &p->status;
-	char line[sizeof s->text + 8] = "STATUS=", *text = line + strlen(line);
+	char line[sizeof s->text + 8] = "STATUS=";
+	struct text text = {line + strlen(line), sizeof s->text, 0};
 
 	s->late = now < s->quiet_until;
 	if (s->late)
 		return;
 	s->quiet_until = now + QUIET_MS;
-	describe(p, now, text, sizeof s->text);
-	if (strcmp(text, s->text) == 0)
+	describe(p, now, &text);
+	if (strcmp(text.at, s->text) == 0)
 		return;
-	setproctitle("%s", text);
+	setproctitle("%s", text.at);
 	s->late = !tell(p, line);
 	if (!s->late)
-		memcpy(s->text, text, sizeof s->text);
+		memcpy(s->text, text.at, sizeof s->text);
 }
 
 void status_open(struct status *s)
