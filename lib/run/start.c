@@ -6,6 +6,7 @@
 
 #include "spool/key.h"
 #include "spool/output.h"
+#include "spool/stats.h"
 #include "sys/clock.h"
 
 enum {
@@ -251,6 +252,7 @@ static bool claim(struct worker *w, struct running *r)
 	bool adopted = !r->job.ours;
 	int claimed;
 
+	stats_keep(&w->queue);
 	r->job.took_ms = waited_ms(r);
 	claimed = job_move(&r->job, T_CLAIM, JOB_DUE_NONE);
 	if (claimed == 1) {

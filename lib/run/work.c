@@ -173,9 +173,9 @@ static void found_over(void *arg, const char *name)
 }
 
 /* A queue that was removed is told of by the scan. */
-static void keep_stats(struct worker *w)
+static void check_stats(struct worker *w)
 {
-	if (stats_keep(&w->queue) != 0 && queue_in_place(&w->queue))
+	if (stats_check(&w->queue, true) != 0 && queue_in_place(&w->queue))
 		worker_trouble(w,
 		    errno == EBADMSG
 		        ? "nothing is counted until what stands for the statistics is removed"
@@ -194,7 +194,7 @@ static void scan(struct worker *w, int64_t now)
 		note_sweep(w, sweep_done(&w->queue), with_each_scan);
 		pool_settings(w, false);
 	}
-	keep_stats(w);
+	check_stats(w);
 	note_sweep(w, sweep_linked_drafts(&w->queue), with_each_scan);
 	take_scan(w);
 	w->scan_at = now + every;
@@ -336,6 +336,15 @@ static int64_t next_due(struct pool *p)
 	return next;
 }
 
+static void let_go_of_stats(struct pool *p)
+{
+	struct worker *w;
+
+	LIST_FOREACH (w, &p->workers, link)
+		if (w->busy == 0)
+			stats_close(&w->queue);
+}
+
 static int wait_for_events(struct pool *p)
 {
 	nfds_t used = fill_poll_set(p, p->poll_set);
@@ -343,6 +352,7 @@ static int wait_for_events(struct pool *p)
 	size_t staying = persist_poll(p, p->poll_set + used);
 	int n;
 
+	let_go_of_stats(p);
 	set_timer(p, next_due(p));
 	n = poll(p->poll_set, used + staying, poll_timeout(p));
 	if (n <= 0)

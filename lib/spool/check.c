@@ -331,7 +331,7 @@ static void check_pause(struct check *c)
 
 static void check_stats(struct check *c)
 {
-	if (stats_check(&c->queue) == 0)
+	if (stats_check(&c->queue, false) == 0)
 		return;
 	if (errno != EBADMSG) {
 		check_failed(c);

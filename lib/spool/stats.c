@@ -8,6 +8,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "spool/job.h"
 #include "sys/clock.h"
 #include "sys/mapped.h"
 
@@ -172,39 +173,6 @@ static int open_file(struct stats *stats, const struct queue *queue, bool writab
 	return mapped;
 }
 
-/* Written to the last byte and synced: there is no hole in it, and the disk has room for all of it. */
-static int write_file(int fd)
-{
-	struct stats_file *file = calloc(1, sizeof *file);
-	int result = -1;
-
-	if (file) {
-		memcpy(file->magic, STATS_MAGIC, sizeof file->magic);
-		file->order = 1;
-		file->since_ms = (uint64_t)clock_real_ms();
-		result = sys_write(fd, file, sizeof *file);
-	}
-	free(file);
-	return result == 0 ? sys_fsync(fd) : result;
-}
-
-static int make_draft(const struct queue *queue, const char *draft)
-{
-	int fd = sys_create(queue->dir[DIR_TMP], draft, queue->spool->file_mode);
-	int written, error;
-
-	if (fd < 0)
-		return -1;
-	sys_overwrite_in_place(fd);
-	written = write_file(fd);
-	error = errno;
-	if (sys_close(fd) == 0 && written == 0)
-		return 0;
-	if (written != 0)
-		errno = error;
-	return -1;
-}
-
 static void remove_draft(const struct queue *queue, const char *draft)
 {
 	int saved = errno;
@@ -213,28 +181,34 @@ static void remove_draft(const struct queue *queue, const char *draft)
 	errno = saved;
 }
 
+/* Written to the last byte and synced: there is no hole in it, and the disk has room for all of it. */
+static int make_draft(const struct queue *queue, const char *draft)
+{
+	struct stats_file file = {
+	    .magic = STATS_MAGIC, .order = 1, .since_ms = (uint64_t)clock_real_ms()};
+	int fd = sys_create(queue->dir[DIR_TMP], draft, queue->spool->file_mode);
+
+	if (fd < 0)
+		return -1;
+	sys_overwrite_in_place(fd);
+	if (write_and_close(fd, (const char *)&file, sizeof file, true) == 0)
+		return 0;
+	remove_draft(queue, draft);
+	return -1;
+}
+
 /* 0, also if somebody else was first. */
 static int make_file(const struct queue *queue)
 {
 	char draft[DRAFT_SIZE];
-	int result;
 
 	snprintf(draft, sizeof draft, "%s-%08x", stats_name, (unsigned)arc4random());
-	result = make_draft(queue, draft);
-	if (result == 0)
-		result = sys_rename(queue->dir[DIR_TMP], draft, queue->fd, stats_name);
-	if (result < 0)
-		remove_draft(queue, draft);
-	return result < 0 && errno != EEXIST ? -1 : 0;
-}
-
-static int open_or_make(struct stats *stats, const struct queue *queue)
-{
-	if (open_file(stats, queue, true) == 0)
-		return 0;
-	if (errno != ENOENT || make_file(queue) != 0)
+	if (make_draft(queue, draft) != 0)
 		return -1;
-	return open_file(stats, queue, true);
+	if (sys_rename(queue->dir[DIR_TMP], draft, queue->fd, stats_name) >= 0)
+		return 0;
+	remove_draft(queue, draft);
+	return errno == EEXIST ? 0 : -1;
 }
 
 /* --- at hand --- */
@@ -249,19 +223,19 @@ static bool is_outdated(const struct queue *queue)
 	    !same_file(&st, &stats->st) || st.st_size != stats->st.st_size;
 }
 
-int stats_keep(struct queue *queue)
+void stats_keep(struct queue *queue)
 {
+	int saved = errno;
+
 	if (queue->stats && !is_outdated(queue))
-		return 0;
+		return;
 	stats_close(queue);
 	queue->stats = malloc(sizeof *queue->stats);
-	if (!queue->stats)
-		return tell(queue);
-	if (open_or_make(queue->stats, queue) == 0)
-		return 0;
-	free(queue->stats);
-	queue->stats = NULL;
-	return tell(queue);
+	if (queue->stats && open_file(queue->stats, queue, true) != 0) {
+		free(queue->stats);
+		queue->stats = NULL;
+	}
+	errno = saved;
 }
 
 void stats_close(struct queue *queue)
@@ -290,17 +264,30 @@ void stats_add(const struct queue *queue, const struct stats_news *news)
 void stats_add_sent(const struct queue *queue, size_t count)
 {
 	struct stats_news news = {.count[COUNT_SENT] = count, .waited_ms = -1, .ran_ms = -1};
-	struct stats once;
+	struct stat st;
 	int saved = errno;
 
-	if (open_or_make(&once, queue) == 0) {
-		access_to(&once, add_news, &news);
-		unmap(&once);
-	}
+	if (fstatat(queue->fd, stats_name, &st, AT_SYMLINK_NOFOLLOW) != 0 && errno == ENOENT)
+		(void)!make_file(queue);
+	stats_add(queue, &news);
 	errno = saved;
 }
 
 /* --- looking --- */
+
+/* For reading: to write and close it would wake who watches the queue. */
+int stats_check(const struct queue *queue, bool make)
+{
+	struct stats once;
+
+	if (open_file(&once, queue, false) == 0) {
+		unmap(&once);
+		return 0;
+	}
+	if (errno == ENOENT && (!make || make_file(queue) == 0))
+		return 0;
+	return tell(queue);
+}
 
 /* `then` is what was counted before the last hour. */
 struct reading {
@@ -400,14 +387,4 @@ int spool_stats(struct spool *spool, const char *name, struct queue_stats *stats
 	result = read_stats(&queue, stats);
 	queue_close(&queue);
 	return result;
-}
-
-int stats_check(const struct queue *queue)
-{
-	struct stats once;
-
-	if (open_file(&once, queue, false) != 0)
-		return errno == ENOENT ? 0 : tell(queue);
-	unmap(&once);
-	return 0;
 }
