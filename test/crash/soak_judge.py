@@ -104,9 +104,9 @@ def note_buried(history, spool):
 
 def note_left(history, spool):
     for queue in queues(spool):
-        for state in os.listdir(os.path.join(spool, queue)):
-            for name in os.listdir(os.path.join(spool, queue, state)):
-                history.put("left", state, queue, name)
+        for state in os.scandir(os.path.join(spool, queue)):
+            for name in os.listdir(state) if state.is_dir() else []:
+                history.put("left", state.name, queue, name)
 
 
 class Act:
