@@ -252,7 +252,7 @@ static bool claim(struct worker *w, struct running *r)
 	bool adopted = !r->job.ours;
 	int claimed;
 
-	stats_keep(&w->queue);
+	stats_keep(&w->queue, false);
 	r->job.took_ms = waited_ms(r);
 	claimed = job_move(&r->job, T_CLAIM, JOB_DUE_NONE);
 	if (claimed == 1) {

@@ -401,10 +401,16 @@ static int publish_one(const struct sender *sender, const struct sending *job)
 /* How many were published: all, or with errno those before the first failure. */
 static size_t publish(struct sender *sender)
 {
-	for (size_t i = 0; i < sender->count; i++)
-		if (publish_one(sender, &sender->batch[i]) != 0)
-			return i;
-	return sender->count;
+	const struct stats_news sent = {.count[COUNT_SENT] = 1, .waited_ms = -1, .ran_ms = -1};
+	size_t i = 0;
+
+	stats_keep(&sender->queue, true);
+	while (i < sender->count && publish_one(sender, &sender->batch[i]) == 0) {
+		stats_add(&sender->queue, &sent);
+		i++;
+	}
+	stats_close(&sender->queue);
+	return i;
 }
 
 static int settle_dir(const struct sender *sender, enum queue_dir dir)
@@ -515,8 +521,6 @@ int send_commit(struct sender *sender, send_report *report, void *arg)
 		look_again(sender);
 	for (size_t i = 0; i < published; i++)
 		report(arg, sender->batch[i].name.id, fate);
-	if (published > 0)
-		stats_add_sent(&sender->queue, published);
 	forget(sender, published);
 	errno = error;
 	return error ? -1 : 0;

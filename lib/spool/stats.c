@@ -223,13 +223,22 @@ static bool is_outdated(const struct queue *queue)
 	    !same_file(&st, &stats->st) || st.st_size != stats->st.st_size;
 }
 
-void stats_keep(struct queue *queue)
+static bool is_missing(const struct queue *queue)
+{
+	struct stat st;
+
+	return fstatat(queue->fd, stats_name, &st, AT_SYMLINK_NOFOLLOW) != 0 && errno == ENOENT;
+}
+
+void stats_keep(struct queue *queue, bool make)
 {
 	int saved = errno;
 
 	if (queue->stats && !is_outdated(queue))
 		return;
 	stats_close(queue);
+	if (make && is_missing(queue))
+		(void)!make_file(queue);
 	queue->stats = malloc(sizeof *queue->stats);
 	if (queue->stats && open_file(queue->stats, queue, true) != 0) {
 		free(queue->stats);
@@ -258,18 +267,6 @@ void stats_add(const struct queue *queue, const struct stats_news *news)
 		access_to(&once, add_news, &copy);
 		unmap(&once);
 	}
-	errno = saved;
-}
-
-void stats_add_sent(const struct queue *queue, size_t count)
-{
-	struct stats_news news = {.count[COUNT_SENT] = count, .waited_ms = -1, .ran_ms = -1};
-	struct stat st;
-	int saved = errno;
-
-	if (fstatat(queue->fd, stats_name, &st, AT_SYMLINK_NOFOLLOW) != 0 && errno == ENOENT)
-		(void)!make_file(queue);
-	stats_add(queue, &news);
 	errno = saved;
 }
 

@@ -53,19 +53,18 @@ struct stats_news {
 	int64_t waited_ms, ran_ms;
 };
 
-/* Counts, at what QUEUE keeps or else in its file, if there is one. */
+/* Counts, in what QUEUE keeps at hand or else in its file, if there is one. */
 void stats_add(const struct queue *queue, const struct stats_news *news);
-/* The same for COUNT jobs that were sent; makes the file if it is missing. */
-void stats_add_sent(const struct queue *queue, size_t count);
 
-/* Keeps the file at hand until stats_close() or queue_close(), if there is one; anew if another has its place. What is open for
- * writing keeps the file system from being remounted read-only: not longer than jobs run, which are so, too. */
-void stats_keep(struct queue *queue);
+/* Keeps the file at hand until stats_close() or queue_close(), if there is one; anew if another has its place. With MAKE a
+ * missing one is made: as a draft in tmp/, whole and on disk, which is renamed into place and replaces nothing; a crash
+ * leaves the draft for the sweep. What is open for writing keeps the file system from being remounted read-only: not longer
+ * than jobs are sent or run, whose files are so, too. */
+void stats_keep(struct queue *queue, bool make);
 void stats_close(struct queue *queue);
 
-/* 0 if the file is sound, or missing; else -1 with errno, which is told: EBADMSG if what has its name is none, or of
- * another version. With MAKE a missing one is made: as a draft in tmp/, whole and on disk, which is renamed into place
- * and replaces nothing; a crash leaves the draft for the sweep. */
+/* 0 if the file is sound, or missing and, with MAKE, made; else -1 with errno, which is told: EBADMSG if what has its name
+ * is none, or of another version. */
 NODISCARD int stats_check(const struct queue *queue, bool make);
 
 #endif

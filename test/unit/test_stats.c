@@ -42,7 +42,7 @@ static void begin(void)
 	spool = spool_open(path, true);
 	CHECK(spool && queue_open(&queue, spool, "q", true) == 0);
 	CHECK(stats_check(&queue, true) == 0);
-	stats_keep(&queue);
+	stats_keep(&queue, false);
 }
 
 static void end(void)
@@ -83,13 +83,20 @@ static void check_finished(int64_t all, int64_t late)
 	CHECK_INT((int64_t)stats.late.ran.bucket[histogram_bucket(5)], late);
 }
 
+static void count_sent(uint64_t times)
+{
+	const struct stats_news sent = {.count[COUNT_SENT] = times, .waited_ms = -1, .ran_ms = -1};
+
+	stats_add(&queue, &sent);
+}
+
 static void what_is_counted_is_read(void)
 {
 	struct queue_stats stats;
 
 	begin();
 	count(3);
-	stats_add_sent(&queue, 7);
+	count_sent(7);
 	now_ms += 2 * MINUTE;
 	stats = read_all();
 	check_finished(3, 3);
@@ -222,7 +229,8 @@ static void the_first_of_many_makes_the_file(void)
 	for (int i = 0; i < PROCESSES; i++) {
 		child[i] = fork();
 		if (child[i] == 0) {
-			stats_add_sent(&queue, 3);
+			stats_keep(&queue, true);
+			count_sent(3);
 			_exit(0);
 		}
 	}
@@ -246,7 +254,7 @@ static void a_file_that_is_cut_while_it_is_mapped_kills_nobody(void)
 	count(2);
 	CHECK(spool_stats(spool, "q", &stats) == -1 && errno == EBADMSG);
 	CHECK(stats_check(&queue, true) == -1 && errno == EBADMSG);
-	stats_keep(&queue);
+	stats_keep(&queue, false);
 	count(1);
 	CHECK(unlinkat(queue.fd, stats_name, 0) == 0 && stats_check(&queue, true) == 0);
 	count(1);
@@ -272,7 +280,7 @@ static void another_version_is_left_alone(void)
 	write_over(0, "qspool stats 2\n");
 	CHECK(stats_check(&queue, true) == -1 && errno == EBADMSG);
 	count(1);
-	stats_add_sent(&queue, 1);
+	count_sent(1);
 	CHECK(spool_stats(spool, "q", &stats) == -1 && errno == EBADMSG);
 	write_over(0, STATS_MAGIC);
 	CHECK(stats_check(&queue, true) == 0);
@@ -288,7 +296,7 @@ static void what_is_removed_or_replaced_is_made_anew(void)
 	CHECK(unlinkat(queue.fd, stats_name, 0) == 0);
 	count(1);
 	CHECK(stats_check(&queue, true) == 0);
-	stats_keep(&queue);
+	stats_keep(&queue, false);
 	count(1);
 	check_finished(1, 1);
 	end();
