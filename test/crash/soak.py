@@ -386,6 +386,7 @@ class Soak:
         await self.wait_until("no process is left", lambda: not children(os.getpid()), 30)
         await self.check_sound()
         soak_judge.note_left(self.history, self.spool)
+        soak_judge.note_statistics(self.history, self.spool)
         rest.note_left()
         rest.note_kept()
 

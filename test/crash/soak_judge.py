@@ -33,11 +33,14 @@ import glob
 import math
 import os
 import re
+import struct
 import time
 import zlib
 
 import soak_order_judge
 
+# Of the counts of statistics:
+SENT, STARTED, FINISHED, FAILED, DEFERRED, RETURNED = 1, 3, 4, 5, 8, 9
 MEMORY_MAX_KB = 16 << 10  # of a qwork; measured: 3 MB
 DELAY_SLACK_NS = 2_000_000  # DUE is in ms
 SHOWN = 10  # violations of each kind
@@ -59,6 +62,7 @@ KINDS = {
     "hung": "what did not come to an end",
     "leaking": "qworks with more memory than they need",
     "idle": "runs in which nothing happened",
+    "statistics": "counts that are not what was done, but for one job a SIGKILL",
     **soak_order_judge.KINDS,
 }
 
@@ -107,6 +111,13 @@ def note_left(history, spool):
         for state in os.scandir(os.path.join(spool, queue)):
             for name in os.listdir(state) if state.is_dir() else []:
                 history.put("left", state.name, queue, name)
+
+
+def note_statistics(history, spool):
+    """The words of counts of each queue: spool-layout.md."""
+    for queue in queues(spool):
+        with open(os.path.join(spool, queue, "stats"), "rb") as file:
+            history.put("statistics", queue, *struct.unpack_from("=16Q", file.read(), 136))
 
 
 class Act:
@@ -178,6 +189,8 @@ class Records:
         self.descriptors = self.memory = ()
         self.violations = collections.defaultdict(dict)  # of each kind: words of each subject
         self.killed_senders = 0
+        self.kills = 0  # but of handlers
+        self.counts = [0] * 16  # of all queues
         self.recovered = 0
         self.read("history")
         self.read("handlers")
@@ -261,7 +274,11 @@ class Records:
         self.acts[act].ended = at
         self.acts[act].killed = how == "killed"
 
-    def take_signal(self, at, _name, *role_and_pid):
+    def take_statistics(self, _at, _queue, *counts):
+        self.counts = [a + int(b) for a, b in zip(self.counts, counts)]
+
+    def take_signal(self, at, name, *role_and_pid):
+        self.kills += name == "SIGKILL" and role_and_pid[0] != "handler"
         self.signalled.setdefault(int(role_and_pid[-1]), at)
 
     def take_worker(self, *_):
@@ -370,6 +387,7 @@ class Judge:
             self.check_repeats(job_id, starts)
             self.check_deferrals(job_id, starts)
         self.check_leftovers()
+        self.check_statistics()
         soak_order_judge.OrderJudge(self.r, self).all()
         if not fates["finished"]:
             self.r.violation("idle", "no job has finished")
@@ -462,6 +480,22 @@ class Judge:
             self.r.violation("left", f"{in_tmp} files in tmp/",
                              f"and only {partly} jobs of killed senders")
 
+    def check_statistics(self):
+        """Each SIGKILL may have cost one count. Of a killed sender's jobs some may be there, and a handler
+        that has done its job may be run again, or be ended before it says so."""
+        counts = self.r.counts
+        acked = sum(not job_id.startswith("drop.") for job_id in self.r.acked.values())
+        offered = acked + sum(self.unacknowledged(call) for call in self.r.offers)
+        ended = counts[FINISHED] + counts[FAILED] + counts[DEFERRED] + counts[RETURNED]
+        over = [token for token in self.r.done if token not in {*self.deleted, *self.maybe_deleted}]
+        for what, count, least, most in (
+                ("sent", counts[SENT], acked, offered),
+                ("attempts started", counts[STARTED], sum(map(len, self.r.starts.values())), math.inf),
+                ("attempts ended", ended, counts[STARTED], counts[STARTED]),
+                ("finished", counts[FINISHED], len(over), sum(map(len, self.r.done.values())))):
+            if not least - self.r.kills <= count <= most + self.r.kills:
+                self.r.violation("statistics", what, f"{count}, not {least} to {most}, with {self.r.kills} kills")
+
     def unacknowledged(self, call):
         return sum(f"{call}.{index}" not in self.r.acked
                    for index in range(self.r.offers[call].count))
@@ -490,7 +524,7 @@ def show_violations(records):
         for subject, words in list(found.items())[:SHOWN]:
             print(f"  {subject} {words}")
             ids = records.ids.get(subject, {subject})
-            if kind not in ("status", "hung", "left", "leaking", "idle", "barred"):
+            if kind not in ("status", "hung", "left", "leaking", "idle", "statistics", "barred"):
                 show_job(records.directory, {subject, *ids})
 
 
@@ -515,6 +549,8 @@ def show_figures(records, judge, fates, count):
     states = collections.Counter(state for state, *_ in records.left)
     print(f"  left in tmp/ {states['tmp']}, meta/ {states['meta']}, log/ {states['log']} "
           f"(the sweep removes them after an hour)")
+    print(f"  counted: sent {records.counts[SENT]}, attempts started {records.counts[STARTED]}, "
+          f"finished {records.counts[FINISHED]}, failed {records.counts[FAILED]}")
     if records.memory:
         print(f"  steady qworks: memory {max(records.memory)} KB at most, descriptors "
               f"{', '.join(records.descriptors[1:])} (a new one {records.descriptors[0]})")
