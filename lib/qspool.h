@@ -230,7 +230,7 @@ struct queue_stats {
 	struct stats_period all, late;
 };
 /* 0; -1 with ENOENT: nothing was counted yet; EBADMSG: what is there is damaged, or of another version. */
-int spool_stats(struct spool *spool, const char *queue, struct queue_stats *stats);
+int spool_stats(struct spool *spool, const char *name, struct queue_stats *stats);
 
 /* The one sentence, without a full stop, that says why the job is not running, or what it is doing;
  * malloc'd, made visible; NULL with errno (ENOENT: it moved). */
