@@ -205,11 +205,12 @@ enum stats_count {
 	COUNT_FINISHED,  /* the jobs of so many are done */
 	COUNT_FAILED,    /* among them: */
 	COUNT_TIMED_OUT, /* ended by their timeout */
-	COUNT_LOST,      /* whose worker was lost */
-	COUNT_DEFERRED,  /* by the handler, or for a resource; not spent, like the next */
-	COUNT_RETURNED,  /* not begun, or not ended before qwork did */
-	COUNT_RETRIED,   /* failed attempts after which the job is to be tried again */
-	COUNT_BURIED,    /* jobs, each time */
+	COUNT_OUT_OF_MEMORY,
+	COUNT_LOST,     /* whose worker was lost */
+	COUNT_DEFERRED, /* by the handler, or for a resource; not spent, like the next */
+	COUNT_RETURNED, /* not begun, or not ended before qwork did */
+	COUNT_RETRIED,  /* failed attempts after which the job is to be tried again */
+	COUNT_BURIED,   /* jobs, each time */
 	COUNT_KICKED,
 	COUNT_DELETED, /* jobs that had not finished */
 	COUNTS

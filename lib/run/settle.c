@@ -318,6 +318,20 @@ static void heed_resources(
 	v->asked_ms = NEVER;
 }
 
+static enum stats_count failure_of(const char *cause)
+{
+	static const struct {
+		const char *cause;
+		enum stats_count count;
+	} kinds[] = {{"timed out", COUNT_TIMED_OUT}, {"out of memory", COUNT_OUT_OF_MEMORY},
+	    {"worker lost", COUNT_LOST}};
+
+	for (size_t i = 0; cause && i < sizeof kinds / sizeof *kinds; i++)
+		if (strcmp(cause, kinds[i].cause) == 0)
+			return kinds[i].count;
+	return COUNT_NONE;
+}
+
 /* The job's next state is decided once; moving it there may take more than one try. */
 void settle_end(struct worker *w, struct running *r, int status, struct rusage *used)
 {
@@ -336,6 +350,7 @@ void settle_end(struct worker *w, struct running *r, int status, struct rusage *
 	if (used)
 		v.cause = limits_end(r, status, used, &v.reason);
 	judge(w, r, &v);
+	r->job.failure = failure_of(v.cause);
 	obey(r, &said, &v);
 	heed_resources(w, r, &said, &v);
 	if (v.to == T_FINISH && r->meta.has_keep)
@@ -343,7 +358,6 @@ void settle_end(struct worker *w, struct running *r, int status, struct rusage *
 	r->due_ms = next_due(r, &v);
 	r->job.name.asked = v.asked_ms != NEVER;
 	r->job.took_ms = took_us / 1000;
-	r->job.failure = r->timed_out ? COUNT_TIMED_OUT : COUNT_NONE;
 	log_end(w, r, &v, seconds, &said.notes);
 	report_end(w, r, &v, seconds);
 	control_release(&said);
@@ -493,7 +507,7 @@ void settle_lost(struct worker *w, struct job *job)
 	event.due_ms = due;
 	worker_ended(w, job, &meta, &event);
 	w->worked = true;
-	job->failure = COUNT_LOST;
+	job->failure = failure_of(attempt.cause);
 	moved = job_move(job, v.to, due);
 	if (moved < 0)
 		hold_lost(w, job, v.to, due);

@@ -90,6 +90,7 @@ start_confined() {
 	assert_equal "$(grep -c "job=$greedy .*outcome=retry cause=\"out of memory\" .*signal=9" "$qwork_log")" 1
 	assert_equal "$(grep -c "job=$greedy attempt=2 of=2 outcome=buried cause=\"out of memory\" .*signal=9" "$qwork_log")" 1
 	assert_equal "$(grep -c 'attempt=[12] of=2 cause="out of memory" reason="killed when the machine was short of it, it seems" signal=9 ' "$QSPOOL/default/log/$greedy")" 2
+	assert_equal "$(qstat --stats --json default | jq -c '.all | [.failed, .out_of_memory]')" '[2,2]'
 	open_gate
 	wait_for 60 spool_is_idle
 	wait_for 60 assert_spool_empty other

@@ -40,7 +40,7 @@ import zlib
 import soak_order_judge
 
 # Of the counts of statistics:
-SENT, STARTED, FINISHED, FAILED, DEFERRED, RETURNED = 1, 3, 4, 5, 8, 9
+SENT, STARTED, FINISHED, FAILED, DEFERRED, RETURNED = 1, 3, 4, 5, 9, 10
 MEMORY_MAX_KB = 16 << 10  # of a qwork; measured: 3 MB
 DELAY_SLACK_NS = 2_000_000  # DUE is in ms
 SHOWN = 10  # violations of each kind
