@@ -157,6 +157,22 @@ complaints() { grep -c 'outcome=note .*place=\.hooks/' "$1" || true; }
 	assert_told 'drained 1 default'
 }
 
+@test 'of several queues in one qwork each is named, and each is drained by itself' {
+	tells buried
+	tells drained
+	make_gate
+	a=$(send x -q a)
+	start_qwork -j 2 -q a -q b -A 1 -- sh -c '[ "$QJOB_QUEUE" = a ] || exec "$1" 1; exit 1' handler "$gate"
+	wait_for 60 grep -q 'drained 1 a$' "$told"
+	b=$(send x -q b)
+	wait_for 60 at_gate "$b"
+	assert_equal "$(grep -c '^drained' "$told")" 1
+	open_gate
+	wait_for 60 grep -q 'drained 1 b$' "$told"
+	wait_for 60 grep -q "buried 1 b/$b\$" "$told"
+	assert_equal "$(grep '^buried' "$told")" "buried 1 a/$a"$'\n'"buried 1 b/$b"
+}
+
 # --- what goes wrong ----------------------------------------------------------------
 
 @test 'no hook, and no directory of hooks: nothing is said, nothing is made' {
