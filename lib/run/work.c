@@ -385,7 +385,7 @@ static bool nothing_waits(const struct worker *w)
 
 static bool ran_dry(const struct worker *w)
 {
-	return w->busy == 0 && !w->scan_now && nothing_ready(w) && w->probes == 0 &&
+	return w->busy == 0 && !w->dead && !w->scan_now && nothing_ready(w) && w->probes == 0 &&
 	    !blocked_any(w);
 }
 
