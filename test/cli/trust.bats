@@ -126,6 +126,17 @@ assert_secret_kept() {
 	assert_line LC_TIME=C
 }
 
+@test "--accept-env: what is named there another's job may set, but not what is qspool's own" {
+	as_anna qsend -e HTTP_PROXY=/any -e MAGICK_LIMIT='a b' -e MAGICK=1 -e LD_PRELOAD=/evil <<<''
+	work_as "$BERT" 022 --accept-env 'HTTP_PROXY,MAGICK_*' --accept-env 'Q*' -- env
+	assert_success
+	assert_line HTTP_PROXY=/any
+	assert_line 'MAGICK_LIMIT=a b'
+	refute_line MAGICK=1
+	refute_output --partial /evil
+	assert_output --regexp "QSPOOL=$QSPOOL"
+}
+
 @test "a language or time zone that another's job brings cannot be a file's path" {
 	local value
 	unset LANG LC_ALL TZ
