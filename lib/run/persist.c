@@ -22,7 +22,7 @@ enum {
 	LEASES_MAX =
 	    1 + 2 * RESOURCES_MAX, /* the job, and the slot and the probe of each resource */
 	DRAIN_PIECES = 8,
-	FDS_EACH = 2, /* polled: its answers and its standard error */
+	FD_MIN = 10, /* a shell's scripts use those below */
 	END_STEP_MS = 10,
 };
 
@@ -49,6 +49,8 @@ struct persistent {
 
 static void release(struct pool *p, struct persistent *h)
 {
+	int saved = errno;
+
 	limits_kill(&h->limited);
 	limits_not_used(p, &h->limited);
 	sys_discard(&h->lines);
@@ -58,12 +60,13 @@ static void release(struct pool *p, struct persistent *h)
 	sys_discard(&h->id);
 	sys_discard(&h->child.errors);
 	free(h);
+	errno = saved;
 }
 
-/* None of them is one that the child gives another meaning. */
+/* To where neither a script nor we give it another meaning. */
 static int move_away(int *fd)
 {
-	int moved = fcntl(*fd, F_DUPFD_CLOEXEC, PROC_JOB_FD + 1);
+	int moved = fcntl(*fd, F_DUPFD_CLOEXEC, FD_MIN);
 
 	sys_discard(fd);
 	*fd = moved;
@@ -107,15 +110,17 @@ static int launch(struct worker *w, struct persistent *h, int input, int output,
 	    .output = output,
 	    .stay = &stay};
 	struct strings argv = {0}, env = {0};
-	int result = -1;
+	int result = -1, saved;
 
 	limits_begin(w, &none, h->control, &h->limited, &limits);
 	limits.cpu_s = h->limited.cpu_s = 0; /* of one job, which is not told from the next */
 	if (command_build(&start, &argv) == 0 && environment_of(w, h, &env) == 0)
 		result = child_launch(&h->child, &start, &argv, &env, exec);
+	saved = errno;
 	sys_discard(&limits.entrance);
 	strings_release(&argv);
 	strings_release(&env);
+	errno = saved;
 	return result;
 }
 
@@ -143,7 +148,8 @@ static int begin(struct worker *w, struct persistent *h, bool *exec)
 	handler_release(&w->handler);
 	spool_fail(w->pool->spool, w->name, NULL, "handler"); /* for the caller's message */
 	if (handler_open(&w->handler, &w->queue, w->pool->options->command) == 0 &&
-	    open_lease(h) == 0 && open_pipes(h, &input, &output) == 0)
+	    (w->handler.fd < 0 || move_away(&w->handler.fd) == 0) && open_lease(h) == 0 &&
+	    open_pipes(h, &input, &output) == 0)
 		result = launch(w, h, input, output, exec);
 	sys_discard(&input);
 	sys_discard(&output);
@@ -192,7 +198,8 @@ static void dismiss(struct persistent *h)
 
 static void signal_group(struct persistent *h, int signal)
 {
-	kill(-h->child.pid, signal);
+	if (h->child.pid > 0)
+		kill(-h->child.pid, signal);
 	h->end_signal = signal;
 	h->end_at = signal == SIGTERM ? clock_mono_ms() + WORK_KILL_AFTER_MS : NEVER;
 }
@@ -211,48 +218,7 @@ static void start_later(struct worker *w)
 	w->restart_at = clock_mono_ms() + w->restart_wait;
 }
 
-/* --- feeding --- */
-
-static struct persistent *resting(const struct pool *p, const struct worker *w)
-{
-	struct persistent *h;
-
-	LIST_FOREACH (h, &p->persistent, link)
-		if (h->worker == w && rests(h))
-			return h;
-	return NULL;
-}
-
-bool persist_ready(const struct worker *w)
-{
-	return !w->pool->options->persist || clock_mono_ms() >= w->restart_at ||
-	    resting(w->pool, w) != NULL;
-}
-
-/* There are no more of them than jobs may run: one of another queue makes room. */
-static void make_room(struct pool *p)
-{
-	struct persistent *h, *idle = NULL;
-	unsigned staying = 0;
-
-	LIST_FOREACH (h, &p->persistent, link) {
-		staying += h->lines >= 0;
-		if (rests(h))
-			idle = h; /* the oldest, since new ones come first */
-	}
-	if (staying >= p->options->jobs && idle)
-		dismiss(idle);
-}
-
-static int room_to_poll(struct pool *p)
-{
-	size_t wanted = POOL_FDS + p->slots + FDS_EACH * (p->persistents + 1);
-	struct pollfd *more = reallocarray(p->poll_set, wanted, sizeof *more);
-
-	if (more)
-		p->poll_set = more;
-	return more ? 0 : -1;
-}
+/* --- the lease --- */
 
 static size_t leases_of(const struct running *r, int fds[LEASES_MAX])
 {
@@ -293,33 +259,13 @@ static int send_leases(struct persistent *h, const struct running *r)
 	return sendmsg(h->lease[0], &message, MSG_NOSIGNAL) == 1 ? 0 : -1;
 }
 
-static void close_all(const struct cmsghdr *head)
-{
-	size_t count = (head->cmsg_len - CMSG_LEN(0)) / sizeof(int);
-	int fd;
-
-	for (size_t i = 0; i < count; i++) {
-		memcpy(&fd, CMSG_DATA(head) + i * sizeof fd, sizeof fd);
-		sys_discard(&fd);
-	}
-}
-
-/* What it held is open no more, once we have closed ours. */
+/* Without room for them they are closed at once: unix(7). What it held is open no more, once we have closed ours. */
 static void take_leases_back(struct persistent *h)
 {
-	union leases space;
 	char byte;
-	struct iovec into = {.iov_base = &byte, .iov_len = 1};
-	struct msghdr message = {.msg_iov = &into,
-	    .msg_iovlen = 1,
-	    .msg_control = space.bytes,
-	    .msg_controllen = sizeof space};
 
-	while (recvmsg(h->lease[1], &message, MSG_CMSG_CLOEXEC) >= 0) {
-		if (CMSG_FIRSTHDR(&message))
-			close_all(CMSG_FIRSTHDR(&message));
-		message.msg_controllen = sizeof space;
-	}
+	while (recv(h->lease[1], &byte, sizeof byte, 0) > 0)
+		;
 }
 
 static void say_which(struct persistent *h, const char *id)
@@ -330,60 +276,20 @@ static void say_which(struct persistent *h, const char *id)
 	(void)!pwrite(h->id, text, sizeof text, 0);
 }
 
-static int send_line(struct persistent *h, const struct running *r)
+/* It has no job. */
+static void take_back(struct persistent *h)
 {
-	const struct queue *queue = r->job.queue;
-	char *line;
-	int len = asprintf(&line, "%s %u %s/%s/%s/%s\n", r->job.name.id, r->job.name.attempts,
-	    queue->spool->path, queue->name, queue_dir_name[DIR_CUR], r->job.file);
-	ssize_t sent;
-
-	if (len < 0)
-		return -1;
-	sent = write(h->lines, line, (size_t)len);
-	free(line);
-	return sent == len ? 0 : -1;
-}
-
-/* The lease first: once it has the line it may be at work. */
-static int feed(struct persistent *h, struct running *r)
-{
-	say_which(h, r->job.name.id);
-	if (send_leases(h, r) == 0 && send_line(h, r) == 0) {
-		memcpy(r->control, h->control, sizeof r->control);
-		r->persistent = h;
-		r->child.pid = h->child.pid;
-		r->child.errors = -1;
-		r->child.tail_len = 0;
-		h->child.tail_len = 0;
-		h->job = r;
-		return 0;
-	}
 	say_which(h, "");
 	take_leases_back(h);
-	return -1;
-}
-
-int persist_start(struct worker *w, struct running *r, bool *exec)
-{
-	struct persistent *h;
-
-	*exec = false;
-	while ((h = resting(w->pool, w)) != NULL) {
-		if (feed(h, r) == 0)
-			return 0;
-		if (errno != EPIPE) /* it has ended, and will be reaped */
-			return -1;
-		sys_discard(&h->lines);
-	}
-	make_room(w->pool);
-	if (room_to_poll(w->pool) != 0)
-		return -1;
-	h = create(w, exec);
-	return h ? feed(h, r) : -1;
 }
 
 /* --- answers --- */
+
+static void drain_errors(struct persistent *h)
+{
+	for (int i = 0; i < DRAIN_PIECES; i++)
+		child_drain(&h->child, false);
+}
 
 static bool is_too_large(const struct persistent *h)
 {
@@ -405,14 +311,12 @@ static struct running *take_job(struct persistent *h)
 {
 	struct running *r = h->job;
 
-	for (int i = 0; i < DRAIN_PIECES; i++)
-		child_drain(&h->child, false);
+	drain_errors(h);
 	memcpy(r->child.tail, h->child.tail, h->child.tail_len);
 	r->child.tail_len = h->child.tail_len;
 	r->persistent = NULL;
 	h->job = NULL;
-	say_which(h, "");
-	take_leases_back(h);
+	take_back(h);
 	return r;
 }
 
@@ -422,9 +326,11 @@ static void keep_text(struct running *r, const char *text)
 	char line[ANSWER_SIZE + 1];
 	int len = snprintf(line, sizeof line, "%s\n", text);
 
+	if (!*text)
+		return;
 	if (r->output >= 0 && sys_write(r->output, line, (size_t)len) != 0)
 		worker_trouble(r->worker, "the output of a job could not be written", errno);
-	if (r->output < 0 && *text)
+	if (r->output < 0)
 		child_keep(&r->child, line, (size_t)len);
 }
 
@@ -448,16 +354,16 @@ static void not_understood(struct persistent *h)
 {
 	if (h->job)
 		h->job->unanswered = "its handler's answer was not understood";
-	else if (h->lines >= 0)
+	else
 		worker_trouble(
 		    h->worker, "a handler that had no job said something, and is ended", 0);
 	kill_now(h);
 }
 
-static void take_line(struct persistent *h, char *line)
+static void take_line(struct persistent *h, char *line, size_t len)
 {
 	const char *text;
-	int status = h->job ? answer_parse(line, &text) : -1;
+	int status = strlen(line) == len ? answer_parse(line, &text) : -1;
 
 	if (status < 0)
 		not_understood(h);
@@ -469,36 +375,164 @@ static void take_line(struct persistent *h, char *line)
 static void take_text(struct persistent *h)
 {
 	char *end = memchr(h->text, '\n', h->len);
+	size_t len = end ? (size_t)(end - h->text) : h->len;
 
-	if (!end && h->len == sizeof h->text) {
-		not_understood(h);
-	} else if (end && end + 1 < h->text + h->len) {
-		not_understood(h);
-	} else if (end) {
+	if (end && len + 1 == h->len) {
 		*end = '\0';
 		h->len = 0;
-		if (strlen(h->text) == (size_t)(end - h->text))
-			take_line(h, h->text);
-		else
-			not_understood(h);
+		take_line(h, h->text, len);
+	} else if (end || h->len == sizeof h->text) {
+		not_understood(h);
 	}
 }
 
+/* One that is at its end may say what it likes. */
 static void read_answers(struct persistent *h)
 {
 	ssize_t n = read(h->answers, h->text + h->len, sizeof h->text - h->len);
 
-	if (n > 0 && h->end_signal != SIGKILL) {
+	if (n > 0 && h->job && h->end_signal != SIGKILL) {
 		h->len += (size_t)n;
 		take_text(h);
+	} else if (n > 0 && h->lines >= 0) {
+		not_understood(h);
 	}
-	if (n == 0 ||
-	    h->end_signal == SIGKILL) { /* its end follows; one that goes on is not heard */
+	if (n == 0 || h->end_signal == SIGKILL) { /* its end follows */
 		sys_discard(&h->answers);
 		if (h->end_signal == 0 && h->end_at == NEVER)
 			h->end_at = clock_mono_ms() + WORK_KILL_AFTER_MS;
 	}
 }
+
+/* --- feeding --- */
+
+static struct persistent *resting(const struct pool *p, const struct worker *w)
+{
+	struct persistent *h;
+
+	LIST_FOREACH (h, &p->persistent, link)
+		if (h->worker == w && rests(h))
+			return h;
+	return NULL;
+}
+
+bool persist_ready(const struct worker *w)
+{
+	const struct pool *p = w->pool;
+
+	return !p->options->persist || resting(p, w) != NULL ||
+	    (clock_mono_ms() >= w->restart_at && p->persistents < p->slots);
+}
+
+/* There are no more of them than jobs may run: one of another queue makes room. */
+static void make_room(struct pool *p)
+{
+	struct persistent *h, *idle = NULL;
+	unsigned staying = 0;
+
+	LIST_FOREACH (h, &p->persistent, link) {
+		staying += h->lines >= 0;
+		if (rests(h))
+			idle = h; /* the oldest, since new ones come first */
+	}
+	if (staying >= p->options->jobs && idle)
+		dismiss(idle);
+}
+
+static char *line_of(const struct running *r)
+{
+	const struct queue *queue = r->job.queue;
+	char *line;
+	int len = asprintf(&line, "%s %u %s/%s/%s/%s\n", r->job.name.id, r->job.name.attempts,
+	    queue->spool->path, queue->name, queue_dir_name[DIR_CUR], r->job.file);
+
+	return len < 0 ? NULL : line;
+}
+
+static void give(struct persistent *h, struct running *r)
+{
+	memcpy(r->control, h->control, sizeof r->control);
+	r->persistent = h;
+	r->child.pid = h->child.pid;
+	r->child.errors = -1;
+	r->child.tail_len = 0;
+	h->child.tail_len = 0;
+	h->job = r;
+}
+
+/* Of a line only a part of which it takes it may know the job. One that takes no line, or not all of it, has ended or
+ * does not read. */
+static bool send_line(struct persistent *h, struct running *r, const char *line)
+{
+	ssize_t len = (ssize_t)strlen(line), sent = write(h->lines, line, (size_t)len);
+
+	if (sent > 0)
+		give(h, r);
+	if (sent != len)
+		kill_now(h);
+	return sent > 0;
+}
+
+/* The lease first: once it has the line it may be at work. 1; 0: H is at its end; -1: H rests. */
+static int feed(struct persistent *h, struct running *r)
+{
+	char *line = line_of(r);
+	int result = -1, saved;
+
+	say_which(h, r->job.name.id);
+	if (line && send_leases(h, r) == 0)
+		result = send_line(h, r, line);
+	saved = errno;
+	if (result != 1)
+		take_back(h);
+	free(line);
+	errno = saved;
+	return result;
+}
+
+/* What it says unasked must not be taken for the answer to what it is fed next. */
+static bool is_silent(struct persistent *h)
+{
+	drain_errors(h);
+	read_answers(h);
+	return rests(h);
+}
+
+/* There is no end to those that do not even read their first line: it costs a job an attempt. */
+static int start_new(struct worker *w, struct running *r, bool *exec)
+{
+	struct persistent *h;
+	int fed;
+
+	if (w->pool->persistents >= w->pool->slots) {
+		errno = EAGAIN;
+		return -1;
+	}
+	make_room(w->pool);
+	h = create(w, exec);
+	if (!h)
+		return -1;
+	fed = feed(h, r);
+	if (fed == 0)
+		give(h, r);
+	return fed < 0 ? -1 : 0;
+}
+
+int persist_start(struct worker *w, struct running *r, bool *exec)
+{
+	struct persistent *h;
+	int fed;
+
+	*exec = false;
+	while ((h = resting(w->pool, w)) != NULL) {
+		fed = is_silent(h) ? feed(h, r) : 0;
+		if (fed != 0)
+			return fed < 0 ? -1 : 0;
+	}
+	return start_new(w, r, exec);
+}
+
+/* --- the loop --- */
 
 size_t persist_poll(const struct pool *p, struct pollfd *set)
 {
@@ -519,13 +553,13 @@ void persist_read(struct pool *p, const struct pollfd *set, size_t count)
 	size_t i = 0;
 
 	LIST_FOREACH (h, &p->persistent, link) {
-		if (i + FDS_EACH > count)
+		if (i + PERSIST_FDS > count)
 			return;
 		if (set[i + 1].revents)
 			child_drain(&h->child, false);
 		if (set[i].revents && h->answers >= 0)
 			read_answers(h);
-		i += FDS_EACH;
+		i += PERSIST_FDS;
 	}
 }
 
@@ -541,6 +575,7 @@ static struct persistent *find(const struct pool *p, pid_t pid)
 	return NULL;
 }
 
+/* What it says of what was used is of the handler's whole life. */
 static void fail_job(struct persistent *h, int status, struct rusage *used)
 {
 	struct running *r = take_job(h);
@@ -552,22 +587,28 @@ static void fail_job(struct persistent *h, int status, struct rusage *used)
 	settle_end(r->worker, r, status, used);
 }
 
+static void forget(struct pool *p, struct persistent *h)
+{
+	LIST_REMOVE(h, link);
+	child_drain(&h->child, true);
+	release(p, h);
+}
+
 bool persist_ended(struct pool *p, pid_t pid, int status, struct rusage *used)
 {
 	struct persistent *h = find(p, pid);
 
 	if (!h)
 		return false;
+	h->child.pid = 0;              /* which may be another's from now on */
 	if (h->answers >= 0 && h->job) /* it may have answered, and ended then */
 		read_answers(h);
 	if (h->job || h->lines >= 0)
 		start_later(h->worker);
 	if (h->job)
 		fail_job(h, status, used);
-	LIST_REMOVE(h, link);
+	forget(p, h);
 	p->persistents--;
-	child_drain(&h->child, true);
-	release(p, h);
 	return true;
 }
 
@@ -614,19 +655,29 @@ void persist_dismiss(struct worker *w)
 			h->worker = NULL;
 }
 
+/* What they have to say at their end may be more than a pipe holds. */
+static void wait_for(struct pool *p, struct persistent *h)
+{
+	int status;
+
+	child_drain(&h->child, false);
+	if (waitpid(h->child.pid, &status, WNOHANG) != 0)
+		forget(p, h);
+}
+
 void persist_release(struct pool *p)
 {
 	struct persistent *h, *next;
-	int status;
 
-	LIST_FOREACH (h, &p->persistent, link)
+	LIST_FOREACH (h, &p->persistent, link) {
 		dismiss(h);
+		sys_discard(&h->answers);
+		if (p->stop > 1)
+			signal_group(h, p->stop == 2 ? SIGTERM : SIGKILL);
+	}
 	while (!LIST_EMPTY(&p->persistent)) {
 		LIST_FOREACH_SAFE (h, &p->persistent, link, next)
-			if (waitpid(h->child.pid, &status, WNOHANG) != 0) {
-				LIST_REMOVE(h, link);
-				release(p, h);
-			}
+			wait_for(p, h);
 		persist_tick(p, clock_mono_ms());
 		if (!LIST_EMPTY(&p->persistent))
 			poll(NULL, 0, END_STEP_MS);

@@ -21,11 +21,13 @@
 #include "format/answer.h"
 #include "run/worker.h"
 
+enum { PERSIST_FDS = 2 }; /* polled of each: its answers and its standard error */
+
 /* Gives R's job to a handler that rests, or to a new one. 0; -1 with errno as child_start(). */
 NODISCARD int persist_start(struct worker *w, struct running *r, bool *exec);
 /* Whether a handler of W rests, or may be started. */
 bool persist_ready(const struct worker *w);
-/* Adds to SET, which has room for it, what is to be polled. How many. */
+/* Adds to SET, which has room for PERSIST_FDS for each slot of P, what is to be polled. How many. */
 size_t persist_poll(const struct pool *p, struct pollfd *set);
 /* Reads what they say. SET is as persist_poll() filled it, and none was started since. */
 void persist_read(struct pool *p, const struct pollfd *set, size_t count);

@@ -17,6 +17,7 @@ enum {
 	OOM_SCORE_MORE = 500,
 	OOM_SCORE_MAX = 1000, /* proc_pid_oom_score_adj(5) */
 	FDS_A_JOB = 2,        /* the payload and stderr */
+	FDS_A_HANDLER = 6,    /* that stays: persist.c */
 	FDS_A_QUEUE = QUEUE_DIRS + 4,
 	FDS_A_RESOURCE =
 	    5, /* of the one job that takes them: two directories, state, slot, probe */
@@ -70,7 +71,8 @@ static void give_back_signals(struct pool *p)
 static int make_room_for_files(struct pool *p)
 {
 	rlim_t least = (rlim_t)p->options->jobs * FDS_A_JOB +
-	    (rlim_t)p->options->queue_count * FDS_A_QUEUE + FDS_MORE;
+	    (rlim_t)p->options->queue_count * FDS_A_QUEUE + FDS_MORE +
+	    (p->options->persist ? (rlim_t)p->slots * FDS_A_HANDLER : 0);
 	struct rlimit more;
 
 	if (getrlimit(RLIMIT_NOFILE, &p->files) != 0)
@@ -118,7 +120,7 @@ static int take_slots(struct pool *p)
 {
 	p->slots = p->options->jobs + HELD_MAX;
 	p->slot = calloc(p->slots, sizeof *p->slot);
-	p->poll_set = calloc(POOL_FDS + p->slots, sizeof *p->poll_set);
+	p->poll_set = calloc(POOL_FDS + p->slots * (1 + PERSIST_FDS), sizeof *p->poll_set);
 	for (unsigned i = 0; p->slot && i < p->slots; i++)
 		p->slot[i].limited.group.dir = p->slot[i].job.fd = p->slot[i].job.wait =
 		    p->slot[i].child.errors = -1;

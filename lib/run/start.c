@@ -81,7 +81,8 @@ static void hold_queue(struct worker *w, const char *cause, int reason, int erro
 
 bool start_shortage(int error)
 {
-	return error == EMFILE || error == ENFILE || error == ENOMEM || error == EAGAIN;
+	return error == EMFILE || error == ENFILE || error == ENOMEM || error == EAGAIN ||
+	    error == ETOOMANYREFS;
 }
 
 /* One job cannot be opened, adopted or buried. Of the others some may need no space: it is
@@ -116,7 +117,7 @@ static bool bury_unfit(struct worker *w, struct job *job, const struct meta *met
 	return true;
 }
 
-/* E2BIG comes of the job's own arguments and environment: burying it says so,
+/* E2BIG comes of the job's own arguments and environment, unless the handler stays: burying it says so,
  * holding the queue would make all others wait for it. */
 static void start_failed(struct worker *w, struct running *r, bool exec)
 {
@@ -124,7 +125,7 @@ static void start_failed(struct worker *w, struct running *r, bool exec)
 
 	limits_not_used(w->pool, &r->limited);
 	resources_not_used(w, r);
-	if (error == E2BIG) {
+	if (error == E2BIG && !w->pool->options->persist) {
 		settle_bury(w, r, "its arguments and environment are too long");
 		return;
 	}

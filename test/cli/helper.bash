@@ -86,7 +86,7 @@ open_by_qworks() {
 	done < <(grep -lx qwork /proc/[0-9]*/comm)
 }
 
-is_handler() { grep -qz '^QJOB_ID=' "/proc/$1/environ" 2>/dev/null; }
+is_handler() { grep -qz '^QJOB_QUEUE=' "/proc/$1/environ" 2>/dev/null; }
 
 # A condition that helps: kills handlers until PID has ended. (The teardown may run in a
 # trap, where `return` alone would return what was before the trap.)
