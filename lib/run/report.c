@@ -73,26 +73,25 @@ void pool_note(const struct pool *p, const char *cause, int error)
 }
 
 /* The one that was said before, or the one that has been quiet for longest. */
-static struct trouble *find_trouble(
-    struct pool *p, const struct worker *w, const char *cause, int error)
+static struct trouble *find_trouble(struct trouble *troubles, const char *cause, int error)
 {
-	struct trouble *oldest = &p->trouble[0];
+	struct trouble *oldest = &troubles[0];
 
 	for (size_t i = 0; i < TROUBLES_MAX; i++) {
-		struct trouble *t = &p->trouble[i];
+		struct trouble *t = &troubles[i];
 
-		if (t->worker == w && t->cause == cause && t->error == error)
+		if (t->cause == cause && t->error == error)
 			return t;
 		if (t->quiet_until < oldest->quiet_until)
 			oldest = t;
 	}
-	*oldest = (struct trouble){.worker = w, .cause = cause, .error = error};
+	*oldest = (struct trouble){.cause = cause, .error = error};
 	return oldest;
 }
 
-static bool is_to_be_said(struct pool *p, const struct worker *w, const char *cause, int error)
+static bool is_to_be_said(struct trouble *troubles, const char *cause, int error)
 {
-	struct trouble *t = find_trouble(p, w, cause, error);
+	struct trouble *t = find_trouble(troubles, cause, error);
 	int64_t now = clock_mono_ms();
 
 	if (now < t->quiet_until)
@@ -107,12 +106,12 @@ static bool is_to_be_said(struct pool *p, const struct worker *w, const char *ca
 
 void worker_trouble(struct worker *w, const char *cause, int error)
 {
-	if (is_to_be_said(w->pool, w, cause, error))
+	if (is_to_be_said(w->trouble, cause, error))
 		worker_note(w, cause, error);
 }
 
 void pool_trouble(struct pool *p, const char *cause, int error)
 {
-	if (is_to_be_said(p, NULL, cause, error))
+	if (is_to_be_said(p->trouble, cause, error))
 		pool_note(p, cause, error);
 }

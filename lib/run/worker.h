@@ -83,15 +83,14 @@ struct probe {
 
 enum {
 	PROBES_MAX = 256,
-	HELD_MAX = 32, /* jobs that wait for being moved on, beside those that run */
-	TROUBLES_MAX = 32,
+	HELD_MAX = 32,       /* jobs that wait for being moved on, beside those that run */
+	TROUBLES_MAX = 32,   /* of the pool, and of each queue */
 	POOL_FDS = 3,        /* of the poll set: signals, timer, events, then stderr of slots */
 	DEAF_SCAN_MS = 1000, /* without inotify, and after a scan that failed */
 };
 
 /* What went wrong before, and until when it is not said again. */
 struct trouble {
-	const struct worker *worker;
 	const char *cause;
 	int error;
 	int64_t wait, quiet_until;
@@ -135,6 +134,7 @@ struct worker {
 	struct probe probe[PROBES_MAX];
 	size_t probes;
 	struct strings strange; /* reported already */
+	struct trouble trouble[TROUBLES_MAX];
 	struct blocked_list blocked;
 	size_t blocked_count;
 	bool watched;   /* else it is scanned every second */
