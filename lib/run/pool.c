@@ -66,13 +66,17 @@ static void give_back_signals(struct pool *p)
 	sys_discard(&p->signals);
 }
 
+static rlim_t files_for(const struct pool *p, size_t queues)
+{
+	return (rlim_t)p->options->jobs * FDS_A_JOB + (rlim_t)queues * FDS_A_QUEUE + FDS_MORE +
+	    (p->options->persist ? (rlim_t)p->slots * FDS_A_HANDLER : 0);
+}
+
 /* The usual limit of 1024 is for select(); we poll, and handlers get back what we had. Queues may
  * come: all that may be had is taken. */
 static int make_room_for_files(struct pool *p)
 {
-	rlim_t least = (rlim_t)p->options->jobs * FDS_A_JOB +
-	    (rlim_t)p->options->queue_count * FDS_A_QUEUE + FDS_MORE +
-	    (p->options->persist ? (rlim_t)p->slots * FDS_A_HANDLER : 0);
+	rlim_t least = files_for(p, p->options->queue_count);
 	struct rlimit more;
 
 	if (getrlimit(RLIMIT_NOFILE, &p->files) != 0)
@@ -84,6 +88,7 @@ static int make_room_for_files(struct pool *p)
 	}
 	if (more.rlim_cur < least || p->options->queue_count == 0)
 		more.rlim_cur = p->options->queue_count == 0 ? more.rlim_max : least;
+	p->files_max = more.rlim_cur;
 	return setrlimit(RLIMIT_NOFILE, &more);
 }
 
@@ -232,6 +237,7 @@ static struct worker *worker_add(struct pool *p, const char *name, const struct 
 	w->handler.fd = -1;
 	w->paused_until = JOB_DUE_NONE;
 	snprintf(w->name, sizeof w->name, "%s", name);
+	w->error = ENOENT;
 	settings_init(&w->settings);
 	backlog_init(&w->backlog);
 	LIST_INIT(&w->blocked);
@@ -260,11 +266,25 @@ static void worker_remove(struct worker *w)
 	free(w);
 }
 
+/* One queue too many would take the descriptors that jobs need. */
+static bool has_files(const struct pool *p)
+{
+	const struct worker *w;
+	size_t queues = 1;
+
+	LIST_FOREACH (w, &p->workers, link)
+		queues++;
+	errno = EMFILE;
+	return files_for(p, queues) <= p->files_max;
+}
+
 /* Serves its queue from now on. 0 / -1. */
 static int worker_serve(struct worker *w, bool create)
 {
 	struct pool *p = w->pool;
 
+	if (!has_files(p))
+		return spool_fail(p->spool, w->name, NULL, NULL);
 	if (queue_open(&w->queue, p->spool, w->name, create) != 0)
 		return -1;
 	if (handler_open(&w->handler, &w->queue, p->options->command) != 0) {
@@ -310,57 +330,57 @@ static struct worker *find(struct worker_list *list, const char *name)
 	return NULL;
 }
 
-static const char *why_not_served(int error)
+static const char *why_not_served(const struct worker *w)
 {
-	switch (error) {
-	case EPERM:
+	if (w->by_handler && w->error == EPERM)
 		return "not served: its handler is refused, which must belong to root or to "
 		       "qwork's user, and nobody else may write it";
-	case EACCES:
+	if (w->by_handler && w->error == EACCES)
 		return "not served: its handler is not executable";
-	default:
-		return "not served";
-	}
+	return "not served";
 }
 
-static bool ends_without_queues(const struct pool *p)
+/* A queue that has no handler is none of ours. */
+static void say_why_not(const struct worker *w)
 {
-	return p->options->drain != DRAIN_NO || p->options->once;
-}
-
-/* A queue that has no handler is none of ours; and if none has, that is what ends qwork. */
-static void say_why_not(struct pool *p)
-{
-	struct worker *w;
-
-	if (LIST_EMPTY(&p->workers) && ends_without_queues(p))
+	if (w->error == ENOENT)
 		return;
-	LIST_FOREACH (w, &p->idle, link) {
-		if (w->error != w->said && (w->error != ENOENT || w->asked)) {
-			spool_fail(p->spool, w->name, NULL, "handler");
-			worker_note(w, why_not_served(w->error), w->error);
-		}
-		w->said = w->error;
-	}
+	spool_fail(w->pool->spool, w->name, NULL, w->by_handler ? "handler" : NULL);
+	worker_note(w, why_not_served(w), w->error);
 }
 
 static void try_to_serve(struct worker *w)
 {
-	bool seen = w->error != 0;
+	int before = w->error;
 
-	if (worker_serve(w, false) != 0)
-		w->error = errno;
-	else if (seen)
-		worker_note(w, "served from now on", 0);
+	if (worker_serve(w, false) == 0) {
+		if (w->pool->begun)
+			worker_note(w, "served from now on", 0);
+		return;
+	}
+	w->error = errno;
+	w->by_handler = strstr(w->pool->spool->place, "/handler") != NULL;
+	if (w->pool->begun && w->error != before)
+		say_why_not(w);
 }
 
-/* Watched before it is looked at, so that a handler which comes meanwhile is an event. */
+static void watch_for(struct pool *p, int dir, const char *cause)
+{
+	if (p->watch.fd >= 0 && watch_look(&p->watch, dir) == 0)
+		return;
+	if (p->watch.fd >= 0)
+		pool_trouble(p, cause, errno);
+	p->deaf = true;
+}
+
 static void watch_for_handler(struct pool *p, const char *name)
 {
 	int fd = sys_opendir(p->spool->fd, name);
 
-	if (fd >= 0 && watch_look(&p->watch, fd) != 0)
-		pool_trouble(p, "a queue that may get a handler cannot be watched", errno);
+	if (fd >= 0)
+		watch_for(p, fd, "a queue that may get a handler cannot be watched");
+	else
+		p->deaf |= errno != ENOENT;
 	sys_discard(&fd);
 }
 
@@ -370,13 +390,10 @@ static void find_queues(struct pool *p)
 
 	if (spool_queues(p->spool, &names) != 0)
 		pool_trouble(p, "the queues of the spool cannot be read", errno);
-	for (size_t i = 0; i < names.count; i++) {
-		if (find(&p->workers, names.item[i]))
-			continue;
-		watch_for_handler(p, names.item[i]);
-		if (!find(&p->idle, names.item[i]) && !worker_add(p, names.item[i], NULL))
+	for (size_t i = 0; i < names.count; i++)
+		if (!find(&p->workers, names.item[i]) && !find(&p->idle, names.item[i]) &&
+		    !worker_add(p, names.item[i], NULL))
 			pool_trouble(p, "no memory for a queue", errno);
-	}
 	strings_release(&names);
 }
 
@@ -386,22 +403,23 @@ static bool has_no_handler(struct worker *w)
 	return handler_open(&w->handler, &w->queue, NULL) != 0 && errno == ENOENT;
 }
 
-static void drop_without_handler(struct pool *p)
+static void look_at_served(struct pool *p)
 {
-	struct worker *w, *next;
+	struct worker *w;
 
-	LIST_FOREACH_SAFE (w, &p->workers, link, next)
-		if (w->busy == 0 && !w->dead && has_no_handler(w)) {
-			worker_note(w, "not served any more: it has no handler", 0);
-			worker_rest(w);
-		}
+	LIST_FOREACH (w, &p->workers, link) {
+		w->leaving = has_no_handler(w);
+		p->deaf |= !w->watched && w->scanned_at != 0;
+	}
 }
 
+/* Watched before it is looked at, so that a handler which comes meanwhile is an event. */
 static void look_at_idle(struct pool *p)
 {
 	struct worker *w, *next;
 
 	LIST_FOREACH_SAFE (w, &p->idle, link, next) {
+		watch_for_handler(p, w->name);
 		if (w->asked || spool_has_queue(p->spool, w->name))
 			try_to_serve(w);
 		else
@@ -412,23 +430,28 @@ static void look_at_idle(struct pool *p)
 /* The queues that come are what the spool's own directory tells of. */
 void pool_look(struct pool *p)
 {
-	p->look_at = clock_mono_ms() + p->options->scan_ms;
+	int64_t every = p->options->scan_ms;
+
+	p->look_at = clock_mono_ms() + every;
 	if (!serves_all(p) && LIST_EMPTY(&p->idle))
 		return;
-	if (p->watch.fd >= 0 && watch_look(&p->watch, p->spool->fd) != 0)
-		pool_trouble(p, "the spool cannot be watched for queues that come", errno);
+	p->deaf = p->watch.fd < 0 && watch_open(&p->watch) != 0;
+	watch_for(p, p->spool->fd, "the spool cannot be watched for queues that come");
 	if (serves_all(p)) {
-		drop_without_handler(p);
+		look_at_served(p);
 		find_queues(p);
 	}
 	look_at_idle(p);
-	say_why_not(p);
+	if (p->deaf && every > DEAF_SCAN_MS)
+		p->look_at = clock_mono_ms() + DEAF_SCAN_MS;
 }
 
 void pool_drop(struct pool *p, struct worker *w)
 {
-	if (p->options->queue_count != 1)
-		worker_note(w, "a directory of the queue was removed or moved", 0);
+	if (!w->dead)
+		worker_note(w, "not served any more: it has no handler", 0);
+	else if (p->options->queue_count != 1)
+		worker_note(w, "not served any more: a directory of it was removed or moved", 0);
 	worker_rest(w);
 	p->look_at = 0;
 }
@@ -452,17 +475,19 @@ static int serve_all(struct pool *p)
 	if (watch_open(&p->watch) != 0)
 		pool_note(p, "no inotify: the spool is scanned instead", errno);
 	pool_look(p);
-	if (!LIST_EMPTY(&p->workers))
-		return 0;
-	if (!ends_without_queues(p)) {
-		pool_note(p, "no queue has a handler yet: waiting for one", 0);
+	if (!LIST_EMPTY(&p->workers) || (p->options->drain == DRAIN_NO && !p->options->once)) {
+		LIST_FOREACH (w, &p->idle, link)
+			say_why_not(w);
+		if (LIST_EMPTY(&p->workers))
+			pool_note(p, "no queue has a handler yet: waiting for one", 0);
 		return 0;
 	}
 	LIST_FOREACH (w, &p->idle, link)
 		if (w->error != ENOENT)
 			break;
 	errno = w ? w->error : ENOENT;
-	return spool_fail(p->spool, w ? w->name : NULL, NULL, "handler");
+	return spool_fail(
+	    p->spool, w ? w->name : NULL, NULL, !w || w->by_handler ? "handler" : NULL);
 }
 
 int pool_open(struct pool *p, struct spool *spool, const struct work_options *options)
@@ -494,7 +519,10 @@ int pool_open(struct pool *p, struct spool *spool, const struct work_options *op
 	limits_keep(p);
 	if (options->defaults && options->defaults->has_memory)
 		limits_prepare(p);
-	return serves_all(p) ? serve_all(p) : serve_what_was_asked_for(p);
+	if ((serves_all(p) ? serve_all(p) : serve_what_was_asked_for(p)) != 0)
+		return -1;
+	p->begun = true;
+	return 0;
 }
 
 void pool_close(struct pool *p)

@@ -31,7 +31,7 @@ bool start_allowed(const struct worker *w)
 {
 	const struct pool *p = w->pool;
 
-	return !w->paused && !w->dead && p->stop == 0 && !p->claims_nothing &&
+	return !w->paused && !w->dead && !w->leaving && p->stop == 0 && !p->claims_nothing &&
 	    !(p->options->once && p->started > 0) && w->busy - w->held < ceiling(w) &&
 	    clock_mono_ms() >= w->hold_until && persist_ready(w);
 }

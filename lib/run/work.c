@@ -430,7 +430,7 @@ static int stopped_by(const struct worker *w)
 /* A drain does not wait for what it has. */
 static bool rests(const struct worker *w)
 {
-	return w->paused || w->dead || stopped_by(w) != 0;
+	return w->paused || w->dead || w->leaving || stopped_by(w) != 0;
 }
 
 /* What waits for a resource was found by the scan, and nobody else may have what it needs. */
@@ -525,12 +525,12 @@ static void stop_after_grace(struct pool *p, int64_t now)
 }
 
 /* False if there is nothing to serve any more, and nothing asked for that could come. */
-static bool drop_dead(struct pool *p)
+static bool drop_some(struct pool *p)
 {
 	struct worker *w, *next;
 
 	LIST_FOREACH_SAFE (w, &p->workers, link, next)
-		if (w->dead && w->busy == 0)
+		if ((w->dead || w->leaving) && w->busy == 0)
 			pool_drop(p, w);
 	return p->options->queue_count == 0 || !LIST_EMPTY(&p->workers);
 }
@@ -568,7 +568,7 @@ static int loop(struct pool *p)
 {
 	for (;;) {
 		round_of(p);
-		if (!drop_dead(p)) {
+		if (!drop_some(p)) {
 			errno = ESTALE;
 			return -1;
 		}

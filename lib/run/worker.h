@@ -119,7 +119,8 @@ struct worker {
 	struct pool *pool;
 	const struct work_queue *asked; /* of the command line; NULL: it was found */
 	char name[QUEUE_NAME_SIZE];
-	int error, said; /* why it is not served, and what was said of that; or 0 */
+	int error;       /* why it is not served */
+	bool by_handler; /* that is what the error is of */
 	struct queue queue;
 	struct handler handler;
 	struct settings settings;
@@ -144,7 +145,9 @@ struct worker {
 	int64_t scan_at, scanned_at;
 	unsigned started_then; /* `started` at the last scan */
 	bool worked;           /* something ran since the queue ran dry */
-	bool paused, dead;
+	bool paused;
+	bool dead;            /* a directory of it was removed or moved */
+	bool leaving;         /* it has no handler any more */
 	int64_t paused_until; /* real ms, or JOB_DUE_NONE: until an event says so */
 	int64_t hold_until;   /* no start before this: something of the queue's is broken */
 	int64_t hold_wait;
@@ -160,6 +163,8 @@ struct pool {
 	struct worker_list workers; /* that serve their queues */
 	struct worker_list idle;    /* that do not, since there is no queue or no handler */
 	int64_t look_at;            /* when to look for queues */
+	bool begun;                 /* what there was at first is served */
+	bool deaf;                  /* not all that may come is an event */
 	struct control_dir controls;
 	int controls_error; /* why there is none, which was said; or 0 */
 	struct watch watch;
@@ -194,6 +199,7 @@ struct pool {
 	bool claims_nothing; /* told so by USR1 */
 	struct status status;
 	struct rlimit files; /* before it was raised; for handlers */
+	rlim_t files_max;    /* since */
 	int oom_score_adj;   /* of handlers */
 };
 
@@ -204,7 +210,7 @@ NODISCARD int pool_open(struct pool *p, struct spool *spool, const struct work_o
 void pool_close(struct pool *p);
 /* Looks for queues that can be served now, and for those that cannot any more. */
 void pool_look(struct pool *p);
-/* Ends serving a queue whose directory is gone. */
+/* Ends serving a queue that is dead or leaving, and of which nothing runs. */
 void pool_drop(struct pool *p, struct worker *w);
 /* Reads the queue's settings if they have changed, or AGAIN. */
 void pool_settings(struct worker *w, bool again);

@@ -160,6 +160,27 @@ start_qwork() {
 	qwork=$started
 }
 
+# log_has NUMBER REGEX: a condition; so many lines of $qwork_log match, or more.
+log_has() { (($(grep -c "$2" "$qwork_log") >= $1)); }
+
+# deaf_qwork OPTION...: in a user namespace without inotify instances.
+deaf_qwork() {
+	# shellcheck disable=SC2034
+	qwork_log=$test_dir/qwork.log qwork_out=$test_dir/qwork.out
+	qwork_logs+=("$qwork_log")
+	start unshare --user --map-root-user sh -c 'echo 0 >/proc/sys/user/max_inotify_instances &&
+		exec "$@"' sh qwork "$@" </dev/null >"$qwork_out" 2>"$qwork_log"
+	qwork=$started
+}
+need_user_namespaces() {
+	need_root
+	unshare --user --map-root-user sh -c 'echo 0 >/proc/sys/user/max_inotify_instances' 2>/dev/null ||
+		skip 'needs user namespaces that limit inotify'
+}
+allow_inotify() {
+	nsenter --user --target "$qwork" sh -c 'echo 10 >/proc/sys/user/max_inotify_instances'
+}
+
 # True once process PID has ended; one that is not waited for counts as ended.
 gone() {
 	local stat

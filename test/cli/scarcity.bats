@@ -21,8 +21,6 @@ powerless_drain() { run_tool powerless timeout -k 10 60 qwork --drain "$@" </dev
 deny() { chmod a-w "$QSPOOL/default/$1"; }
 allow() { chmod u+w "$QSPOOL/default/$1"; }
 
-log_has() { (($(grep -c "$2" "$qwork_log") >= $1)); }
-
 # limit SOFT[:HARD] COMMAND...: with so many descriptors.
 limit() { exec prlimit --nofile="$1" -- "${@:2}"; }
 need_descriptors() {
@@ -290,23 +288,6 @@ need_crowd() {
 }
 
 # --- inotify --------------------------------------------------------------------
-
-# deaf_qwork OPTION...: in a user namespace without inotify instances.
-deaf_qwork() {
-	qwork_log=$test_dir/qwork.log qwork_out=$test_dir/qwork.out
-	qwork_logs+=("$qwork_log")
-	start unshare --user --map-root-user sh -c 'echo 0 >/proc/sys/user/max_inotify_instances &&
-		exec "$@"' sh qwork "$@" </dev/null >"$qwork_out" 2>"$qwork_log"
-	qwork=$started
-}
-need_user_namespaces() {
-	need_root
-	unshare --user --map-root-user sh -c 'echo 0 >/proc/sys/user/max_inotify_instances' 2>/dev/null ||
-		skip 'needs user namespaces that limit inotify'
-}
-allow_inotify() {
-	nsenter --user --target "$qwork" sh -c 'echo 10 >/proc/sys/user/max_inotify_instances'
-}
 
 @test 'no inotify instances: qwork says so once, scans, and listens again when it can' {
 	need_user_namespaces
