@@ -175,14 +175,11 @@ static void settings_wrong(void *arg, unsigned line, const char *why)
 	worker_report(arg, &event);
 }
 
-/* The text is compared, not the time of the file, which two changes may share. */
-void pool_settings(struct worker *w, bool again)
+/* TEXT becomes the worker's. It is compared, not the time of the file, which two changes may share. */
+static void obey_settings(struct worker *w, char *text, size_t len, bool again)
 {
-	size_t len = 0;
-	char *text = settings_read(&w->queue, &len);
-	int error = text || errno == ENOENT ? 0 : errno;
-	bool same = error == w->settings_error && len == w->settings_len &&
-	    (len == 0 || memcmp(text, w->settings_text, len) == 0);
+	bool same =
+	    len == w->settings_len && (len == 0 || memcmp(text, w->settings_text, len) == 0);
 
 	if (same && !again) {
 		free(text);
@@ -191,18 +188,30 @@ void pool_settings(struct worker *w, bool again)
 	free(w->settings_text);
 	w->settings_text = text;
 	w->settings_len = len;
-	w->settings_error = error;
 	settings_release(&w->settings);
 	persist_renew(w);
 	if (text)
 		settings_parse(text, len, &w->settings, settings_wrong, w);
 	if (w->settings.options.has_memory)
 		limits_prepare(w->pool);
-	if (error != 0)
+}
+
+/* Those that cannot be read just now, for lack of descriptors say, are still what somebody wants. */
+void pool_settings(struct worker *w, bool again)
+{
+	size_t len = 0;
+	char *text = settings_read(&w->queue, &len);
+	int error = text || errno == ENOENT ? 0 : errno;
+	bool same = error == w->settings_error;
+
+	w->settings_error = error;
+	if (error == 0 || error == EPERM)
+		obey_settings(w, text, len, again);
+	if (error != 0 && (!same || again))
 		worker_note(w,
 		    error == EPERM ? "settings are refused: they must belong to root or to "
 		                     "qwork's user, and nobody else may write them"
-		                   : "settings cannot be read",
+		                   : "settings cannot be read: what was read before counts",
 		    error);
 }
 

@@ -110,7 +110,8 @@ void watch_close(struct watch *watch)
 /* cur/: IN_CLOSE_WRITE only, or reading a running job's payload would wake every
  * qwork, and their probing each other for ever; and not of unlinked files, or each
  * finished job would wake them too. The queue itself: IN_CLOSE_WRITE for who writes a time into
- * `paused` or a line into `settings`; reading it is no such event. */
+ * `paused` or a line into `settings`, IN_ATTRIB for who makes one of its files executable or trusted; reading
+ * them is no such event. */
 int watch_queue(struct watch *watch, const struct queue *queue, bool leaving, void *owner)
 {
 	const uint32_t came = IN_MOVED_TO | IN_CREATE | IN_MOVE_SELF;
@@ -121,7 +122,8 @@ int watch_queue(struct watch *watch, const struct queue *queue, bool leaving, vo
 	    add(watch, queue->dir[DIR_CUR], IN_CLOSE_WRITE | IN_EXCL_UNLINK | left, WATCHED_CUR,
 	        owner) &&
 	    add(watch, queue->fd,
-	        IN_MOVED_TO | IN_MOVED_FROM | IN_CREATE | IN_DELETE | IN_CLOSE_WRITE | IN_MOVE_SELF,
+	        IN_MOVED_TO | IN_MOVED_FROM | IN_CREATE | IN_DELETE | IN_CLOSE_WRITE | IN_ATTRIB |
+	            IN_MOVE_SELF,
 	        WATCHED_QUEUE, owner))
 		return 0;
 	watch_leave(watch, owner);

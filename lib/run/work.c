@@ -190,10 +190,11 @@ static void scan(struct worker *w, int64_t now)
 	pool_listen(w);
 	if (!w->watched && every > DEAF_SCAN_MS)
 		every = DEAF_SCAN_MS;
-	if (now >= w->scan_at) {
+	if (now >= w->scan_at)
 		note_sweep(w, sweep_done(&w->queue), with_each_scan);
+	/* One of the events that were lost may have been of them. */
+	if (now >= w->scan_at || w->scan_now)
 		pool_settings(w, false);
-	}
 	check_stats(w);
 	note_sweep(w, sweep_linked_drafts(&w->queue), with_each_scan);
 	take_scan(w);
