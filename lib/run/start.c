@@ -402,11 +402,13 @@ static void tell_of_means(struct pool *p)
 void start_jobs(struct pool *p)
 {
 	means_count(&p->means, p->busy - p->held, clock_mono_ms());
-	for (unsigned n = 0; start_room(p); n++) {
-		struct worker *w = n < ROUND_MAX ? shares_next(p) : NULL;
+	for (unsigned n = 0;; n++) {
+		struct worker *w = shares_next(p);
 
-		if (!w || !machine_bears(p)) {
-			p->look_again |= n == ROUND_MAX;
+		if (!w || !start_room(p) || !machine_bears(p))
+			break;
+		if (n == ROUND_MAX) {
+			p->look_again = true;
 			break;
 		}
 		start_entry(w, backlog_take(&w->backlog));

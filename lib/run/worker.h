@@ -98,11 +98,11 @@ struct trouble {
 
 /* How much of the pool's time a queue has had: shares.c. */
 struct share {
-	int64_t spent_us;   /* of the jobs that have ended */
+	double had;         /* of the jobs that have ended: us of weight 1 */
 	int64_t started_us; /* the sum of the starts of those that run, whose number is RUNNING */
 	unsigned running;
 	int64_t usual_us; /* for how long one runs */
-	bool contends;    /* it had a job to start when the last was started */
+	bool contends;    /* it had a job to start when that was looked at last */
 };
 
 /* A resource for which jobs of this queue wait: blocked.h. */
@@ -179,7 +179,7 @@ struct pool {
 	uint64_t oom_kills; /* on the machine; of handlers that were killed so many are explained */
 	struct gauge_files gauges;
 	struct means means;
-	double turn;                       /* shares.c: of the last that was started */
+	double turn;                       /* shares.c: what one that comes has had */
 	struct persistent_list persistent; /* the youngest first */
 	size_t persistents;
 	struct release_tree releases; /* names below .wait/ that are over */
@@ -220,7 +220,8 @@ void pool_listen(struct worker *w);
 void pool_keep_controls(struct pool *p);
 
 /* shares.c */
-/* Whose turn it is to start a job, if there is room; NULL: nobody's. */
+/* Whose turn it is to start a job; NULL: nobody's. Called in each round, if there is room or not: so it is seen
+ * when a queue came. */
 struct worker *shares_next(struct pool *p);
 void shares_started(struct running *r);
 void shares_ended(struct running *r);
