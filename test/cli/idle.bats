@@ -151,3 +151,14 @@ sleep_a_little() { wait_for 2 after_ms $(($(now_ms) + 300)); }
 	wait_for 20 is_settled "$qwork"
 	assert_idle "$first" "$qwork"
 }
+
+@test 'a qwork that serves 200 queues, and waits for a handler in 50, makes no system calls' {
+	eval "mkdir -p '$QSPOOL'/{q{1..200},none{1..50}}/{tmp,new,cur,delay,buried,meta,log}"
+	script "$test_dir/handler" <<<'cat'
+	for queue in "$QSPOOL"/q*; do cp "$test_dir/handler" "$queue"; done
+	start_qwork
+	echo x | qsend -q q200
+	wait_for 60 lines_are 1 "$qwork_out"
+	wait_for 20 is_settled "$qwork"
+	assert_idle "$qwork"
+}

@@ -26,7 +26,7 @@ many_queues() {
 
 @test 'wrong values of -q exit 64, and so does a queue that is given twice' {
 	for value in a,jobs=0 a,jobs=10001 a,jobs=x a,jobs= a,jobs a,weight=0 a,weight=1001 a,weight=-1 \
-		a,nice=1 a, a,,jobs=1 ,jobs=1 .a,jobs=1 'a,jobs=1 '; do
+		a,nice=1 'a,' 'a,,jobs=1' ',jobs=1' .a,jobs=1 'a,jobs=1 '; do
 		assert_usage qwork -q "$value" -- true
 	done
 	assert_usage qwork -q a -q b,weight=2 -q a,jobs=3 -- true
