@@ -24,7 +24,7 @@ make_lonely() {
 			[ "\$1" = stubborn ] || end
 		}
 		trap "told \$1" TERM
-		echo "\$\$ \$PPID" >'$lonely.part' && mv '$lonely.part' '$lonely.started.'"\$QJOB_ID"
+		echo "\$\$ \${WORKER:-\$PPID}" >'$lonely.part' && mv '$lonely.part' '$lonely.started.'"\$QJOB_ID"
 		until [ -e '$lonely.open' ]; do sleep 0.02; done
 		end
 	END
@@ -36,13 +36,22 @@ at_work() { { read -r handler worker <"$lonely.started.$1"; } 2>/dev/null; }
 # The time at which a file got its present name, ms.
 renamed_at() { stat -c %.3Z "$1" | tr -d .; }
 
-# One of two qworks serving the queue. The payload is the argument of the handler.
+# One of two qworks serving the queue. The payload is the argument of the handler, or of the child of one that stays.
 start_worker() {
-	start_qwork -b 1h..1h -- sh -c 'exec "$1" "$(cat)"' handler "$lonely"
+	case $mode in
+	start) start_qwork -b 1h..1h -- sh -c 'exec "$1" "$(cat)"' handler "$lonely" ;;
+	persist)
+		start_qwork -b 1h..1h --persist -- sh -c 'while read -r id attempt path; do
+			WORKER=$PPID QJOB_ID=$id "$0" "$(cat "$path")" </dev/null >/dev/null
+			echo "$?"
+		done' "$lonely"
+		;;
+	esac
 	workers[$1]=$qwork
 }
 
-# Kills whichever of the two qworks runs a job: "stubborn" or "polite".
+# Kills whichever of the two qworks runs a job: "stubborn" or "polite". One that stays is killed then, too, and nobody
+# tells its child.
 kill_worker() {
 	local n
 	rm -f "$lonely".{started.*,told,open,ended}
@@ -50,6 +59,7 @@ kill_worker() {
 	wait_for 30 at_work "$id"
 	a_random_moment
 	kill -KILL "$worker"
+	[[ $mode == start ]] || kill -TERM "$handler"
 	for n in 0 1; do
 		[[ ${workers[n]} != "$worker" ]] || killed=$n
 	done
@@ -76,7 +86,12 @@ assert_recovered_within_a_second() {
 	wait_for 30 grep -q "job=$id .*outcome=retry cause=\"worker lost\"" "${qwork_logs[@]}"
 }
 
-@test "a killed qwork's job is left alone while its handler lives, and recovered within a second" {
+@test "a killed qwork's job is left alone while its handler lives, and recovered within a second" { kill_workers start; }
+@test "so is that of handlers that stay, while a process of them lives" { kill_workers persist; }
+
+# kill_workers MODE: whether their handlers are started for each job, or stay.
+kill_workers() {
+	mode=$1
 	make_lonely
 	workers=()
 	start_worker 0
