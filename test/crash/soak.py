@@ -8,7 +8,7 @@ The tools are those in $QSPOOL_BIN, the handler is $SOAK_HANDLER; `make soak` se
  * Senders call qsend: one job or many, with and without options, --no-sync, delayed, with
    priorities; and they rename files of their own into new/.
  * Others send families of jobs, with keys, in batches, after one another: soak_order.py.
- * Workers are qworks, several a queue. Their handler is soak_handler.c; each payload says
+ * Workers are qworks, several a queue. Their handler is soak_handler.c, which stays with some of them; each payload says
    what it is to do: succeed, fail, ask for burial, hang, turn deaf, crash, leave a
    daemon, defer its job, trip a breaker.
  * Operators call qbury, qkick and qdel, move and remove files by hand as spool-layout.md
@@ -614,7 +614,7 @@ class Workers:
     def start(self, queue, *more, role="worker"):
         argv = [os.path.join(self.soak.bin, "qwork"), "-q", queue, "-A", str(ATTEMPTS),
                 "-b", self.BACKOFF, "-t", self.TIMEOUT, "-g", self.GRACE, "--scan", "1s",
-                *more, "--", self.soak.handler]
+                *more, "--", self.soak.handler, *["--loop"] * ("--persist" in more)]
         log = os.open(os.path.join(self.soak.directory, f"qwork.{queue}"),
                       os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
         process = self.soak.processes.start(role, argv, stderr=log)
@@ -647,7 +647,8 @@ class Workers:
             mode = choose(((), (), (), (), ("--drain",), ("--once",)))
             if self.soak.over.is_set():
                 mode = ()  # somebody must run what is left
-            process = self.start(queue, "-j", choose("12346"), *mode)
+            stays = choose(((), (), ("--persist",), ("--persist", "--max-jobs", "20")))
+            process = self.start(queue, "-j", choose("12346"), *mode, *stays)
             self.running.append(process)
             await self.wait_for(process, queue)
             self.running.remove(process)

@@ -10,7 +10,8 @@
  * a job that brings none of its own. OPTIONS: "m" if it was sent with a header, a variable and
  * an argument that say CALL, "f" if it was dropped in as a file, else "-".
  *
- * It prints "start" and "end", each with TOKEN and its pid, to standard output, which some jobs keep.
+ * It prints "start" and "end", each with TOKEN and its pid, to standard output, which some jobs keep. With --loop it
+ * stays, as qwork --persist wants it, and answers with that.
  *
  * $SOAK/handlers takes the records, each appended by one write; $SOAK/running/ID is
  * made with O_EXCL, locked while the handler lives, and removed at its end: whoever meets
@@ -42,7 +43,8 @@ struct task {
 	int priority, attempts;
 };
 
-static int records = -1;
+static int records = -1, marker = -1;
+static bool stays; /* it has no environment of the job, and its standard input is not the payload */
 static int64_t began_ns;
 
 static int64_t now_ns(void)
@@ -92,12 +94,12 @@ static uint32_t crc32(const char *data, size_t len)
 	return ~crc;
 }
 
-static size_t read_payload(char *payload, size_t room)
+static size_t read_payload(int fd, char *payload, size_t room)
 {
 	size_t len = 0;
 	ssize_t n;
 
-	while (len < room && (n = read(STDIN_FILENO, payload + len, room - len)) != 0) {
+	while (len < room && (n = read(fd, payload + len, room - len)) != 0) {
 		if (n < 0 && errno != EINTR)
 			return 0;
 		if (n > 0)
@@ -179,7 +181,7 @@ static void check_lock(const struct task *task)
 	if (fd < 0 || fstat(fd, &found) != 0 || fstat(STDIN_FILENO, &given) != 0)
 		record("wrong", now_ns(), task->id, "%s QJOB_FILE %.300s: %s", task->token,
 		    environment("QJOB_FILE"), strerror(errno));
-	else if (given.st_ino != found.st_ino)
+	else if (!stays && given.st_ino != found.st_ino)
 		expect(task, "QJOB_FILE", "another file", "standard input");
 	else if (flock(fd, LOCK_EX | LOCK_NB) == 0)
 		expect(task, "the job", "not locked", "locked");
@@ -198,19 +200,25 @@ static const char *set_marker(const char *id)
 {
 	char path[4096];
 	struct stat st;
-	int fd;
 
 	marker_path(id, path);
-	fd = open(path, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
-	if (fd < 0 && errno == EEXIST)
-		fd = open(path, O_RDWR | O_CLOEXEC);
-	if (fd < 0)
+	marker = open(path, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
+	if (marker < 0 && errno == EEXIST)
+		marker = open(path, O_RDWR | O_CLOEXEC);
+	if (marker < 0)
 		return errno == ENOENT ? "its marker was just removed" : strerror(errno);
-	if (flock(fd, LOCK_EX | LOCK_NB) != 0)
+	if (flock(marker, LOCK_EX | LOCK_NB) != 0)
 		return "its marker is locked";
-	if (fstat(fd, &st) != 0 || st.st_nlink == 0)
+	if (fstat(marker, &st) != 0 || st.st_nlink == 0)
 		return "its marker was removed meanwhile";
 	return NULL;
+}
+
+static void release_marker(void)
+{
+	if (marker >= 0)
+		close(marker);
+	marker = -1;
 }
 
 static void remove_marker(const char *id)
@@ -219,6 +227,7 @@ static void remove_marker(const char *id)
 
 	marker_path(id, path);
 	unlink(path);
+	release_marker();
 }
 
 static void sleep_ms(int ms)
@@ -357,26 +366,35 @@ static int carry_out(const struct task *task)
 	return 0;
 }
 
+/* One that stays says it in its answer. */
+static void say_where(const char *word, const struct task *task)
+{
+	if (stays)
+		return;
+	printf("%s %s %d\n", word, task->token, (int)getpid());
+	fflush(stdout);
+}
+
 static int run(struct task *task, int argc, char **argv)
 {
+	int status, attempts = task->attempts ? task->attempts : atoi(environment("SOAK_ATTEMPTS"));
 	const char *other;
-	int status;
 
 	leave_daemon(task); /* before the marker, whose lock it would inherit */
 	other = set_marker(task->id);
 	if (other) {
 		record("overlap", began_ns, task->id, "%s %s", task->token, other);
+		release_marker();
 		return 1;
 	}
-	record("start", began_ns, task->id, "%s %d %s %s %d", task->token, task->attempt,
-	    environment("QJOB_ATTEMPTS"), environment("QJOB_QUEUE"), (int)getppid());
-	check_environment(task, argc, argv);
+	record("start", began_ns, task->id, "%s %d %d %s %d", task->token, task->attempt, attempts,
+	    environment("QJOB_QUEUE"), (int)getppid());
+	if (!stays)
+		check_environment(task, argc, argv);
 	check_lock(task);
-	printf("start %s %d\n", task->token, (int)getpid());
-	fflush(stdout);
+	say_where("start", task);
 	status = carry_out(task);
-	printf("end %s %d\n", task->token, (int)getpid());
-	fflush(stdout);
+	say_where("end", task);
 	if (status != 0)
 		record("failed", now_ns(), task->id, "%s %d", task->token, status);
 	else if (!plan_is(task, "forget"))
@@ -385,26 +403,64 @@ static int run(struct task *task, int argc, char **argv)
 	return status;
 }
 
-int main(int argc, char **argv)
+static int work(struct task *task, int fd, int argc, char **argv)
 {
 	static char payload[PAYLOAD_MAX + 1];
+	size_t len;
+
+	began_ns = now_ns();
+	len = read_payload(fd, payload, PAYLOAD_MAX);
+	if (!parse_payload(task, payload, len)) {
+		record("garbled", began_ns, task->id, "%zu bytes: %.200s", len, payload);
+		return EXIT_BURY;
+	}
+	return run(task, argc, argv);
+}
+
+/* 0 unless LINE is not one that qwork says. */
+static int answer(char *line)
+{
+	char id[64], attempt[16];
+	struct task task = {.id = id, .token = "?"};
+	int path, fd, status;
+
+	if (sscanf(line, "%63s %15s %n", id, attempt, &path) != 2)
+		return EXIT_WRONG;
+	task.attempt = atoi(attempt);
+	line[strcspn(line, "\n")] = '\0';
+	setenv("QJOB_FILE", line + path, 1);
+	fd = open(line + path, O_RDONLY | O_CLOEXEC);
+	status = fd < 0 ? EXIT_WRONG : work(&task, fd, 0, NULL);
+	if (fd >= 0)
+		close(fd);
+	printf("%d start %s %d end %s %d\n", status, task.token, (int)getpid(), task.token,
+	    (int)getpid());
+	return fflush(stdout);
+}
+
+static int loop(void)
+{
+	char line[8192];
+	int status = 0;
+
+	while (status == 0 && fgets(line, sizeof line, stdin))
+		status = answer(line);
+	return status;
+}
+
+int main(int argc, char **argv)
+{
 	const struct rlimit no_core = {0, 0};
 	struct task task = {.id = environment("QJOB_ID"),
 	    .attempt = atoi(environment("QJOB_ATTEMPT")),
 	    .token = "?"};
 	char path[4096];
-	size_t len;
 
-	began_ns = now_ns();
 	setrlimit(RLIMIT_CORE, &no_core);
 	snprintf(path, sizeof path, "%s/handlers", environment("SOAK"));
 	records = open(path, O_WRONLY | O_APPEND | O_CREAT | O_CLOEXEC, 0600);
 	if (records < 0)
 		return EXIT_WRONG;
-	len = read_payload(payload, PAYLOAD_MAX);
-	if (!parse_payload(&task, payload, len)) {
-		record("garbled", began_ns, task.id, "%zu bytes: %.200s", len, payload);
-		return EXIT_BURY;
-	}
-	return run(&task, argc, argv);
+	stays = argc > 1 && strcmp(argv[1], "--loop") == 0;
+	return stays ? loop() : work(&task, STDIN_FILENO, argc, argv);
 }
