@@ -25,6 +25,16 @@ note*) [ ! "$QJOB_CONTROL" ] || echo "note heard" >>"$QJOB_CONTROL" || : ;;
 trip*) [ ! "$QJOB_CONTROL" ] || echo "trip db 10ms" >>"$QJOB_CONTROL" || : ;;
 stop*) if [ "$2" = disturbed ]; then kill -TERM $PPID; exec sleep 20; fi ;;
 esac"""
+# One that stays; of what is kept its answer is the output.
+STAYS = """while read -r id attempt path; do
+read -r what <"$path"
+echo "$what $id $attempt" >>"$1"
+case $what in
+fail*) echo failed >&2; echo 1 ;;
+note*) [ ! "$QJOB_CONTROL" ] || echo "note heard" >>"$QJOB_CONTROL" || :; echo 0 ;;
+*) echo 0 "$what" ;;
+esac
+done"""
 # How jobs of a payload end: buried, or gone; and whether they may be started.
 NEVER_RUN = ("torn", "lost-meta", "expired", "long", "spent", "orphan")
 BURIED = ("fail", "bad") + NEVER_RUN
@@ -781,6 +791,15 @@ SCENARIOS = [
     work("makes statistics", sent("ok"), no_statistics),
     work("keeps", sent("kept", "--keep", "1h")),
     work("keeps no longer", kept_too_long("over")),
+    work(
+        "feeds a handler that stays",
+        sent("ok"),
+        sent("fail"),
+        sent("note"),
+        sent("kept", "--keep", "1h"),
+        options=["--persist"],
+        handler=["sh", "-c", STAYS, "sh", "STARTS"],
+    ),
     work("two at once", sent("fail"), sent("ok", "-A", "2"), options=["-j", "2"]),
     work("retries", sent("fail")),
     work("gives up", sent("fail"), options=["-A", "1"]),
