@@ -101,6 +101,8 @@ assert_thumbnails() {
 	assert_job "$bomb" buried thumbs
 	assert jobs_are 1 buried thumbs
 	assert_equal "$(grep -c 'attempt=[12] of=2 cause="out of memory" ' "$QSPOOL/thumbs/log/$bomb")" 2
+	# ImageMagick would have taken 256 MB.
+	assert [ "$(sed -n 's/.* maxrss=\([0-9]*\)K.*/\1/p' "$QSPOOL/thumbs/log/$bomb" | sort -n | tail -n 1)" -lt 150000 ]
 	assert_equal "$(find "$test_dir" -name 'thumb.*.png' -size +0 | wc -l)" 8
 	assert_equal "$(sort -n "$test_dir/done")" "$(seq 40)"
 	assert_spool_empty simple
