@@ -27,7 +27,6 @@ static int compare_nodes(struct waiting *a, struct waiting *b)
 }
 
 #define LOCAL __attribute__((unused)) static
-/* cppcheck-suppress unknownMacro */
 RB_PROTOTYPE_INTERNAL(waiting_tree, waiting, link, compare_nodes, LOCAL)
 RB_GENERATE_INTERNAL(waiting_tree, waiting, link, compare_nodes, LOCAL)
 

@@ -94,7 +94,6 @@ void blocked_release(struct worker *w)
 {
 	struct blocked *b, *next;
 
-	/* cppcheck-suppress unknownMacro */
 	LIST_FOREACH_SAFE (b, &w->blocked, link, next)
 		forget(w, b);
 }

@@ -22,7 +22,6 @@ static int compare_names(const struct release *a, const struct release *b)
 }
 
 #define LOCAL __attribute__((unused)) static
-/* cppcheck-suppress unknownMacro */
 RB_PROTOTYPE_INTERNAL(release_tree, release, link, compare_names, LOCAL)
 RB_GENERATE_INTERNAL(release_tree, release, link, compare_names, LOCAL)
 

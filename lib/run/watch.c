@@ -20,7 +20,6 @@ static int compare(const struct watched_dir *a, const struct watched_dir *b)
 }
 
 #define LOCAL __attribute__((unused)) static
-/* cppcheck-suppress unknownMacro */
 RB_PROTOTYPE_INTERNAL(watched_tree, watched_dir, link, compare, LOCAL)
 RB_GENERATE_INTERNAL(watched_tree, watched_dir, link, compare, LOCAL)
 

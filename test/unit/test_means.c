@@ -52,7 +52,7 @@ static void without_limits_nothing_is_read(void)
 /* A course of 200 jobs of 3 s on an idle machine: at most MOST at once. Returns how long it took. */
 static int64_t work_off(struct means *m, struct machine *machine, unsigned most)
 {
-	int64_t ends[200], now = 5000;
+	int64_t ends[200] = {0}, now = 5000;
 	unsigned left = 200, running = 0, first = 0;
 
 	for (; left > 0 || running > 0; now += 20) {
