@@ -178,8 +178,8 @@ static void settings_wrong(void *arg, unsigned line, const char *why)
 /* TEXT becomes the worker's. It is compared, not the time of the file, which two changes may share. */
 static void obey_settings(struct worker *w, char *text, size_t len, bool again)
 {
-	bool same =
-	    len == w->settings_len && (len == 0 || memcmp(text, w->settings_text, len) == 0);
+	bool same = len == w->settings_len &&
+	    (len == 0 || (text && w->settings_text && memcmp(text, w->settings_text, len) == 0));
 
 	if (same && !again) {
 		free(text);
@@ -273,6 +273,14 @@ static void worker_remove(struct worker *w)
 	worker_release(w);
 	LIST_REMOVE(w, link);
 	free(w);
+}
+
+static void remove_all(struct worker_list *list)
+{
+	struct worker *w, *next;
+
+	LIST_FOREACH_SAFE (w, list, link, next)
+		worker_remove(w);
 }
 
 /* One queue too many would take the descriptors that jobs need. */
@@ -429,21 +437,13 @@ static void look_at_idle(struct pool *p)
 
 	LIST_FOREACH_SAFE (w, &p->idle, link, next) {
 		watch_for_handler(p, w->name);
-		if (w->asked || spool_has_queue(p->spool, w->name))
-			try_to_serve(w);
-		else
-			worker_remove(w);
+		try_to_serve(w);
 	}
 }
 
 /* The queues that come are what the spool's own directory tells of. */
-void pool_look(struct pool *p)
+static void look(struct pool *p)
 {
-	int64_t every = p->options->scan_ms;
-
-	p->look_at = clock_mono_ms() + every;
-	if (!serves_all(p) && LIST_EMPTY(&p->idle))
-		return;
 	p->deaf = p->watch.fd < 0 && watch_open(&p->watch) != 0;
 	watch_for(p, p->spool->fd, "the spool cannot be watched for queues that come");
 	if (serves_all(p)) {
@@ -451,6 +451,26 @@ void pool_look(struct pool *p)
 		find_queues(p);
 	}
 	look_at_idle(p);
+}
+
+static void forget_gone(struct pool *p)
+{
+	struct worker *w, *next;
+
+	LIST_FOREACH_SAFE (w, &p->idle, link, next)
+		if (!w->asked && !spool_has_queue(p->spool, w->name))
+			worker_remove(w);
+}
+
+void pool_look(struct pool *p)
+{
+	int64_t every = p->options->scan_ms;
+
+	p->look_at = clock_mono_ms() + every;
+	if (!serves_all(p) && LIST_EMPTY(&p->idle))
+		return;
+	forget_gone(p);
+	look(p);
 	if (p->deaf && every > DEAF_SCAN_MS)
 		p->look_at = clock_mono_ms() + DEAF_SCAN_MS;
 }
@@ -483,7 +503,7 @@ static int serve_all(struct pool *p)
 
 	if (watch_open(&p->watch) != 0)
 		pool_note(p, "no inotify: the spool is scanned instead", errno);
-	pool_look(p);
+	look(p);
 	if (!LIST_EMPTY(&p->workers) || (p->options->drain == DRAIN_NO && !p->options->once)) {
 		LIST_FOREACH (w, &p->idle, link)
 			say_why_not(w);
@@ -543,10 +563,8 @@ void pool_close(struct pool *p)
 	for (unsigned i = 0; p->slot && i < p->slots; i++)
 		close_slot(&p->slot[i]);
 	persist_release(p);
-	while (!LIST_EMPTY(&p->workers))
-		worker_remove(LIST_FIRST(&p->workers));
-	while (!LIST_EMPTY(&p->idle))
-		worker_remove(LIST_FIRST(&p->idle));
+	remove_all(&p->workers);
+	remove_all(&p->idle);
 	give_back_signals(p);
 	sys_discard(&p->timer);
 	watch_close(&p->watch);
