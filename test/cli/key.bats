@@ -333,7 +333,7 @@ assert_free() {
 	assert_all_succeed "${senders[@]}"
 	assert_equal "$(cat "$test_dir"/id.* | sort -u | wc -l)" 1
 	assert_equal "$(cat "$test_dir"/id.* | wc -l)" "$KEY_SENDERS"
-	assert_equal "$(cd "$QSPOOL" && find . -type f | wc -l) $(links)" '3 1' # the job, its options, the link
+	assert_equal "$(cd "$QSPOOL" && find . -type f ! -name stats | wc -l) $(links)" '3 1' # the job, its options, the link
 }
 
 @test 'many sends of one key while it is worked on: each id runs once, none beside another' {
@@ -402,6 +402,7 @@ watches_key() { [[ $(job_count tmp) == 2 ]]; }
 
 @test 'a job whose sender was killed before it could tell has the key, and is durable when it is told' {
 	need_hooked
+	send gone && qdel -q default --all
 	run_tool hooked kill-after:rename:1 qsend --key report <<<x
 	assert_equal "$status $output $(job_count new)" '137  1'
 	id=$(basename "$(sole_job new)" | cut -d. -f2)

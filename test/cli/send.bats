@@ -501,6 +501,7 @@ assert_due_within() {
 
 @test 'many jobs share one sync, which comes before the first is published' {
 	need_strace
+	qsend <<<first # makes the queue
 	seq 100 | strace -o "$test_dir/calls" -e trace=syncfs,fsync,renameat2 qsend --lines >/dev/null
 	calls=$(sed -nE 's/^(fsync|syncfs)\(.*/\1/p; s/^(renameat2)\(.*50\..*/\1/p' "$test_dir/calls" | uniq -c | tail -n 3 | xargs)
 	assert_equal "$calls" '1 syncfs 100 renameat2 2 fsync'
