@@ -1,6 +1,8 @@
 #!/usr/bin/env bats
 # Handlers that stay (qwork --persist): what they answer, what becomes of those that do not keep to the
 # protocol, and that nobody else gets a job while the handler that has it lives.
+# PERSIST_JOBS=200 PERSIST_FASTER=20 is the full size, `make bench`: how many jobs are run by starting their handler for each,
+# and at least how many times as many a second when it stays.
 
 load helper
 
@@ -549,6 +551,43 @@ start_family() {
 	refute job_is "$deleted" delay
 	assert_equal "$(starts)" 3
 	refute gone "$(grep "$(cut -d' ' -f3 <(grep -v -e "$deleted" -e "$buried" "$test_dir/lines"))" "$test_dir/starts")"
+}
+
+# --- what it is for ---
+
+# rate_of JOBS OPTION...: sends so many and drains; how many were run a second, in $rate.
+rate_of() {
+	local begun
+	seq "$1" | qsend --no-sync --lines >"$test_dir/ids"
+	begun=$(now_ms)
+	drain "${@:2}"
+	assert_success
+	assert_spool_empty
+	rate=$((1000 * $1 / ($(now_ms) - begun)))
+}
+
+@test 'a Python handler that stays runs more jobs a second than one that is started for each' {
+	need_command python3
+	local jobs=${PERSIST_JOBS:-10} faster=${PERSIST_FASTER:-1} started python
+	python=$(python3 -c 'import sys; print(sys.executable)') # no wrapper, which would take its time, too
+	cat >"$test_dir/handler.py" <<-'END'
+		import sys
+
+		def work(payload):
+		    return sum(payload.read()) % 256
+
+		if len(sys.argv) == 1:
+		    work(sys.stdin.buffer)
+		for line in sys.stdin if len(sys.argv) > 1 else ():
+		    with open(line.rstrip("\n").split(" ", 2)[2], "rb") as payload:
+		        print(0, work(payload), flush=True)
+	END
+	rate_of "$jobs" -j 2 -- "$python" "$test_dir/handler.py"
+	started=$rate
+	rate_of $((25 * jobs)) -j 2 --persist -- "$python" "$test_dir/handler.py" loop
+	figures="$rate jobs/s by handlers that stay, $started/s by one started for each: $((rate / (started + 1))) times"
+	echo "# $figures (limit: $faster)" >&3
+	((rate >= faster * started)) || fail "$figures"
 }
 
 # --- what is shipped -------------------------------------------------------------------
