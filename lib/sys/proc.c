@@ -118,17 +118,17 @@ static bool started_with(pid_t pid, const char *variable)
 	return same;
 }
 
-/* Opening some devices does something: what the path leads to is looked at first. */
-static int open_regular(const char *path, int flags)
+/* Opening some devices does something: what the path leads to is looked at first. LOOK are
+ * flags for that. */
+static int open_regular(const char *path, int look, int flags, struct stat *st)
 {
-	int named = open(path, O_PATH | O_NOFOLLOW | O_CLOEXEC), fd = -1;
+	int named = open(path, O_PATH | O_CLOEXEC | look), fd = -1;
 	char again[32];
-	struct stat st;
 
 	if (named < 0)
 		return -1;
 	snprintf(again, sizeof again, "/proc/self/fd/%d", named);
-	if (fstat(named, &st) == 0 && S_ISREG(st.st_mode))
+	if (fstat(named, st) == 0 && S_ISREG(st->st_mode))
 		fd = open(again, flags);
 	close(named);
 	return fd;
@@ -137,13 +137,14 @@ static int open_regular(const char *path, int flags)
 int proc_open_named(pid_t pid, const char *variable, int flags, struct stat *process)
 {
 	char path[PATH_MAX], *found = variable_of(pid, variable);
+	struct stat named;
 	int fd = -1;
 
 	snprintf(path, sizeof path, "/proc/%d", (int)pid);
 	if (found && stat(path, process) == 0 &&
 	    snprintf(path, sizeof path, "/proc/%d/root%s", (int)pid, found + strlen(variable)) <
 	        (int)sizeof path)
-		fd = open_regular(path, flags);
+		fd = open_regular(path, O_NOFOLLOW, flags, &named);
 	free(found);
 	return fd;
 }
@@ -192,19 +193,31 @@ static bool is_hook(pid_t pid)
 	return is;
 }
 
+/* Whether the process TEXT was given its file FILE by root or by somebody of its own user: another could have it
+ * signalled by who may. */
+static bool is_its_own(const char *text, const struct stat *file)
+{
+	char path[64];
+	struct stat process;
+
+	snprintf(path, sizeof path, "/proc/%.20s", text);
+	return stat(path, &process) == 0 && (file->st_uid == 0 || file->st_uid == process.st_uid);
+}
+
 /* Whether TEXT, a process, has the job's id where one that stays has it. */
 static bool stays_with(const struct wanted *w, const char *text)
 {
 	static const char name[] = "/memfd:qwork-job";
 	char path[64], link[64] = "", id[sizeof w->id] = "";
+	struct stat file;
 	int fd = -1;
 
 	snprintf(path, sizeof path, "/proc/%.20s/fd/%d", text, PROC_JOB_FD);
 	if (readlink(path, link, sizeof link - 1) > 0 && strncmp(link, name, sizeof name - 1) == 0)
-		fd = open(path, O_RDONLY | O_CLOEXEC);
+		fd = open_regular(path, 0, O_RDONLY | O_CLOEXEC, &file);
 	if (fd < 0)
 		return false;
-	if (pread(fd, id, sizeof id - 1, 0) < 0)
+	if (!is_its_own(text, &file) || pread(fd, id, sizeof id - 1, 0) < 0)
 		id[0] = '\0';
 	close(fd);
 	return strcmp(id, w->id) == 0;

@@ -553,6 +553,28 @@ start_family() {
 	refute gone "$(grep "$(cut -d' ' -f3 <(grep -v -e "$deleted" -e "$buried" "$test_dir/lines"))" "$test_dir/starts")"
 }
 
+# Somebody else has a process of ours, which he could not signal himself, have his file for descriptor 3.
+@test 'who has the job in a file of another user is no handler, and is left alone' {
+	need_root
+	need_command python3
+	start_running x
+	start python3 -c '
+import os, sys, time
+os.seteuid(65534)
+file = os.memfd_create("qwork-job", 0)
+os.seteuid(0)
+os.setsid()
+os.write(file, sys.argv[1].encode())
+os.dup2(file, 3)
+open(sys.argv[2], "w").close()
+time.sleep(300)' "$id" "$test_dir/ready" </dev/null
+	wait_for 60 test -e "$test_dir/ready"
+	run_tool qdel --kill "$id"
+	assert_success
+	refute gone "$started"
+	kill -KILL "$started"
+}
+
 # --- what it is for ---
 
 # rate_of JOBS OPTION...: sends so many and drains; how many were run a second, in $rate.
