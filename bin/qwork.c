@@ -328,6 +328,8 @@ static void parse(struct working *w, int argc, char *const *argv)
 
 	while ((option = getopt_long(argc, argv, "+j:1A:b:t:g:B:" CLI_SHORT, options, NULL)) != -1)
 		take_option(w, option);
+	if (!w->options.persist && (w->options.max_jobs > 0 || w->options.max_rss > 0))
+		cli_usage("--max-jobs and --max-rss: of handlers that stay, with --persist");
 	if (w->options.means.by_length && w->options.means.max_load == 0)
 		w->options.means.max_load = (double)sysconf(_SC_NPROCESSORS_ONLN);
 	if (optind < argc)

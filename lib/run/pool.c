@@ -519,6 +519,15 @@ static int serve_all(struct pool *p)
 	    p->spool, w ? w->name : NULL, NULL, !w || w->by_handler ? "handler" : NULL);
 }
 
+/* Handlers that stay are told it in a line. */
+static int check_path(const struct pool *p)
+{
+	if (!p->options->persist || !strchr(p->spool->path, '\n'))
+		return 0;
+	errno = EINVAL;
+	return -1;
+}
+
 int pool_open(struct pool *p, struct spool *spool, const struct work_options *options)
 {
 	*p = (struct pool){.options = options,
@@ -541,8 +550,8 @@ int pool_open(struct pool *p, struct spool *spool, const struct work_options *op
 	hooks_init(&p->hooks);
 	status_open(&p->status);
 	p->timer = timerfd_create(CLOCK_REALTIME, TFD_NONBLOCK | TFD_CLOEXEC);
-	if (p->timer < 0 || take_slots(p) != 0 || make_room_for_files(p) != 0 ||
-	    take_signals(p) != 0)
+	if (p->timer < 0 || check_path(p) != 0 || take_slots(p) != 0 ||
+	    make_room_for_files(p) != 0 || take_signals(p) != 0)
 		return spool_fail(spool, NULL, NULL, NULL);
 	open_means(p);
 	limits_keep(p);

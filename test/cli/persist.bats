@@ -145,6 +145,18 @@ $(sed 's/$/ 2/' "$test_dir/id")"
 	refute_regex "$(log_of "$second")" 'about one'
 }
 
+@test 'what cannot be meant is refused: a path with a newline, and limits of handlers that do not stay' {
+	assert_usage qwork --max-jobs 3
+	assert_usage qwork --max-rss 1G
+	assert_usage qwork --persist --max-jobs 0
+	QSPOOL=$test_dir/$'a\nb'
+	send x
+	run_qwork --drain --persist -- true
+	assert_failure
+	assert_regex "$stderr" 'Invalid argument'
+	assert_equal "$(job_count new)" 1
+}
+
 # --- answers that are none --------------------------------------------------------
 
 # costs_an_attempt PRINTF-FORMAT: the answer of the first attempt.
