@@ -211,11 +211,12 @@ class Epoch:
             qwork.wait(DEADLINE)
 
     def left(self):
-        """All files of the spool, but what a batch that is complete and a deletion leave for a week."""
+        """All files of the spool, but the statistics, and what a batch that is complete and a deletion leave for a week."""
         left = []
         for directory, _, files in os.walk(self.spool):
             left += [os.path.relpath(os.path.join(directory, name), self.spool) for name in files]
-        return [name for name in left if os.path.basename(name) not in ("name", "finished", ".deleted")]
+        stay = ("stats", "name", "finished", ".deleted")
+        return [name for name in left if os.path.basename(name) not in stay]
 
     def finish_queue(self, queue, environment):
         tool = os.path.join(self.options.tools, "qkick")
