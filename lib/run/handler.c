@@ -107,9 +107,13 @@ void handler_release(struct handler *handler)
 char *settings_read(const struct queue *queue, size_t *len)
 {
 	int fd = open_trusted(queue->spool, queue->fd, queue->name, "settings");
-	char *text = fd < 0 ? NULL : malloc(SETTINGS_MAX);
-	ssize_t got = text ? read(fd, text, SETTINGS_MAX) : -1;
+	char *text = fd < 0 ? NULL : malloc(SETTINGS_MAX + 1);
+	ssize_t got = text ? read(fd, text, SETTINGS_MAX + 1) : -1;
 
+	if (got > SETTINGS_MAX) { /* half a line of it may say something else */
+		errno = EFBIG;
+		got = -1;
+	}
 	if (got < 0) {
 		spool_fail(queue->spool, queue->name, NULL, "settings");
 		free(text);

@@ -26,7 +26,7 @@ NODISCARD int handler_find(
 void handler_release(struct handler *handler);
 
 /* A malloc'd text of LEN bytes; NULL with errno: ENOENT if there are no settings, EPERM if the file is not to
- * be trusted. */
+ * be trusted, EFBIG if it is of more than 64 KiB. */
 char *settings_read(const struct queue *queue, size_t *len);
 
 #endif

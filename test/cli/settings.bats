@@ -198,3 +198,14 @@ assert_waits() {
 	settings 'attempts 5'
 	soon_told 5
 }
+
+@test 'settings that are too long are not cut: what was read before counts' {
+	start_teller
+	settings 'attempts 3'
+	soon_told 3
+	settings "$(head -c 65526 /dev/zero | tr '\0' '\n' && echo 'attempts 44')"
+	wait_for 60 log_has 1 'settings cannot be read: what was read before counts'
+	tell b 3
+	settings "$(head -c 65525 /dev/zero | tr '\0' '\n' && echo 'attempts 4')"
+	soon_told 4
+}
