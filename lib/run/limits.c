@@ -18,7 +18,7 @@
 
 void limits_prepare(struct pool *p)
 {
-	if (cgroups_open(&p->groups) == 0 || p->groups_said)
+	if (p->groups_said || cgroups_open(&p->groups) == 0)
 		return;
 	p->groups_said = true;
 	pool_note(p,

@@ -175,7 +175,7 @@ struct pool {
 	unsigned held;    /* of these, those that are settling */
 	unsigned started; /* jobs run in all */
 	struct cgroups groups;
-	bool groups_said;   /* that there are none */
+	bool groups_said;   /* that there are none; it is not tried for each job again */
 	uint64_t oom_kills; /* on the machine; of handlers that were killed so many are explained */
 	struct gauge_files gauges;
 	struct means means;

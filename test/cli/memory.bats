@@ -232,3 +232,12 @@ assert_thumbnails() {
 		assert_usage qwork --accept-env "$names" -- true
 	done
 }
+
+@test 'where there is no control group, or there is one, that is found out once, not for each job' {
+	need_strace
+	seq 5 | qsend --lines >/dev/null
+	run -0 --separate-stderr strace -qq -e trace=openat -e signal=none -o "$test_dir/trace" \
+		qwork -q default --drain --memory 64M -- true
+	assert_spool_empty
+	assert_equal "$(grep -c /proc/self/mountinfo "$test_dir/trace")" 1
+}
