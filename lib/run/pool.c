@@ -11,6 +11,7 @@
 #include <unistd.h>
 
 #include "sys/clock.h"
+#include "sys/dir.h"
 #include "sys/proc.h"
 
 enum {
@@ -401,11 +402,28 @@ static void watch_for_handler(struct pool *p, const char *name)
 	sys_discard(&fd);
 }
 
+/* A directory made by hand is a queue once it has its directories: its first job makes them. What cannot be opened is
+ * none of ours; if that changes, it is an event of the spool. */
+static int watch_for_queue(void *arg, const char *name, bool regular)
+{
+	struct pool *p = arg;
+	int fd = -1;
+
+	if (!regular && queue_name_ok(name) && !find(&p->workers, name) && !find(&p->idle, name))
+		fd = sys_opendir(p->spool->fd, name);
+	if (fd >= 0)
+		watch_for(p, fd, "a directory that may become a queue cannot be watched");
+	sys_discard(&fd);
+	return 0;
+}
+
+/* Watched before they are read, so that a queue which comes meanwhile is an event. */
 static void find_queues(struct pool *p)
 {
 	struct strings names = {0};
 
-	if (spool_queues(p->spool, &names) != 0)
+	if (dir_each(sys_opendir(p->spool->fd, "."), EACH_VISIBLE, watch_for_queue, p) != 0 ||
+	    spool_queues(p->spool, &names) != 0)
 		pool_trouble(p, "the queues of the spool cannot be read", errno);
 	for (size_t i = 0; i < names.count; i++)
 		if (!find(&p->workers, names.item[i]) && !find(&p->idle, names.item[i]) &&

@@ -143,6 +143,19 @@ most_at_once() { sort -n "$test_dir/seen.$1" | tail -n 1; }
 	for queue in old moved copied; do assert log_has 1 "queue=$queue .*served from now on"; done
 }
 
+@test 'a directory that was made by hand, with a handler, is served from its first job on' {
+	mkdir -p "$QSPOOL"/before
+	make_handler before
+	start_qwork --scan 1h
+	wait_for 60 log_has 1 'no queue has a handler yet: waiting'
+	send 1 -q before
+	wait_for 60 ran 'before 1'
+	mkdir "$QSPOOL"/later
+	make_handler later
+	send 1 -q later
+	wait_for 60 ran 'later 1'
+}
+
 @test 'a handler that goes ends the service, and one that comes begins it again' {
 	make_queue a b
 	make_handler a
