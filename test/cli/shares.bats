@@ -116,6 +116,9 @@ edit() {
 
 start_one() { start_qwork -A 1000 -b 1ms..10ms -j 3 --scan 1h; }
 
+# counted WHAT: the sum over the queues of the storm.
+counted() { qstat --stats --json q{1..6} | jq -s "map(.all.$1) | add"; }
+
 @test 'a storm: 4 qworks on 6 queues, settings and handlers that change, and kills: nothing is lost, or run twice at once' {
 	make_marker
 	for queue in q{1..6}; do
@@ -142,4 +145,10 @@ start_one() { start_qwork -A 1000 -b 1ms..10ms -j 3 --scan 1h; }
 	assert_equal "$(find "$test_dir/done" -mindepth 1 | wc -l)" $((6 * STORM_JOBS))
 	assert_not_exists "$test_dir/twice"
 	for queue in q{1..6}; do assert jobs_are 0 buried "$queue"; done
+	# What was counted is right but for one job of each that was killed, at most.
+	assert_equal "$(counted sent)" $((6 * STORM_JOBS))
+	local ended=$(($(counted finished) + $(counted failed) + $(counted returned)))
+	for missing in $((6 * STORM_JOBS - $(counted finished))) $(($(counted started) - ended)); do
+		assert [ "${missing#-}" -le 12 ]
+	done
 }
