@@ -60,20 +60,24 @@ static bool load_allows(struct means *m, const struct gauges *g, int64_t now, ch
 	if (most <= 0 || g->load < 0)
 		return true;
 	take_sample(m, g->runnable, now);
-	snprintf(reason, REASON_SIZE, "load %.2f, and %.0f processes run", g->load, g->runnable);
+	snprintf(reason, REASON_SIZE, "load %.2f, and %.0f processes run, the limit is %g", g->load,
+	    g->runnable, most);
 	return g->load < most && m->busy + 0.5 <= most;
 }
 
 static bool memory_allows(const struct means *m, const struct gauges *g, char *reason)
 {
-	snprintf(reason, REASON_SIZE, "%" PRId64 "M of memory are available", g->available >> 20);
+	snprintf(reason, REASON_SIZE,
+	    "%" PRId64 "M of memory are available, less than %" PRId64 "M", g->available >> 20,
+	    m->limits.min_free >> 20);
 	return g->available < 0 || g->available >= m->limits.min_free;
 }
 
 static bool pressure_allows(const struct means *m, const struct gauges *g, char *reason)
 {
-	snprintf(reason, REASON_SIZE, "for %.2f%% of the time memory or disks were waited for",
-	    g->pressure);
+	snprintf(reason, REASON_SIZE,
+	    "for %.2f%% of the time memory or disks were waited for, the limit is %g%%",
+	    g->pressure, m->limits.max_pressure);
 	return m->limits.max_pressure <= 0 || g->pressure < m->limits.max_pressure;
 }
 

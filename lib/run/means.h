@@ -27,7 +27,7 @@ struct means {
 	int64_t again_at;   /* when to ask again, or INT64_MAX */
 	int64_t refused_at; /* by a limit, when last */
 	bool holds, told;   /* a limit keeps jobs from being started, or did a short while ago */
-	char reason[80];    /* which, and what was measured when it began */
+	char reason[96];    /* which, and what was measured when it began */
 };
 
 void means_init(struct means *m, const struct work_means *limits,

@@ -241,7 +241,7 @@ static void it_is_said_once_that_jobs_are_held_back(void)
 		CHECK(!means_allow(&m, 1, 10, now));
 		CHECK(means_news(&m, now) == (now == 5000 ? MEANS_HOLDS : MEANS_NO_NEWS));
 	}
-	CHECK_STR(m.reason, "load 7.00, and 0 processes run");
+	CHECK_STR(m.reason, "load 7.00, and 0 processes run, the limit is 2");
 	machine.gauges.load = 0;
 	CHECK(means_allow(&m, 1, 10, now));
 	CHECK(means_news(&m, now) == MEANS_NO_NEWS);
