@@ -8,6 +8,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/signalfd.h>
 #include <sys/socket.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -665,8 +666,19 @@ static void wait_for(struct pool *p, struct persistent *h)
 		forget(p, h);
 }
 
+static bool told_again(const struct pool *p)
+{
+	struct signalfd_siginfo info;
+	bool told = false;
+
+	while (read(p->signals, &info, sizeof info) == (ssize_t)sizeof info)
+		told |= info.ssi_signo == SIGTERM || info.ssi_signo == SIGINT;
+	return told;
+}
+
 void persist_release(struct pool *p)
 {
+	int64_t now;
 	struct persistent *h, *next;
 
 	LIST_FOREACH (h, &p->persistent, link) {
@@ -678,7 +690,11 @@ void persist_release(struct pool *p)
 	while (!LIST_EMPTY(&p->persistent)) {
 		LIST_FOREACH_SAFE (h, &p->persistent, link, next)
 			wait_for(p, h);
-		persist_tick(p, clock_mono_ms());
+		now = clock_mono_ms();
+		if (told_again(p))
+			LIST_FOREACH (h, &p->persistent, link)
+				h->end_at = now;
+		persist_tick(p, now);
 		if (!LIST_EMPTY(&p->persistent))
 			poll(NULL, 0, END_STEP_MS);
 	}

@@ -36,7 +36,8 @@ bool persist_ended(struct pool *p, pid_t pid, int status, struct rusage *used);
 /* Ends those whose time is up. */
 void persist_tick(struct pool *p, int64_t now);
 int64_t persist_next(const struct pool *p);
-/* At qwork's end: ends all, and waits for it. */
+/* At qwork's end: ends all, and waits for it. Each TERM or INT that comes meanwhile brings their TERM, and then KILL,
+ * forward. */
 void persist_release(struct pool *p);
 /* Those of W are to be others from now on: they end when they have no job. */
 void persist_renew(struct worker *w);

@@ -365,6 +365,38 @@ costs_an_attempt() {
 	wait_for 60 no_process
 }
 
+# ends_by_signals: how long a qwork takes, in ms, that is told again and again while its handler does not end.
+ends_by_signals() {
+	local since
+	rm -f "$test_dir/eof" "$test_dir/termed"
+	start_qwork --persist -- "$handler"
+	send x >/dev/null
+	wait_for 60 spool_is_idle
+	since=$(now_ms)
+	kill -TERM "$qwork"
+	wait_for 60 test -e "$test_dir/eof"
+	kill -TERM "$qwork"
+	wait_for 60 test -e "$test_dir/termed"
+	kill -TERM "$qwork"
+	exit_status 60 "$qwork"
+	took=$(($(now_ms) - since))
+}
+
+@test 'a second TERM is passed on to handlers that rest, too, and a third kills them' {
+	script "$test_dir/handler" <<-END
+		trap ': >$test_dir/termed' TERM
+		while read -r line; do echo 0; done
+		: >$test_dir/eof
+		while :; do sleep 0.1; done
+	END
+	handler=$test_dir/handler
+	for ((try = 0, took = 10000; took >= 10000 && try < 3; try++)); do # by itself it takes that long
+		ends_by_signals
+		assert_equal "$status" 0
+	done
+	assert [ "$took" -lt 10000 ]
+}
+
 @test '--once runs one job; --max-jobs and --max-rss have handlers end, and start others' {
 	does <<<'echo 0'
 	printf '%s\n' {1..6} | qsend --lines
