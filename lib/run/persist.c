@@ -22,6 +22,7 @@ enum {
 	RESTART_CAP_MS = 60 * 1000,
 	LEASES_MAX =
 	    1 + 2 * RESOURCES_MAX, /* the job, and the slot and the probe of each resource */
+	SHOWN_MAX = 200,           /* bytes of an answer that is none */
 	DRAIN_PIECES = 8,
 	FD_MIN = 10, /* a shell's scripts use those below */
 	END_STEP_MS = 10,
@@ -350,14 +351,16 @@ static void answered(struct persistent *h, int status, const char *text)
 	settle_end(r->worker, r, W_EXITCODE(status, 0), NULL);
 }
 
-/* It is not known any more which job it speaks of. */
-static void not_understood(struct persistent *h)
+/* It is not known any more which job it speaks of. What it said may be a print() too many: its author should see it. */
+static void not_understood(struct persistent *h, const char *text, size_t len)
 {
-	if (h->job)
+	if (h->job) {
 		h->job->unanswered = "its handler's answer was not understood";
-	else
+		child_keep(&h->child, text, len < SHOWN_MAX ? len : SHOWN_MAX);
+	} else {
 		worker_trouble(
 		    h->worker, "a handler that had no job said something, and is ended", 0);
+	}
 	kill_now(h);
 }
 
@@ -367,7 +370,7 @@ static void take_line(struct persistent *h, char *line, size_t len)
 	int status = strlen(line) == len ? answer_parse(line, &text) : -1;
 
 	if (status < 0)
-		not_understood(h);
+		not_understood(h, line, len);
 	else
 		answered(h, status, text);
 }
@@ -383,7 +386,7 @@ static void take_text(struct persistent *h)
 		h->len = 0;
 		take_line(h, h->text, len);
 	} else if (end || h->len == sizeof h->text) {
-		not_understood(h);
+		not_understood(h, h->text, h->len);
 	}
 }
 
@@ -396,7 +399,7 @@ static void read_answers(struct persistent *h)
 		h->len += (size_t)n;
 		take_text(h);
 	} else if (n > 0 && h->lines >= 0) {
-		not_understood(h);
+		not_understood(h, "", 0);
 	}
 	if (n == 0 || h->end_signal == SIGKILL) { /* its end follows */
 		sys_discard(&h->answers);

@@ -175,6 +175,14 @@ costs_an_attempt() {
 	rm "$test_dir"/{starts,lines}
 }
 
+@test 'an answer that is none is in the post-mortem: it may be a print too many' {
+	does <<<'echo working on it'
+	id=$(send x)
+	drain_all "${quickly[@]}" -A 1 --persist -- "$handler"
+	assert_job "$id" buried
+	assert_file_contains "$QSPOOL/default/log/$id" '^  | working on it$'
+}
+
 @test 'an answer that is none costs the job an attempt, and its handler its life' {
 	for answer in 'ok\n' '\n' '256\n' '-1\n' ' 0\n' '0\n0\n' '0\nand more' '0\0\n' '\0\n' '0x0\n' '1 one\n2 two\n'; do
 		echo "$answer"
