@@ -147,6 +147,7 @@ static int begin(struct worker *w, struct persistent *h, bool *exec)
 	int input = -1, output = -1;
 	int result = -1;
 
+	persist_look(w); /* before it is opened: a change meanwhile is seen later */
 	handler_release(&w->handler);
 	spool_fail(w->pool->spool, w->name, NULL, "handler"); /* for the caller's message */
 	if (handler_open(&w->handler, &w->queue, w->pool->options->command) == 0 &&
@@ -647,6 +648,20 @@ void persist_renew(struct worker *w)
 			dismiss(h);
 	}
 	w->restart_at = 0;
+}
+
+void persist_look(struct worker *w)
+{
+	struct stat st, seen = w->handler_seen;
+
+	if (!w->pool->options->persist || w->pool->options->command ||
+	    fstatat(w->queue.fd, "handler", &st, AT_SYMLINK_NOFOLLOW) != 0)
+		return;
+	w->handler_seen = st;
+	if (seen.st_ino != 0 &&
+	    (!same_file(&st, &seen) || st.st_ctim.tv_sec != seen.st_ctim.tv_sec ||
+	        st.st_ctim.tv_nsec != seen.st_ctim.tv_nsec))
+		persist_renew(w);
 }
 
 void persist_dismiss(struct worker *w)

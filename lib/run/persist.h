@@ -41,6 +41,8 @@ int64_t persist_next(const struct pool *p);
 void persist_release(struct pool *p);
 /* Those of W are to be others from now on: they end when they have no job. */
 void persist_renew(struct worker *w);
+/* The same if the file of W's handler has changed since this was called last: also if no event says so. */
+void persist_look(struct worker *w);
 /* W is no more; the jobs of its handlers have ended. */
 void persist_dismiss(struct worker *w);
 

@@ -193,8 +193,10 @@ static void scan(struct worker *w, int64_t now)
 	if (now >= w->scan_at)
 		note_sweep(w, sweep_done(&w->queue), with_each_scan);
 	/* One of the events that were lost may have been of them. */
-	if (now >= w->scan_at || w->scan_now)
+	if (now >= w->scan_at || w->scan_now) {
 		pool_settings(w, false);
+		persist_look(w);
+	}
 	check_stats(w);
 	note_sweep(w, sweep_linked_drafts(&w->queue), with_each_scan);
 	take_scan(w);

@@ -123,6 +123,7 @@ struct worker {
 	bool by_handler; /* that is what the error is of */
 	struct queue queue;
 	struct handler handler;
+	struct stat handler_seen; /* of handlers that stay: the file, as it was last */
 	struct settings settings;
 	char *settings_text; /* of which they were read */
 	size_t settings_len;

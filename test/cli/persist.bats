@@ -442,6 +442,16 @@ ends_by_signals() {
 	assert_equal "$(cat "$test_dir/new")" $'\nedited'
 }
 
+@test 'a handler that was replaced is noticed without inotify, too' {
+	need_user_namespaces
+	send x
+	stays "$QSPOOL/default/handler" <<<'echo 0'
+	deaf_qwork --persist --scan 1h
+	wait_for 60 spool_is_idle
+	stays "$QSPOOL/default/handler" <<<'echo 0'
+	wait_for 60 gone "$(head -n 1 "$test_dir/starts")"
+}
+
 @test 'queues share -j: no more handlers stay than jobs may run' {
 	does <<<'echo "$QJOB_QUEUE" >>"$QSPOOL/../queues"; echo 0'
 	for queue in a b c; do printf '%s\n' {1..5} | qsend -q "$queue" --lines; done
