@@ -446,7 +446,7 @@ struct work_queue {
 /* How far the machine may be loaded before no further job is started. 0: without that limit. */
 struct work_means {
 	unsigned min;        /* so many are never kept from running; usually 1 */
-	bool by_length;      /* beyond MIN, no more run than wait */
+	bool by_length;      /* beyond MIN, no more run than wait, unless that takes a second */
 	double max_load;     /* the average of the last minute, and what runs at an instant */
 	int64_t min_free;    /* bytes of memory that are available */
 	double max_pressure; /* percent of the time in which memory or disks are waited for */

@@ -7,6 +7,7 @@
 enum {
 	SETTLES_MS = 1000,
 	AGAIN_MS = 100,
+	PATIENT_MS = 1000,
 	QUIET_MS = 10 * 1000,
 	REASON_SIZE = sizeof((struct means *)NULL)->reason,
 };
@@ -19,7 +20,11 @@ bool means_limited(const struct work_means *limits)
 void means_init(struct means *m, const struct work_means *limits,
     void (*read)(void *arg, struct gauges *gauges), void *arg)
 {
-	*m = (struct means){.limits = *limits, .read = read, .arg = arg, .again_at = INT64_MAX};
+	*m = (struct means){.limits = *limits,
+	    .read = read,
+	    .arg = arg,
+	    .again_at = INT64_MAX,
+	    .crowded_at = INT64_MAX};
 }
 
 /* How much of a change that began at SINCE is believed. */
@@ -104,15 +109,33 @@ static bool ramp_allows(const struct means *m)
 	    m->running <= 2 * m->usual;
 }
 
+/* A short queue is left to those that run, unless they take long. */
+static bool length_allows(struct means *m, unsigned running, unsigned waiting, int64_t now)
+{
+	if (!m->limits.by_length || running < waiting) {
+		m->crowded_at = INT64_MAX;
+		return true;
+	}
+	if (m->crowded_at == INT64_MAX)
+		m->crowded_at = now;
+	if (now - m->crowded_at < PATIENT_MS) {
+		m->again_at = m->crowded_at + PATIENT_MS;
+		return false;
+	}
+	return true;
+}
+
 bool means_allow(struct means *m, unsigned running, unsigned waiting, int64_t now)
 {
 	means_count(m, running, now);
 	if (running < m->limits.min)
 		return true;
-	if (m->limits.by_length && running >= waiting)
+	if (!length_allows(m, running, waiting, now))
 		return false;
-	if (!means_limited(&m->limits) || (limits_allow(m, now) && ramp_allows(m)))
+	if (!means_limited(&m->limits) || (limits_allow(m, now) && ramp_allows(m))) {
+		m->crowded_at = INT64_MAX;
 		return true;
+	}
 	m->again_at = now + AGAIN_MS;
 	return false;
 }

@@ -24,6 +24,7 @@ struct means {
 	double usual;     /* jobs that ran within about the last second, on average */
 	double busy;      /* processes that run or could */
 	int64_t counted_at, sampled_at;
+	int64_t crowded_at; /* since when as many run as wait, or more; or INT64_MAX */
 	int64_t again_at;   /* when to ask again, or INT64_MAX */
 	int64_t refused_at; /* by a limit, when last */
 	bool holds, told;   /* a limit keeps jobs from being started, or did a short while ago */

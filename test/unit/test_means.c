@@ -226,8 +226,15 @@ static void no_more_run_than_wait(void)
 	CHECK(!means_allow(&m, 2, 2, 5000));
 	CHECK(means_allow(&m, 2, 3, 5000));
 	CHECK(!means_allow(&m, 3, 3, 5000));
-	CHECK(means_next(&m) == INT64_MAX); /* a job that comes or ends makes the difference */
-	CHECK(means_news(&m, 6000) == MEANS_NO_NEWS);
+	CHECK(means_news(&m, 5000) == MEANS_NO_NEWS);
+	/* Those that run take long: one more for each second in which some waited for nothing. */
+	CHECK_INT(means_next(&m), 6000);
+	CHECK(!means_allow(&m, 3, 1, 5999));
+	CHECK(means_allow(&m, 3, 1, 6000));
+	CHECK(!means_allow(&m, 4, 1, 6001));
+	CHECK_INT(means_next(&m), 7001);
+	CHECK(means_allow(&m, 4, 5, 6500));
+	CHECK(!means_allow(&m, 5, 5, 7001));
 }
 
 static void it_is_said_once_that_jobs_are_held_back(void)
