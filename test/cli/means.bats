@@ -4,7 +4,7 @@
 
 load helper
 
-: "${HUNGRY_JOBS:=6}"
+: "${HUNGRY_JOBS:=5}"
 
 # make_hungry SECONDS: a handler that computes for so long, and notes when it starts and ends, and the load.
 make_hungry() {

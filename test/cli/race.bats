@@ -4,7 +4,7 @@
 
 load helper
 
-: "${RACE_JOBS:=150}"
+: "${RACE_JOBS:=100}"
 
 # A handler that marks its job as done; the mark of a second run fails.
 make_marker() {

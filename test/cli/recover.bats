@@ -5,7 +5,7 @@
 
 load helper
 
-: "${KILLS:=10}"
+: "${KILLS:=6}"
 
 # A handler that checks that it is alone. A TERM leaves the file $lonely.told and, unless
 # its argument is "stubborn", ends it; a stubborn one lives until the gate opens. The time

@@ -4,7 +4,7 @@
 
 load helper
 
-: "${RACE_JOBS:=150}"
+: "${RACE_JOBS:=100}"
 
 # A handler for exports: arguments are the manager and the catalogue. Two at once for one manager
 # are told in $test_dir/twice; how many managers' exports ran at once, in parallel. Its own job is

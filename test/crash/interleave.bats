@@ -6,7 +6,7 @@
 # shellcheck disable=SC2154
 load ../cli/helper
 
-: "${ORDER_RUNS:=150}"
+: "${ORDER_RUNS:=100}"
 
 setup() {
 	common_setup

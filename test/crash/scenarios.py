@@ -786,7 +786,7 @@ SCENARIOS = [
     ),
     send("into a spool that is not there", prepare=()),
     send("into a queue that lacks directories", prepare=[no_meta_dir]),
-    send("into a queue without statistics", prepare=[queue, no_statistics], short=True),
+    send("into a queue without statistics", prepare=[queue, no_statistics]),
     work("finishes", sent("ok"), sent("ok2", "-A", "2"), short=True),
     work("makes statistics", sent("ok"), no_statistics),
     work("keeps", sent("kept", "--keep", "1h")),
