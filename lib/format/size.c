@@ -25,9 +25,11 @@ int size_parse(const char *text, int64_t *bytes)
 	if (digits == 0 || power < 0)
 		return -1;
 	for (size_t i = 0; i < digits; i++) {
-		value = value * 10 + (text[i] - '0');
-		if (value > SIZE_BYTES_MAX >> 10 * power)
+		int digit = text[i] - '0';
+
+		if (value > ((SIZE_BYTES_MAX >> 10 * power) - digit) / 10)
 			return -1;
+		value = value * 10 + digit;
 	}
 	*bytes = value << 10 * power;
 	return 0;

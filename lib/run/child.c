@@ -33,7 +33,7 @@ static void offer_to_oom_killer(const struct launch *launch)
 }
 
 /* No more than we have ourselves. */
-static int limit(int resource, rlim_t soft, rlim_t hard)
+static int limit(unsigned resource, rlim_t soft, rlim_t hard)
 {
 	struct rlimit ours, new;
 

@@ -59,9 +59,11 @@ static void check_again(const struct meta *meta)
 	    again->has_backoff == meta->has_backoff);
 	MUST(!meta->has_attempts || again->attempts == meta->attempts);
 	MUST(!meta->has_timeout || again->timeout_ms == meta->timeout_ms);
-	MUST(again->has_memory == meta->has_memory && again->memory == meta->memory &&
-	    again->has_cpu == meta->has_cpu && again->cpu_ms == meta->cpu_ms &&
-	    again->has_nice == meta->has_nice && again->nice == meta->nice);
+	MUST(again->has_memory == meta->has_memory && again->has_cpu == meta->has_cpu &&
+	    again->has_nice == meta->has_nice);
+	MUST(!meta->has_memory || again->memory == meta->memory);
+	MUST(!meta->has_cpu || again->cpu_ms == meta->cpu_ms);
+	MUST(!meta->has_nice || again->nice == meta->nice);
 	MUST(!meta->has_backoff ||
 	    (again->backoff.base_ms == meta->backoff.base_ms &&
 	        again->backoff.cap_ms == meta->backoff.cap_ms));

@@ -50,6 +50,7 @@ static void right_settings(void)
 	CHECK(settings.options.args.count == 2);
 	CHECK_STR(settings.options.args.item[1], "two words");
 
+	settings_release(&settings);
 	parse("", 0, &settings, &report);
 	CHECK(report.count == 0 && meta_empty(&settings.options));
 	parse("\n", 1, &settings, &report);
