@@ -5,7 +5,7 @@
 
 load helper
 
-: "${SHARE_JOBS:=400}" "${STORM_JOBS:=50}"
+: "${SHARE_JOBS:=240}" "${STORM_JOBS:=40}"
 
 # Each takes about as long as the other.
 make_tick() { script "$test_dir/tick" <<<"echo \$QJOB_QUEUE >>'$test_dir/ticks'; exec sleep 0.01"; }

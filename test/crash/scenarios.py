@@ -822,7 +822,7 @@ SCENARIOS = [
     operate("qbury", "of a ready job", ["--all"], sent("ok")),
     operate("qbury", "of a delayed job", ["--all", "-r", "why"], sent("ok", "-d", "1h", "-A", "3")),
     operate("qbury", "of a lost job", ["ok lost"], lost("ok lost")),
-    operate("qkick", "of a buried job", ["--all"], buried("ok"), short=True),
+    operate("qkick", "of a buried job", ["--all"], buried("ok")),
     operate("qkick", "of a delayed job", ["--delayed", "--all"], sent("ok", "-d", "1h")),
     operate("qkick", "of a lost job", ["ok lost"], lost("ok lost")),
     operate("qkick", "of a job sent without sync", ["--all"], buried("ok", "--no-sync", "-A", "3")),
@@ -872,7 +872,7 @@ WAITS = (sent("ok1", "-d", "1h"), sent_after("ok2", "ok1"))
 
 # Keys, batches and dependencies.
 SCENARIOS += [
-    send("with a key", *KEY, short=True),
+    send("with a key", *KEY),
     send("of a member", "--batch", "B"),
     send(
         "of more members",

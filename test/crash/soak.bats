@@ -6,7 +6,7 @@
 # shellcheck disable=SC2154
 load ../cli/helper
 
-: "${SOAK_SECONDS:=6}"
+: "${SOAK_SECONDS:=5}"
 
 setup() {
 	common_setup
