@@ -213,7 +213,7 @@ setup() {
 @test 'a running job is sound, one that lost its worker is pending' {
 	start_running x
 	assert_findings 0
-	kill -KILL "$handler" "$qwork"
+	kill -KILL "$qwork" "$handler" # first who would settle the job
 	wait_for 20 gone "$qwork"
 	# What the handler had started ends a little later.
 	wait_for 20 flock -n "$QSPOOL/default/cur/50.$id.1" true
