@@ -286,8 +286,16 @@ assert_spool_empty() {
 	done
 }
 
+# A condition: no job waits or runs. One that went from delay/ to cur/ meanwhile was seen in neither.
 spool_is_idle() {
-	jobs_are 0 new "$@" && jobs_are 0 cur "$@" && jobs_are 0 delay "$@"
+	local moved
+	moved=$(when_moved "$@")
+	jobs_are 0 new "$@" && jobs_are 0 cur "$@" && jobs_are 0 delay "$@" &&
+		[[ $moved == "$(when_moved "$@")" ]]
+}
+when_moved() {
+	local dir=$QSPOOL/${1:-default}
+	stat -c %y "$dir/new" "$dir/cur" "$dir/delay" 2>/dev/null || true
 }
 
 # unique_prefix ID OTHER...: the shortest prefix of ID that tells it from the others and
