@@ -68,13 +68,25 @@ static int open_group(struct pool *p, const char *id, struct limited *limited)
 	return fd;
 }
 
+static int64_t cpu_s_of(const struct meta *all)
+{
+	return (all->cpu_ms + 999) / 1000;
+}
+
+int64_t limits_cpu_s(const struct worker *w, const struct meta *meta)
+{
+	struct meta all = resolve(w, meta);
+
+	return cpu_s_of(&all);
+}
+
 void limits_begin(struct worker *w, const struct meta *meta, const char *id,
     struct limited *limited, struct child_limits *limits)
 {
 	struct meta all = resolve(w, meta);
 
 	*limited = (struct limited){
-	    .group = CGROUP_NONE, .memory = all.memory, .cpu_s = (all.cpu_ms + 999) / 1000};
+	    .group = CGROUP_NONE, .memory = all.memory, .cpu_s = cpu_s_of(&all)};
 	*limits = (struct child_limits){.cpu_s = limited->cpu_s,
 	    .nice = all.nice,
 	    .no_new_privileges = w->pool->options->no_new_privileges,

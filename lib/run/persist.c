@@ -41,6 +41,7 @@ struct persistent {
 	struct running *job; /* NULL: it rests */
 	unsigned jobs;       /* that it has answered */
 	bool stale;          /* its successors are to be others */
+	bool own;            /* it is for one job, which brought limits of its own */
 	char text[ANSWER_SIZE];
 	size_t len;
 	int64_t end_at; /* when to signal its group, or NEVER */
@@ -95,7 +96,9 @@ static int environment_of(const struct worker *w, const struct persistent *h, st
 	return environment_inherit(env);
 }
 
-static int launch(struct worker *w, struct persistent *h, int input, int output, bool *exec)
+/* META: the options of the job for which it is started. */
+static int launch(struct worker *w, struct persistent *h, const struct meta *meta, int input,
+    int output, bool *exec)
 {
 	static const struct meta none;
 	const struct pool *p = w->pool;
@@ -114,8 +117,8 @@ static int launch(struct worker *w, struct persistent *h, int input, int output,
 	struct strings argv = {0}, env = {0};
 	int result = -1, saved;
 
-	limits_begin(w, &none, h->control, &h->limited, &limits);
-	limits.cpu_s = h->limited.cpu_s = 0; /* of one job, which is not told from the next */
+	limits_begin(w, h->own ? meta : &none, h->control, &h->limited, &limits);
+	limits.cpu_s = h->limited.cpu_s = 0; /* of each job anew: limit_cpu() */
 	if (command_build(&start, &argv) == 0 && environment_of(w, h, &env) == 0)
 		result = child_launch(&h->child, &start, &argv, &env, exec);
 	saved = errno;
@@ -142,7 +145,7 @@ static int open_pipes(struct persistent *h, int *input, int *output)
 }
 
 /* Found anew: it may have been replaced since. */
-static int begin(struct worker *w, struct persistent *h, bool *exec)
+static int begin(struct worker *w, struct persistent *h, const struct meta *meta, bool *exec)
 {
 	int input = -1, output = -1;
 	int result = -1;
@@ -153,13 +156,19 @@ static int begin(struct worker *w, struct persistent *h, bool *exec)
 	if (handler_open(&w->handler, &w->queue, w->pool->options->command) == 0 &&
 	    (w->handler.fd < 0 || move_away(&w->handler.fd) == 0) && open_lease(h) == 0 &&
 	    open_pipes(h, &input, &output) == 0)
-		result = launch(w, h, input, output, exec);
+		result = launch(w, h, meta, input, output, exec);
 	sys_discard(&input);
 	sys_discard(&output);
 	return result;
 }
 
-static struct persistent *create(struct worker *w, bool *exec)
+/* What is set when a process starts cannot be changed for a job: one that brings it gets a handler for itself. */
+static bool wants_its_own(const struct meta *meta)
+{
+	return meta->has_memory || meta->has_nice;
+}
+
+static struct persistent *create(struct worker *w, const struct meta *meta, bool *exec)
 {
 	struct persistent *h = calloc(1, sizeof *h);
 	struct job_name nobody = {.attempts = 0};
@@ -173,10 +182,11 @@ static struct persistent *create(struct worker *w, bool *exec)
 	    .lease = {-1, -1},
 	    .id = -1,
 	    .limited = LIMITED_NOT,
+	    .own = wants_its_own(meta),
 	    .end_at = NEVER};
 	snprintf(nobody.id, sizeof nobody.id, "handler");
 	control_name(&nobody, h->control);
-	if (begin(w, h, exec) != 0) {
+	if (begin(w, h, meta, exec) != 0) {
 		release(w->pool, h);
 		return NULL;
 	}
@@ -279,9 +289,21 @@ static void say_which(struct persistent *h, const char *id)
 	(void)!pwrite(h->id, text, sizeof text, 0);
 }
 
+/* 0: as much as it wants. A job's handler takes it from the moment at which it is given the job. */
+static void limit_cpu(struct persistent *h, int64_t cpu_s)
+{
+	if (h->child.pid == 0 || (cpu_s == 0 && h->limited.cpu_s == 0))
+		return;
+	if (proc_limit_cpu(h->child.pid, cpu_s) != 0)
+		worker_trouble(
+		    h->worker, "the processor time of a handler could not be limited", errno);
+	h->limited.cpu_s = cpu_s;
+}
+
 /* It has no job. */
 static void take_back(struct persistent *h)
 {
+	limit_cpu(h, 0);
 	say_which(h, "");
 	take_leases_back(h);
 }
@@ -306,7 +328,7 @@ static bool has_served(const struct persistent *h)
 {
 	unsigned max = h->worker->pool->options->max_jobs;
 
-	return h->stale || (max > 0 && h->jobs >= max) || is_too_large(h);
+	return h->stale || h->own || (max > 0 && h->jobs >= max) || is_too_large(h);
 }
 
 /* What its job had it has no more. */
@@ -416,7 +438,7 @@ static struct persistent *resting(const struct pool *p, const struct worker *w)
 	struct persistent *h;
 
 	LIST_FOREACH (h, &p->persistent, link)
-		if (h->worker == w && rests(h))
+		if (h->worker == w && rests(h) && !h->own)
 			return h;
 	return NULL;
 }
@@ -485,6 +507,7 @@ static int feed(struct persistent *h, struct running *r)
 	int result = -1, saved;
 
 	say_which(h, r->job.name.id);
+	limit_cpu(h, limits_cpu_s(h->worker, &r->meta));
 	if (line && send_leases(h, r) == 0)
 		result = send_line(h, r, line);
 	saved = errno;
@@ -514,12 +537,14 @@ static int start_new(struct worker *w, struct running *r, bool *exec)
 		return -1;
 	}
 	make_room(w->pool);
-	h = create(w, exec);
+	h = create(w, &r->meta, exec);
 	if (!h)
 		return -1;
 	fed = feed(h, r);
 	if (fed == 0)
 		give(h, r);
+	if (fed < 0 && h->own)
+		dismiss(h);
 	return fed < 0 ? -1 : 0;
 }
 
@@ -529,7 +554,7 @@ int persist_start(struct worker *w, struct running *r, bool *exec)
 	int fed;
 
 	*exec = false;
-	while ((h = resting(w->pool, w)) != NULL) {
+	while (!wants_its_own(&r->meta) && (h = resting(w->pool, w)) != NULL) {
 		fed = is_silent(h) ? feed(h, r) : 0;
 		if (fed != 0)
 			return fed < 0 ? -1 : 0;

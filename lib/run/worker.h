@@ -261,6 +261,8 @@ void limits_prepare(struct pool *p);
  * LIMITS->entrance the caller's to close. */
 void limits_begin(struct worker *w, const struct meta *meta, const char *id,
     struct limited *limited, struct child_limits *limits);
+/* Seconds of processor time that a job with these options may take; 0: as many as it wants. */
+int64_t limits_cpu_s(const struct worker *w, const struct meta *meta);
 /* Kills what is in its group. */
 void limits_kill(const struct limited *limited);
 /* The handler did not start, or is of no interest any more. */

@@ -10,7 +10,9 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <sys/sysmacros.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "sys/dir.h"
@@ -355,6 +357,31 @@ uint64_t proc_resident(pid_t pid)
 		pages = 0;
 	fclose(info);
 	return pages * (uint64_t)sysconf(_SC_PAGESIZE);
+}
+
+static int processor_time(pid_t pid, struct timespec *taken)
+{
+	clockid_t clock;
+	int error = clock_getcpuclockid(pid, &clock);
+
+	if (error == 0)
+		return clock_gettime(clock, taken);
+	errno = error;
+	return -1;
+}
+
+/* The hard limit stays: only the superuser could raise it again. See setrlimit(2). */
+int proc_limit_cpu(pid_t pid, int64_t seconds)
+{
+	struct timespec taken;
+	struct rlimit limit;
+	rlim_t end;
+
+	if (processor_time(pid, &taken) != 0 || prlimit(pid, RLIMIT_CPU, NULL, &limit) != 0)
+		return -1;
+	end = (rlim_t)taken.tv_sec + (taken.tv_nsec > 0) + (rlim_t)seconds;
+	limit.rlim_cur = seconds > 0 && end < limit.rlim_max ? end : limit.rlim_max;
+	return prlimit(pid, RLIMIT_CPU, &limit, NULL);
 }
 
 int proc_oom_score_adj(void)

@@ -157,6 +157,47 @@ $(sed 's/$/ 2/' "$test_dir/id")"
 	assert_equal "$(job_count new)" 1
 }
 
+# --- limits -----------------------------------------------------------------------
+
+# What a process was started with it cannot change for a job.
+@test 'a job that brings limits of its own gets a handler for itself, which has them' {
+	does <<<'set -- $(cut -d ")" -f2 /proc/$$/stat); echo $((${17} - base))'
+	sed -i "2i base=$(nice)" "$handler"
+	plain=$(send x) own=$(send x --nice 7) greedy=$(send x --memory 16M) again=$(send x)
+	drain -A 1 --persist --nice 3 -- "$handler"
+	assert_success
+	assert_regex "$stderr" "job=$plain .*exit=3 "
+	assert_regex "$stderr" "job=$own .*exit=7 "
+	assert_regex "$stderr" "job=$greedy .*exit=3 "
+	assert_regex "$stderr" "job=$again .*exit=3 "
+	assert_equal "$(starts)" 4
+	assert_equal "$(cut -d' ' -f3 "$test_dir/lines")" "$(cat "$test_dir/starts")"
+}
+
+@test 'a job that brings a limit of memory fails by it, and no other one does' {
+	does <<<'[ "$what" = x ] || exec perl -e "\$x = q(x) x 3e8"; echo 0'
+	id=$(send explode --memory 32M)
+	send x
+	drain -A 1 --persist -- "$handler"
+	assert_success
+	assert_regex "$stderr" "job=$id attempt=1 of=1 outcome=buried cause=\"out of memory\""
+	assert jobs_are 1 buried
+}
+
+@test '--cpu is of each job, not of the life of its handler' {
+	script "$test_dir/handler" <<-'END'
+		exec perl -e '$| = 1; sub taken { (times)[0] + (times)[1] }
+			while (<STDIN>) { $end = taken() + (-s (split)[2] > 1 ? 1e9 : 0.6); 1 while taken() < $end; print "0\n" }'
+	END
+	send x
+	send y
+	id=$(send spin)
+	drain -A 1 --persist --cpu 1s -v -- "$test_dir/handler"
+	assert_success
+	assert_equal "$(grep -c 'outcome=finished' <<<"$stderr")" 2
+	assert_regex "$stderr" "job=$id attempt=1 of=1 outcome=buried cause=\"timed out\" reason=\"its processor time was over\""
+}
+
 # --- answers that are none --------------------------------------------------------
 
 # costs_an_attempt PRINTF-FORMAT: the answer of the first attempt.
