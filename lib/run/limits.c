@@ -85,8 +85,8 @@ void limits_begin(struct worker *w, const struct meta *meta, const char *id,
 {
 	struct meta all = resolve(w, meta);
 
-	*limited = (struct limited){
-	    .group = CGROUP_NONE, .memory = all.memory, .cpu_s = cpu_s_of(&all)};
+	*limited =
+	    (struct limited){.group = CGROUP_NONE, .memory = all.memory, .cpu_s = cpu_s_of(&all)};
 	*limits = (struct child_limits){.cpu_s = limited->cpu_s,
 	    .nice = all.nice,
 	    .no_new_privileges = w->pool->options->no_new_privileges,

@@ -10,9 +10,13 @@
 
 bats_require_minimum_version 1.5.0
 export BATS_LIB_PATH=${BATS_LIB_PATH:+$BATS_LIB_PATH:}/usr/lib/bats
+# Called for each of their files, in each test: the program would take longer than all of the rest.
+# shellcheck disable=SC2317
+dirname() { echo "${1%/*}"; }
 bats_load_library bats-support
 bats_load_library bats-assert
 bats_load_library bats-file
+unset -f dirname
 
 : "${QSPOOL_BIN:=$(cd "$BATS_TEST_DIRNAME/../../bin" && pwd)}"
 PATH=$QSPOOL_BIN:$PATH
@@ -70,13 +74,16 @@ is_child() { grep -qs "^PPid:[[:space:]]*$BASHPID\$" "/proc/$1/status"; }
 # Processes of this test: those that have a spool of it in their environment.
 test_processes() { processes_with QSPOOL; }
 
-# processes_with VARIABLE: those that were started with it naming what is in the test's directory.
-processes_with() {
+# processes_with VARIABLE: those that were started with it naming what is in the test's directory, but for
+# those that look.
+processes_with() (
+	name=$1
+	unset "$name"
 	{
-		env -u "$1" grep -lzF "$1=$test_dir/" /proc/[0-9]*/environ
+		grep -lzF "$name=$test_dir/" /proc/[0-9]*/environ
 		open_by_qworks
 	} 2>/dev/null | sed 's:^/proc/::; s:/.*::' | sort -u
-}
+)
 
 # The title of a qwork lies over its environment, but what it serves it has open.
 open_by_qworks() {
