@@ -547,7 +547,7 @@ every_one_waits() { (($(find "$QSPOOL" -path '*/.wait/@r*' -type f | wc -l) == 8
 
 @test 'while it is open one probe runs a period, of all qworks, and no attempt is spent' {
 	make_api
-	set_limit api breaker 3,200ms..400ms
+	set_limit api breaker 3,500ms..1500ms
 	for queue in a b; do send_many 10 -q "$queue" --resource api; done
 	for queue in a a b; do start_qwork -q "$queue" -j 4 -A 5 -b 10ms -- "$api"; done
 	wait_for 60 breaker_is_open
