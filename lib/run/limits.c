@@ -173,13 +173,14 @@ static const char *why_out_of_memory(
 	return why;
 }
 
-/* Who does not end by XCPU is killed a few seconds later. */
+/* Who does not end by XCPU is killed a few seconds later; but for a handler that stays, of which what was used
+ * is of its life. */
 static bool spent_its_time(const struct running *r, int status, const struct rusage *used)
 {
 	if (r->limited.cpu_s == 0 || !WIFSIGNALED(status))
 		return false;
 	return WTERMSIG(status) == SIGXCPU ||
-	    (WTERMSIG(status) == SIGKILL &&
+	    (WTERMSIG(status) == SIGKILL && !r->unanswered &&
 	        used->ru_utime.tv_sec + used->ru_stime.tv_sec >= r->limited.cpu_s);
 }
 

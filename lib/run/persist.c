@@ -289,15 +289,19 @@ static void say_which(struct persistent *h, const char *id)
 	(void)!pwrite(h->id, text, sizeof text, 0);
 }
 
-/* 0: as much as it wants. A job's handler takes it from the moment at which it is given the job. */
+/* 0: as much as it wants. A job's handler takes it from the moment at which it is given the job. One whose limit
+ * cannot be changed, since it is another user's by now, must not have it for the next job. */
 static void limit_cpu(struct persistent *h, int64_t cpu_s)
 {
 	if (h->child.pid == 0 || (cpu_s == 0 && h->limited.cpu_s == 0))
 		return;
-	if (proc_limit_cpu(h->child.pid, cpu_s) != 0)
-		worker_trouble(
-		    h->worker, "the processor time of a handler could not be limited", errno);
-	h->limited.cpu_s = cpu_s;
+	if (proc_limit_cpu(h->child.pid, cpu_s) == 0) {
+		h->limited.cpu_s = cpu_s;
+		return;
+	}
+	worker_trouble(
+	    h->worker, "the limit of a handler's processor time could not be set", errno);
+	h->stale |= h->limited.cpu_s != 0;
 }
 
 /* It has no job. */
@@ -513,6 +517,8 @@ static int feed(struct persistent *h, struct running *r)
 	saved = errno;
 	if (result != 1)
 		take_back(h);
+	if (result != 1 && (h->own || h->stale))
+		dismiss(h);
 	free(line);
 	errno = saved;
 	return result;
@@ -543,8 +549,6 @@ static int start_new(struct worker *w, struct running *r, bool *exec)
 	fed = feed(h, r);
 	if (fed == 0)
 		give(h, r);
-	if (fed < 0 && h->own)
-		dismiss(h);
 	return fed < 0 ? -1 : 0;
 }
 

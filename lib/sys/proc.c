@@ -374,13 +374,16 @@ static int processor_time(pid_t pid, struct timespec *taken)
 int proc_limit_cpu(pid_t pid, int64_t seconds)
 {
 	struct timespec taken;
-	struct rlimit limit;
+	struct rlimit ours, limit;
 	rlim_t end;
 
-	if (processor_time(pid, &taken) != 0 || prlimit(pid, RLIMIT_CPU, NULL, &limit) != 0)
+	if (getrlimit(RLIMIT_CPU, &ours) != 0 || processor_time(pid, &taken) != 0 ||
+	    prlimit(pid, RLIMIT_CPU, NULL, &limit) != 0)
 		return -1;
 	end = (rlim_t)taken.tv_sec + (taken.tv_nsec > 0) + (rlim_t)seconds;
-	limit.rlim_cur = seconds > 0 && end < limit.rlim_max ? end : limit.rlim_max;
+	limit.rlim_cur = seconds > 0 && end < ours.rlim_cur ? end : ours.rlim_cur;
+	if (limit.rlim_cur > limit.rlim_max)
+		limit.rlim_cur = limit.rlim_max;
 	return prlimit(pid, RLIMIT_CPU, &limit, NULL);
 }
 

@@ -42,7 +42,7 @@ bool proc_orphaned(const struct stat *file, const char *id);
 /* Bytes of memory that PID has for itself; 0 if that cannot be known. */
 uint64_t proc_resident(pid_t pid);
 
-/* PID may take so many more seconds of processor time, and then gets XCPU; 0: as many as it may at most. 0 / -1. */
+/* PID may take so many more seconds of processor time, and then gets XCPU; 0: as many as this process may. 0 / -1. */
 int proc_limit_cpu(pid_t pid, int64_t seconds);
 
 /* How willingly the OOM killer takes this process; 0 if that cannot be known. */

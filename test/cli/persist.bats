@@ -187,14 +187,16 @@ $(sed 's/$/ 2/' "$test_dir/id")"
 @test '--cpu is of each job, not of the life of its handler' {
 	script "$test_dir/handler" <<-'END'
 		exec perl -e '$| = 1; sub taken { (times)[0] + (times)[1] }
-			while (<STDIN>) { $end = taken() + (-s (split)[2] > 1 ? 1e9 : 0.6); 1 while taken() < $end; print "0\n" }'
+			while (<STDIN>) { $size = -s (split)[2]; kill 9, $$ if $size == 2; $end = taken() + ($size > 2 ? 1e9 : 0.6); 1 while taken() < $end; print "0\n" }'
 	END
 	send x
 	send y
+	killed=$(send no)
 	id=$(send spin)
 	drain -A 1 --persist --cpu 1s -v -- "$test_dir/handler"
 	assert_success
 	assert_equal "$(grep -c 'outcome=finished' <<<"$stderr")" 2
+	assert_regex "$stderr" "job=$killed .*cause=failed reason=\"its handler ended without an answer\" signal=9"
 	assert_regex "$stderr" "job=$id attempt=1 of=1 outcome=buried cause=\"timed out\" reason=\"its processor time was over\""
 }
 
