@@ -27,46 +27,54 @@ static char *visible_or_exit(const char *text, size_t len, int flags)
 	return shown;
 }
 
+/* musl takes every locale but C for one of UTF-8. */
+static void take_locale(void)
+{
+#ifdef __GLIBC__
+	setlocale(LC_CTYPE, "");
+#else
+	static const char *const variable[] = {"LC_ALL", "LC_CTYPE", "LANG"};
+	const char *name = NULL;
+
+	for (size_t i = 0; i < sizeof variable / sizeof *variable && (!name || !*name); i++)
+		name = getenv(variable[i]);
+	if (name && (strcasestr(name, ".UTF-8") || strcasestr(name, ".utf8")))
+		setlocale(LC_CTYPE, "C.UTF-8");
+#endif
+}
+
 char *cli_terminal_text(const char *text, size_t len)
 {
 	return visible_or_exit(text, len, VIS_NOSLASH);
 }
 
-static ssize_t write_to_terminal(void *unused, const char *text, size_t len)
-{
-	char *shown = cli_terminal_text(text, len);
+static char *const *arguments;
 
-	(void)unused;
-	dprintf(STDERR_FILENO, "%s", shown);
-	free(shown);
-	return (ssize_t)len;
+void cli_begin(char *const *argv)
+{
+	arguments = argv;
+	for (int fd = STDIN_FILENO; fd <= STDERR_FILENO; fd++)
+		if (fcntl(fd, F_GETFD) < 0 && open("/dev/null", O_RDWR) < 0)
+			err(EX_OSERR, "/dev/null");
+	take_locale(); /* what is printable, for cli_visible() */
 }
 
-/* Messages quote arguments and paths, getopt's too, and whoever made a file that `*` stands
- * for chose what is in them: one filter for all. */
-static void guard_terminal(void)
+/* What getopt_long(3) returned for no option of ours. It says nothing itself: it would say it to a terminal raw. */
+static _Noreturn void bad_option(int answer)
 {
-	const cookie_io_functions_t filter = {.write = write_to_terminal};
-	FILE *filtered = isatty(STDERR_FILENO) ? fopencookie(NULL, "w", filter) : NULL;
+	const char *word = arguments[optind - 1];
+	bool is_long =
+	    word && strncmp(word, "--", 2) == 0; /* musl counts a missing value as a word */
 
-	if (!filtered)
-		return;
-	setvbuf(filtered, NULL, _IOLBF, 0);
-	stderr = filtered;
-}
-
-void cli_begin(void)
-{
-	int fd;
-
-	do
-		fd = open("/dev/null", O_RDWR);
-	while (fd >= 0 && fd <= STDERR_FILENO);
-	if (fd < 0)
-		err(EX_OSERR, "/dev/null");
-	close(fd);
-	setlocale(LC_CTYPE, ""); /* what is printable, for cli_visible() */
-	guard_terminal();
+	if (optopt == 0)
+		cli_usage("%s: there is no such option, or several begin so", word);
+	if (answer == ':' && is_long)
+		cli_usage("%s: a value is wanted", word);
+	if (answer == ':')
+		cli_usage("-%c: a value is wanted", optopt);
+	if (is_long && strchr(word, '='))
+		cli_usage("%s: no value is wanted", word);
+	cli_usage("-%c: there is no such option", optopt);
 }
 
 void cli_option(struct cli *cli, int option, const char *help)
@@ -93,23 +101,21 @@ void cli_option(struct cli *cli, int option, const char *help)
 		printf("%s (qspool) %s\n", program_invocation_short_name, PACKAGE_VERSION);
 		cli_finish_output();
 		exit(EX_OK);
-	default: /* getopt has said what is wrong */
-		fprintf(stderr, "%s: try %s --help\n", program_invocation_short_name,
-		    program_invocation_short_name);
-		exit(EX_USAGE);
+	default:
+		bad_option(option);
 	}
 }
 
 void cli_usage(const char *format, ...)
 {
+	char *text = NULL;
 	va_list args;
 
-	fprintf(stderr, "%s: ", program_invocation_short_name);
 	va_start(args, format);
-	vfprintf(stderr, format, args);
+	if (vasprintf(&text, format, args) < 0)
+		err(EX_OSERR, NULL);
 	va_end(args);
-	fprintf(stderr, " (try %s --help)\n", program_invocation_short_name);
-	exit(EX_USAGE);
+	errx(EX_USAGE, "%s (try %s --help)", text, program_invocation_short_name);
 }
 
 int64_t cli_now_ms(void)

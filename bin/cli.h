@@ -34,11 +34,11 @@ struct cli {
 		NULL, 0, NULL, 0                                                                   \
 	}
 
-/* Takes the locale, makes control bytes visible in what goes to a terminal as standard error, and opens /dev/null for standard descriptors that are closed, or the first file of the
- * spool would become one of them. First thing in main. */
-void cli_begin(void);
+/* Takes the locale, and opens /dev/null for standard descriptors that are closed, or the first file of the
+ * spool would become one of them. First thing in main, with its ARGV. */
+void cli_begin(char *const *argv);
 /* Takes a common option; prints HELP or the version and exits; exits EX_USAGE for
- * anything that is no option. */
+ * anything that is no option. The short options begin with ':' (behind '+', if there is that): getopt_long(3) leaves it to this to complain. */
 void cli_option(struct cli *cli, int option, const char *help);
 /* "qsend: ... (try qsend --help)", EX_USAGE. */
 _Noreturn void cli_usage(const char *format, ...) __attribute__((format(printf, 1, 2)));

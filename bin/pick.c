@@ -81,18 +81,20 @@ static int complain_running(
     const struct pick *pick, struct spool *spool, const struct job_place *place)
 {
 	struct job_runner runner;
+	char worker[32] = "", handler[32] = "";
+	bool both;
 
 	if (spool_runner(spool, place, &runner) <= 0)
 		return -1; /* not any more: look again */
-	fprintf(stderr, "%s: job %s is running in queue %s", program_invocation_short_name,
-	    place->name.id, place->queue);
+	both = runner.worker && runner.handler;
 	if (runner.worker)
-		fprintf(stderr, " (qwork pid %d", (int)runner.worker);
+		snprintf(
+		    worker, sizeof worker, " (qwork pid %d%s", (int)runner.worker, both ? "" : ")");
 	if (runner.handler)
-		fprintf(
-		    stderr, "%shandler pid %d", runner.worker ? ", " : " (", (int)runner.handler);
-	fprintf(stderr, "%s; %s\n", runner.worker || runner.handler ? ")" : "",
-	    pick->can_kill ? "--kill ends it first" : "wait, or end it with qbury --kill");
+		snprintf(handler, sizeof handler, "%shandler pid %d)", both ? ", " : " (",
+		    (int)runner.handler);
+	warnx("job %s is running in queue %s%s%s; %s", place->name.id, place->queue, worker,
+	    handler, pick->can_kill ? "--kill ends it first" : "wait, or end it with qbury --kill");
 	return EX_TEMPFAIL;
 }
 

@@ -45,9 +45,9 @@ int main(int argc, char **argv)
 	    .refuse = refuse};
 	int option;
 
-	cli_begin();
+	cli_begin(argv);
 	while (
-	    (option = getopt_long(argc, argv, "r:k" PICK_SHORT CLI_SHORT, options, NULL)) != -1) {
+	    (option = getopt_long(argc, argv, ":r:k" PICK_SHORT CLI_SHORT, options, NULL)) != -1) {
 		if (option == 'r')
 			pick.arg = optarg;
 		else if (option == 'k')

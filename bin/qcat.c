@@ -113,8 +113,7 @@ static int cat(const struct cat_tool *t, struct spool *spool, struct job_word *w
 		                                                  : cli_complain(spool, NULL);
 	name = cli_visible(word->place.file);
 	if (t->cli.verbose)
-		fprintf(
-		    stderr, "%s: %s/%s\n", program_invocation_short_name, word->place.queue, name);
+		warnx("%s/%s", word->place.queue, name);
 	copy(fd, name, t->visible);
 	free(name);
 	close(fd);
@@ -142,8 +141,8 @@ int main(int argc, char **argv)
 	struct cat_tool t = {.open = spool_payload, .visible = isatty(STDOUT_FILENO)};
 	int option, status;
 
-	cli_begin();
-	while ((option = getopt_long(argc, argv, "or" CLI_SHORT, options, NULL)) != -1) {
+	cli_begin(argv);
+	while ((option = getopt_long(argc, argv, ":or" CLI_SHORT, options, NULL)) != -1) {
 		if (option == 'o')
 			t.open = spool_output;
 		else if (option == 'r')

@@ -74,8 +74,8 @@ int main(int argc, char **argv)
 	    .done = "deleted"};
 	int option;
 
-	cli_begin();
-	while ((option = getopt_long(argc, argv, "k" PICK_SHORT CLI_SHORT, options, NULL)) != -1)
+	cli_begin(argv);
+	while ((option = getopt_long(argc, argv, ":k" PICK_SHORT CLI_SHORT, options, NULL)) != -1)
 		take_option(&pick, option);
 	if (pick.all && !pick.cli.queue)
 		cli_usage("--all deletes all of one queue: name it with -q");

@@ -146,8 +146,8 @@ int main(int argc, char **argv)
 	bool repair = false;
 	int option, status;
 
-	cli_begin();
-	while ((option = getopt_long(argc, argv, "j" CLI_SHORT, options, NULL)) != -1) {
+	cli_begin(argv);
+	while ((option = getopt_long(argc, argv, ":j" CLI_SHORT, options, NULL)) != -1) {
 		if (option == OPT_REPAIR)
 			repair = true;
 		else if (option == 'j')

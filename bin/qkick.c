@@ -44,8 +44,8 @@ int main(int argc, char **argv)
 	    .refuse = refuse};
 	int option;
 
-	cli_begin();
-	while ((option = getopt_long(argc, argv, "d" PICK_SHORT CLI_SHORT, options, NULL)) != -1) {
+	cli_begin(argv);
+	while ((option = getopt_long(argc, argv, ":d" PICK_SHORT CLI_SHORT, options, NULL)) != -1) {
 		if (option == 'd')
 			pick.states |= PICK_BIT(JOB_DELAYED) | PICK_BIT(JOB_WAITING);
 		else

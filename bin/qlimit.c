@@ -269,7 +269,7 @@ static void parse(struct limit_tool *t, int argc, char *const *argv)
 	    {"json", no_argument, NULL, 'j'}, CLI_LONG};
 	int option;
 
-	while ((option = getopt_long(argc, argv, "of:cj" CLI_SHORT, options, NULL)) != -1)
+	while ((option = getopt_long(argc, argv, ":of:cj" CLI_SHORT, options, NULL)) != -1)
 		take_option(t, option);
 	if (t->cli.queue)
 		cli_usage("--queue: a resource is of no queue");
@@ -289,7 +289,7 @@ int main(int argc, char **argv)
 	const char *name;
 	int status = EX_OK;
 
-	cli_begin();
+	cli_begin(argv);
 	parse(&t, argc, argv);
 	name = argv[optind];
 	t.spool = cli_open(&t.cli, changes(&t), false);

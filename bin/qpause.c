@@ -97,8 +97,8 @@ int main(int argc, char **argv)
 	struct pause_tool t = {.for_ms = JOB_DUE_NONE};
 	int option, status;
 
-	cli_begin();
-	while ((option = getopt_long(argc, argv, "f:r" CLI_SHORT, options, NULL)) != -1) {
+	cli_begin(argv);
+	while ((option = getopt_long(argc, argv, ":f:r" CLI_SHORT, options, NULL)) != -1) {
 		if (option == 'f')
 			t.for_ms = duration(optarg);
 		else if (option == 'r')

@@ -341,7 +341,7 @@ static void parse(struct sending *s, int argc, char *const *argv)
 	int option;
 
 	while ((option = getopt_long(
-	            argc, argv, "+f:p:d:a:A:b:t:T:e:H:l0" CLI_SHORT, long_options, NULL)) != -1)
+	            argc, argv, "+:f:p:d:a:A:b:t:T:e:H:l0" CLI_SHORT, long_options, NULL)) != -1)
 		take_option(s, option);
 	check_together(s);
 	settle_options(s);
@@ -450,7 +450,7 @@ static void commit(struct sending *s)
 {
 	if (send_commit(s->sender, report, s) != 0)
 		give_up(s);
-	if (fflush(stdout) != 0)
+	if (fflush(stdout) != 0 || ferror(stdout))
 		err(EX_TEMPFAIL, "jobs were sent, but their ids could not be written");
 	show_progress(s, false);
 }
@@ -537,8 +537,7 @@ static int open_input(const struct sending *s)
 	if (fd < 0)
 		err(cli_status(errno), "%s", s->file);
 	if (!s->file && isatty(fd))
-		fprintf(stderr, "%s: reading from the terminal; end with Ctrl-D\n",
-		    program_invocation_short_name);
+		warnx("reading from the terminal; end with Ctrl-D");
 	return fd;
 }
 
@@ -562,10 +561,9 @@ static int send_all(struct sending *s)
 	commit(s);
 	show_progress(s, true);
 	if (s->cli.verbose)
-		fprintf(stderr, "%s: %llu sent to %s in %s\n", program_invocation_short_name,
-		    s->sent, queue, spool_path(s->spool));
+		warnx("%llu sent to %s in %s", s->sent, queue, spool_path(s->spool));
 	if (s->wait && s->cli.verbose)
-		fprintf(stderr, "%s: job %s\n", program_invocation_short_name, s->id);
+		warnx("job %s", s->id);
 	return s->wait ? result_await(s->spool, queue, s->id) : EX_OK;
 }
 
@@ -574,7 +572,7 @@ int main(int argc, char **argv)
 	struct sending s = {.terminator = -1};
 	int status;
 
-	cli_begin();
+	cli_begin(argv);
 	signal(SIGPIPE, SIG_IGN); /* of who reads the ids: say that jobs were sent */
 	meta_init(&s.meta);
 	s.options = (struct send_options){

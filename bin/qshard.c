@@ -109,7 +109,7 @@ static void take_words(struct sharding *s, int argc, char **argv)
 	while (optind < argc) {
 		int option = is_negative(argv[optind])
 		    ? -1
-		    : getopt_long(argc, argv, "+rj" CLI_SHORT_BARE, options, NULL);
+		    : getopt_long(argc, argv, "+:rj" CLI_SHORT_BARE, options, NULL);
 
 		if (option != -1)
 			take_option(s, option);
@@ -185,7 +185,7 @@ int main(int argc, char **argv)
 	struct shards shards;
 	uint64_t printed;
 
-	cli_begin();
+	cli_begin(argv);
 	take_words(&s, argc, argv);
 	check(&s);
 	cut(&s, &shards);

@@ -763,8 +763,7 @@ static int show(const struct stat_tool *t, int count, char *const *words)
 	int status = EX_OK;
 
 	if (t->cli.verbose)
-		fprintf(
-		    stderr, "%s: spool %s\n", program_invocation_short_name, spool_path(t->spool));
+		warnx("spool %s", spool_path(t->spool));
 	if (t->cli.queue && !spool_has_queue(t->spool, t->cli.queue))
 		return no_queue(t, t->cli.queue);
 	if (t->stats)
@@ -783,8 +782,8 @@ int main(int argc, char **argv)
 	struct stat_tool t = {0};
 	int option, status;
 
-	cli_begin();
-	while ((option = getopt_long(argc, argv, "jwS" CLI_SHORT, options, NULL)) != -1) {
+	cli_begin(argv);
+	while ((option = getopt_long(argc, argv, ":jwS" CLI_SHORT, options, NULL)) != -1) {
 		if (option == 'j')
 			t.json = true;
 		else if (option == 'w')

@@ -155,7 +155,7 @@ static int tell_fate(void *arg, const char *id, enum await_fate fate)
 	static const char *const words[] = {"outstanding", "finished", "buried", "deleted"};
 
 	(void)arg;
-	fprintf(stderr, "%s: job %s: %s\n", program_invocation_short_name, id, words[fate]);
+	warnx("job %s: %s", id, words[fate]);
 	return 0;
 }
 
@@ -218,8 +218,8 @@ int main(int argc, char **argv)
 	struct strings words = {0};
 	int option, status = EX_OK;
 
-	cli_begin();
-	while ((option = getopt_long(argc, argv, "t:" CLI_SHORT, options, NULL)) != -1) {
+	cli_begin(argv);
+	while ((option = getopt_long(argc, argv, ":t:" CLI_SHORT, options, NULL)) != -1) {
 		if (option == 't')
 			t.timeout_ms = cli_duration("--timeout", optarg);
 		else

@@ -326,7 +326,7 @@ static void parse(struct working *w, int argc, char *const *argv)
 	    {"accept-env", required_argument, NULL, OPT_ACCEPT_ENV}, CLI_LONG};
 	int option;
 
-	while ((option = getopt_long(argc, argv, "+j:1A:b:t:g:B:" CLI_SHORT, options, NULL)) != -1)
+	while ((option = getopt_long(argc, argv, "+:j:1A:b:t:g:B:" CLI_SHORT, options, NULL)) != -1)
 		take_option(w, option);
 	if (!w->options.persist && (w->options.max_jobs > 0 || w->options.max_rss > 0))
 		cli_usage("--max-jobs and --max-rss: of handlers that stay, with --persist");
@@ -420,7 +420,7 @@ int main(int argc, char **argv)
 	/* One line in one write, so that lines of several qworks do not mix. */
 	setvbuf(stderr, line, _IOLBF, sizeof line);
 	setproctitle_init(argc, argv, environ); /* before anything keeps a word of them */
-	cli_begin();
+	cli_begin(argv);
 	signal(SIGPIPE, SIG_IGN); /* of our own stderr; a handler starts with the default */
 	meta_init(&w.defaults);
 	w.options.defaults = &w.defaults;

@@ -41,10 +41,15 @@ static const char *encode(const char *name, char *label, size_t max)
 
 static void put_hash(const char *name, char *end)
 {
-	char hash[SHA256_DIGEST_STRING_LENGTH];
+	uint8_t hash[SHA256_DIGEST_LENGTH];
+	SHA2_CTX context;
 
-	SHA256Data((const uint8_t *)name, strlen(name), hash);
-	sprintf(end, "%%%%%.*s", HASH_LEN, hash);
+	SHA256Init(&context);
+	SHA256Update(&context, (const uint8_t *)name, strlen(name));
+	SHA256Final(hash, &context);
+	end = stpcpy(end, "%%");
+	for (size_t i = 0; i < HASH_LEN / 2; i++)
+		end += sprintf(end, "%02x", hash[i]);
 }
 
 int label_encode(const char *name, char label[static LABEL_SIZE])

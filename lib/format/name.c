@@ -1,6 +1,7 @@
 #include "format/name.h"
 
 #include <inttypes.h>
+#include <limits.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -12,29 +13,39 @@ enum {
 };
 
 static const char base32[] = "0123456789abcdefghjkmnpqrstvwxyz";
-static const char base16[] = "0123456789abcdef";
+
+/* What each is worth, from '0' on, or -1; the first 16 are those of base 16. A table: a scan asks for millions. */
+static const signed char digits_worth['z' - '0' + 1] = {0, 1, 2, 3, 4, 5, 6, 7, 8, 9, -1, -1, -1,
+    -1, -1, -1, -1, -1, -1, -1, -1, -1, -1, -1, -1, -1, -1, -1, -1, -1, -1, -1, -1, -1, -1, -1, -1,
+    -1, -1, -1, -1, -1, -1, -1, -1, -1, -1, -1, -1, 10, 11, 12, 13, 14, 15, 16, 17, -1, 18, 19, -1,
+    20, 21, -1, 22, 23, 24, 25, 26, -1, 27, 28, 29, 30, 31};
 
 static bool is_digit(char c)
 {
 	return c >= '0' && c <= '9';
 }
 
-/* The value of C among the first BASE of these DIGITS, or -1. memchr, since
- * strchr would find the NUL too. */
-static int digit_value(char c, const char *digits, size_t base)
+/* The value of C as a digit of BASE, 16 or 32; or -1. */
+static int digit_value(char c, int base)
 {
-	const char *at = memchr(digits, c, base);
+	int value = c >= '0' && c <= 'z' ? digits_worth[c - '0'] : -1;
 
-	return at ? (int)(at - digits) : -1;
+	return value < base ? value : -1;
 }
 
-static bool skip(const char **text, const char *expected)
+static bool skip(const char **text, char expected)
 {
-	size_t len = strlen(expected);
-
-	if (strncmp(*text, expected, len) != 0)
+	if (**text != expected)
 		return false;
-	*text += len;
+	++*text;
+	return true;
+}
+
+static bool skip_mark(const char **text, char mark)
+{
+	if ((*text)[0] != ',' || (*text)[1] != mark)
+		return false;
+	*text += 2;
 	return true;
 }
 
@@ -93,7 +104,7 @@ static bool scan_crc(const char **text, uint32_t *crc)
 {
 	*crc = 0;
 	for (int i = 0; i < CRC_LEN; i++) {
-		int digit = digit_value(**text, base16, 16);
+		int digit = digit_value(**text, 16);
 
 		if (digit == -1)
 			return false;
@@ -105,14 +116,14 @@ static bool scan_crc(const char **text, uint32_t *crc)
 
 static bool scan_marks(const char **text, struct job_name *name)
 {
-	name->log = skip(text, ",l");
-	name->meta = skip(text, ",m");
-	name->unsynced = skip(text, ",s");
+	name->log = skip_mark(text, 'l');
+	name->meta = skip_mark(text, 'm');
+	name->unsynced = skip_mark(text, 's');
 	if (name->unsynced &&
-	    (!scan_number(text, UINT64_MAX, &name->length) || !skip(text, "-") ||
+	    (!scan_number(text, UINT64_MAX, &name->length) || !skip(text, '-') ||
 	        !scan_crc(text, &name->crc)))
 		return false;
-	name->asked = skip(text, ",w");
+	name->asked = skip_mark(text, 'w');
 	return true;
 }
 
@@ -121,11 +132,11 @@ bool job_name_parse(const char *text, struct job_name *name)
 	*name = (struct job_name){.due_ms = JOB_DUE_NONE};
 	if (when_stamp_parse(text, &name->due_ms)) {
 		text += WHEN_STAMP_LEN;
-		if (!skip(&text, "."))
+		if (!skip(&text, '.'))
 			return false;
 	}
-	return scan_priority(&text, &name->priority) && skip(&text, ".") &&
-	    scan_id(&text, name->id) && skip(&text, ".") && scan_attempts(&text, &name->attempts) &&
+	return scan_priority(&text, &name->priority) && skip(&text, '.') &&
+	    scan_id(&text, name->id) && skip(&text, '.') && scan_attempts(&text, &name->attempts) &&
 	    scan_marks(&text, name) && *text == '\0';
 }
 
@@ -185,10 +196,10 @@ void job_id_format(uint64_t sent_ns, uint64_t chance, char id[static JOB_ID_LEN 
 bool job_id_prefix_ok(const char *text, size_t len)
 {
 	/* 13 digits hold 65 bits and a time has 64: the first is one of 16. */
-	if (len == 0 || len > JOB_ID_LEN || digit_value(text[0], base32, 16) == -1)
+	if (len == 0 || len > JOB_ID_LEN || digit_value(text[0], 16) == -1)
 		return false;
 	for (size_t i = 1; i < len; i++)
-		if (digit_value(text[i], base32, 32) == -1)
+		if (digit_value(text[i], 32) == -1)
 			return false;
 	return true;
 }
@@ -203,7 +214,7 @@ uint64_t job_id_sent_ns(const char *id)
 	uint64_t ns = 0;
 
 	for (size_t i = 0; i < JOB_ID_TIME_LEN; i++)
-		ns = ns << 5 | (uint64_t)digit_value(id[i], base32, 32);
+		ns = ns << 5 | (uint64_t)digit_value(id[i], 32);
 	return ns;
 }
 

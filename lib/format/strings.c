@@ -5,19 +5,23 @@
 
 #include "format/room.h"
 
-int strings_add(struct strings *list, const char *text)
+int strings_take(struct strings *list, char *text)
 {
-	char *copy = strdup(text);
-	char **item = copy ? with_room(list->item, list->count, sizeof *item) : NULL;
+	char **item = text ? with_room(list->item, list->count, sizeof *item) : NULL;
 
 	if (!item) {
-		free(copy);
+		free(text);
 		return -1;
 	}
 	list->item = item;
-	list->item[list->count] = copy;
+	list->item[list->count] = text;
 	list->item[++list->count] = NULL;
 	return 0;
+}
+
+int strings_add(struct strings *list, const char *text)
+{
+	return strings_take(list, strdup(text));
 }
 
 void strings_release(struct strings *list)

@@ -4,6 +4,8 @@
 
 #include "format/meta.h"
 
+/* TEXT, which is malloc'd, is the list's from then on, or freed. NULL: there was no memory for it. 0 / -1 with ENOMEM. */
+__attribute__((warn_unused_result)) int strings_take(struct strings *list, char *text);
 void strings_sort(struct strings *list);
 bool strings_has(const struct strings *list, const char *text);
 /* Where it is in the list; its count if it is not. */

@@ -4,17 +4,21 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* Ready ones have at_ms 0, so that one order serves both windows: by time first,
- * then by priority, age and, for two foreign files of one instant, by name. */
-static int compare(const struct waiting *a, const struct waiting *b)
+/* Ready ones have at_ms 0, so that one order serves both windows: by time first, then by priority and age. */
+static int compare_turns(const struct waiting *a, const struct waiting *b)
 {
-	int order;
-
 	if (a->at_ms != b->at_ms)
 		return a->at_ms < b->at_ms ? -1 : 1;
 	if (a->priority != b->priority)
 		return a->priority < b->priority ? -1 : 1;
-	order = strcmp(a->id, b->id);
+	return memcmp(a->id, b->id, sizeof a->id);
+}
+
+/* Two foreign files of one instant: by name. */
+static int compare(const struct waiting *a, const struct waiting *b)
+{
+	int order = compare_turns(a, b);
+
 	if (order == 0)
 		order = strcmp(a->file, b->file);
 	return order != 0 ? order : (int)a->state - (int)b->state;
@@ -56,6 +60,22 @@ static void take_out(struct window *window, struct waiting *entry)
 	window->ready -= entry->state == JOB_READY;
 }
 
+void window_limit(struct window *window, struct waiting *fence)
+{
+	struct waiting *last;
+
+	if (window->fence && compare(window->fence, fence) <= 0) {
+		free(fence);
+		return;
+	}
+	free(window->fence);
+	window->fence = fence;
+	while ((last = RB_MAX(waiting_tree, &window->tree)) && compare(last, fence) >= 0) {
+		take_out(window, last);
+		free(last);
+	}
+}
+
 /* What is behind the fence is not taken in, also when there is room again: those that were left
  * out before it come first. */
 void window_put(struct window *window, struct waiting *entry)
@@ -71,8 +91,7 @@ void window_put(struct window *window, struct waiting *entry)
 		return;
 	entry = RB_MAX(waiting_tree, &window->tree);
 	take_out(window, entry);
-	free(window->fence);
-	window->fence = entry;
+	window_limit(window, entry);
 }
 
 const struct waiting *window_first(struct window *window)
@@ -122,19 +141,27 @@ void backlog_clear(struct backlog *backlog)
 	window_clear(&backlog->later);
 }
 
+/* Of a long queue most names are left out: they cost no memory. */
+static bool is_behind(const struct window *window, const struct waiting *model)
+{
+	return window->fence && compare_turns(model, window->fence) > 0;
+}
+
 int backlog_add(
     struct backlog *backlog, const struct waiting *model, const char *file, int64_t now_ms)
 {
-	struct waiting *entry = waiting_new(model, file);
+	bool ready = model->at_ms <= now_ms;
+	struct window *window = ready ? &backlog->ready : &backlog->later;
+	struct waiting now = *model, *entry;
 
+	if (ready)
+		now.at_ms = 0;
+	if (is_behind(window, &now))
+		return 0;
+	entry = waiting_new(&now, file);
 	if (!entry)
 		return -1;
-	if (entry->at_ms <= now_ms) {
-		entry->at_ms = 0;
-		window_put(&backlog->ready, entry);
-	} else {
-		window_put(&backlog->later, entry);
-	}
+	window_put(window, entry);
 	return 0;
 }
 
@@ -167,8 +194,12 @@ int64_t backlog_next_ms(struct backlog *backlog)
 	return entry ? entry->at_ms : JOB_DUE_NONE;
 }
 
+static bool runs_low(const struct window *window)
+{
+	return window->fence && window->count <= window->max / BACKLOG_LOW;
+}
+
 bool backlog_wants_scan(const struct backlog *backlog)
 {
-	return (backlog->ready.fence && backlog->ready.count == 0) ||
-	    (backlog->later.fence && backlog->later.count == 0);
+	return runs_low(&backlog->ready) || runs_low(&backlog->later);
 }

@@ -2,7 +2,7 @@
  * What qwork remembers of the names that wait: those that may run now, in the order
  * in which they will, and those that are to be looked at at a given time, by that
  * time. Both are windows of at most BACKLOG_MAX names: of a longer queue only the
- * foremost are kept, and a scan fetches the next when the window has run empty. So
+ * foremost are kept, and a scan fetches the next before the window has run empty. So
  * ten million jobs cost disk, not memory.
  *
  * A name here is a hint. Whether the job is still there the claim finds out.
@@ -14,7 +14,11 @@
 
 #include "qspool.h"
 
-enum { BACKLOG_MAX = 65536 };
+enum {
+	BACKLOG_MAX = 65536,
+	BACKLOG_LOW =
+	    16, /* when no more than this part of it is left, the next names are fetched */
+};
 
 struct waiting {
 	RB_ENTRY(waiting) link;
@@ -42,6 +46,8 @@ void window_clear(struct window *window);
 struct waiting *waiting_new(const struct waiting *model, const char *file);
 /* Owns ENTRY from here on: it is dropped if its name is known already, or is behind the fence. */
 void window_put(struct window *window, struct waiting *entry);
+/* FENCE, which it owns from here on, and all behind it are left out. */
+void window_limit(struct window *window, struct waiting *fence);
 /* The first, which stays; NULL if none. */
 const struct waiting *window_first(struct window *window);
 /* Takes out the first, which is the caller's; NULL if none. */
@@ -68,7 +74,7 @@ struct waiting *backlog_take(struct backlog *backlog);
 void backlog_postpone(struct backlog *backlog, struct waiting *waiting, int64_t at_ms);
 /* When the next of the later ones is due, or JOB_DUE_NONE. */
 int64_t backlog_next_ms(struct backlog *backlog);
-/* A window has run empty although names beyond it exist. */
+/* A window has run low although names beyond it exist. */
 bool backlog_wants_scan(const struct backlog *backlog);
 
 #endif

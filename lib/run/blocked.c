@@ -254,13 +254,13 @@ static int scan_one(void *worker, const char *wait_name)
 	return 0;
 }
 
-/* The backlog was cleared. */
-void blocked_scan(struct worker *w)
+void blocked_scan(struct worker *w, bool anew)
 {
 	struct blocked *b;
 
 	LIST_FOREACH (b, &w->blocked, link)
-		b->stand = RESTS;
+		if (anew)
+			b->stand = RESTS;
 	if (wait_each_name(w->queue.spool, scan_one, w) != 0) {
 		w->scan_error = errno;
 		worker_trouble(w, "what waits for resources cannot be read", errno);

@@ -3,12 +3,19 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/prctl.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include "run/environment.h"
 #include "sys/proc.h"
+
+enum {
+	OOM_SCORE_MORE = 500,
+	OOM_SCORE_MAX = 1000, /* proc_pid_oom_score_adj(5) */
+};
 
 /* What the child needs, made before vfork: between vfork and exec it shares our
  * memory and may only make system calls. */
@@ -16,20 +23,64 @@ struct launch {
 	const struct child_start *start;
 	char **argv, **envp;
 	char path[32]; /* of a handler that is executed by descriptor, or "" */
-	char oom_score_adj[16];
 	int errors;
-	pid_t parent;
 	volatile int error;
 };
 
-/* Of the child alone, also while it shares our memory. To raise it needs no privilege;
- * where it cannot be done, the handler is worth a start all the same. */
-static void offer_to_oom_killer(const struct launch *launch)
+/* Protection that qwork has is not for what it runs. */
+static int score_of_children(int own)
 {
-	int fd = open("/proc/self/oom_score_adj", O_WRONLY | O_CLOEXEC);
+	int score = (own > 0 ? own : 0) + OOM_SCORE_MORE;
 
-	if (fd >= 0)
-		(void)!write(fd, launch->oom_score_adj, strlen(launch->oom_score_adj));
+	return score < OOM_SCORE_MAX ? score : OOM_SCORE_MAX;
+}
+
+int child_base_open(struct child_base *base)
+{
+	base->parent = getpid();
+	base->score_fd = open("/proc/self/oom_score_adj", O_RDWR | O_APPEND | O_NOCTTY | O_CLOEXEC);
+	base->exposed = false;
+	base->fds = sys_opendir(AT_FDCWD, "/proc/self/fd");
+	base->environment = (struct strings){0};
+	return environment_own(&base->environment);
+}
+
+void child_base_close(struct child_base *base)
+{
+	child_base_shelter(base);
+	sys_discard(&base->score_fd);
+	sys_discard(&base->fds);
+	strings_release(&base->environment);
+}
+
+static bool write_score(const struct child_base *base, int score)
+{
+	char text[16];
+	int len = snprintf(text, sizeof text, "%d\n", score);
+
+	return write(base->score_fd, text, (size_t)len) == (ssize_t)len;
+}
+
+/* Somebody may have changed it since the last time. Neither raising it nor lowering it again needs a privilege, unless
+ * one who had that raised it: proc_pid_oom_score_adj(5). Where it cannot be done, the handler is worth a start all the same. */
+static void expose(struct child_base *base)
+{
+	char text[16] = "";
+
+	if (base->exposed || base->score_fd < 0 ||
+	    pread(base->score_fd, text, sizeof text - 1, 0) <= 0)
+		return;
+	base->own_score = (int)strtol(text, NULL, 10);
+	base->exposed = write_score(base, score_of_children(base->own_score));
+}
+
+void child_base_shelter(struct child_base *base)
+{
+	int saved = errno;
+
+	if (base->exposed)
+		base->exposed = !write_score(base, base->own_score);
+	errno = saved;
 }
 
 /* No more than we have ourselves. */
@@ -81,7 +132,7 @@ static _Noreturn void launch_child(struct launch *launch)
 
 	setsid();
 	prctl(PR_SET_PDEATHSIG, start->stay ? SIGKILL : SIGTERM);
-	if (getppid() != launch->parent) /* it died before that took hold */
+	if (getppid() != start->base->parent) /* it died before that took hold */
 		_exit(127);
 	if (dup2(start->input, STDIN_FILENO) < 0 || dup2(launch->errors, STDERR_FILENO) < 0)
 		goto fail;
@@ -91,13 +142,12 @@ static _Noreturn void launch_child(struct launch *launch)
 		goto fail;
 	if (start->stay)
 		keep_open(start->stay->lease);
-	offer_to_oom_killer(launch);
 	if (start->limits && apply_limits(start->limits) != 0)
 		goto fail;
 	hand_down(start->grip);
 	sigaction(SIGPIPE, &plain, NULL);
-	sigprocmask(SIG_SETMASK, start->signals, NULL);
-	setrlimit(RLIMIT_NOFILE, start->files);
+	sigprocmask(SIG_SETMASK, start->base->signals, NULL);
+	setrlimit(RLIMIT_NOFILE, start->base->files);
 	if (start->handler->fd >= 0)
 		fcntl(start->handler->fd, F_SETFD, 0); /* a script's interpreter opens it */
 	if (launch->path[0])
@@ -123,11 +173,12 @@ static int start_launch(struct child *child, struct launch *launch, bool *exec)
 {
 	pid_t pid;
 
-	launch->parent = getpid();
+	expose(launch->start->base);
 	pid = launch_vfork(launch);
 	if (pid < 0)
 		return -1;
-	if (launch->error != 0) { /* it has ended already, and is reaped with the others */
+	if (launch->error != 0) { /* it has ended, or is about to */
+		(void)!waitpid(pid, NULL, 0);
 		*exec = true;
 		errno = launch->error;
 		return -1;
@@ -136,48 +187,92 @@ static int start_launch(struct child *child, struct launch *launch, bool *exec)
 	return 0;
 }
 
+/* The other end of the pipe that the last child had, opened anew; -1: there is none. */
+static int other_end(const struct child *child, int fds)
+{
+	char name[16];
+
+	if (child->errors < 0 || !child->silent || fds < 0)
+		return -1;
+	snprintf(name, sizeof name, "%d", child->errors);
+	return openat(fds, name, O_WRONLY | O_NOCTTY | O_CLOEXEC);
+}
+
+/* Returns the child's end. */
+static int open_pipe(struct child *child, int fds)
+{
+	int end[2] = {-1, other_end(child, fds)};
+
+	if (end[1] >= 0)
+		return end[1];
+	sys_discard(&child->errors);
+	if (pipe2(end, O_CLOEXEC) != 0)
+		return -1;
+	child->errors = end[0];
+	if (fcntl(end[0], F_SETFL, O_NONBLOCK) != 0)
+		sys_discard(&end[1]);
+	return end[1];
+}
+
 static int start_with_pipe(struct child *child, struct launch *launch, bool *exec)
 {
-	int pipe_end[2] = {-1, -1};
 	int result = -1;
 
-	if (pipe2(pipe_end, O_CLOEXEC) == 0 && fcntl(pipe_end[0], F_SETFL, O_NONBLOCK) == 0) {
-		launch->errors = pipe_end[1];
+	launch->errors = open_pipe(child, launch->start->base->fds);
+	child->silent = false;
+	if (launch->errors >= 0)
 		result = start_launch(child, launch, exec);
-	}
-	if (result == 0)
-		child->errors = pipe_end[0];
-	else
-		sys_discard(&pipe_end[0]);
-	sys_discard(&pipe_end[1]);
+	if (result != 0)
+		sys_discard(&child->errors);
+	sys_discard(&launch->errors);
 	return result;
 }
 
-int child_launch(struct child *child, const struct child_start *start, const struct strings *argv,
-    const struct strings *env, bool *exec)
+/* Both, one behind the other: malloc'd, its strings are theirs. NULL with ENOMEM. */
+static char **join(const struct strings *env, const struct strings *inherited)
 {
-	struct launch launch = {
-	    .start = start, .argv = argv->item, .envp = env->item, .errors = STDERR_FILENO};
+	size_t more = inherited ? inherited->count : 0;
+	char **all = calloc(env->count + more + 1, sizeof *all);
+
+	if (all && env->count > 0)
+		memcpy(all, env->item, env->count * sizeof *all);
+	if (all && more > 0)
+		memcpy(all + env->count, inherited->item, more * sizeof *all);
+	return all;
+}
+
+int child_launch(struct child *child, const struct child_start *start, const struct strings *argv,
+    const struct strings *env, const struct strings *inherited, bool *exec)
+{
+	struct launch launch = {.start = start,
+	    .argv = argv->item,
+	    .envp = join(env, inherited),
+	    .errors = STDERR_FILENO};
+	int result = -1, saved;
 
 	*exec = false;
-	snprintf(launch.oom_score_adj, sizeof launch.oom_score_adj, "%d", start->oom_score_adj);
 	if (start->handler->fd >= 0)
 		snprintf(launch.path, sizeof launch.path, "/proc/self/fd/%d", start->handler->fd);
-	return start->keeps_errors ? start_launch(child, &launch, exec)
-	                           : start_with_pipe(child, &launch, exec);
+	if (launch.envp)
+		result = start->keeps_errors ? start_launch(child, &launch, exec)
+		                             : start_with_pipe(child, &launch, exec);
+	saved = errno;
+	free(launch.envp);
+	errno = saved;
+	return result;
 }
 
 int child_start(struct child *child, const struct child_start *start, bool *exec)
 {
 	struct strings argv = {0}, env = {0};
+	const struct strings *inherited;
 	int result = -1, saved;
 
 	child->pid = 0;
-	child->errors = -1;
 	child->tail_len = 0;
 	*exec = false;
-	if (command_build(start, &argv) == 0 && environment_build(start, &env) == 0)
-		result = child_launch(child, start, &argv, &env, exec);
+	if (command_build(start, &argv) == 0 && environment_build(start, &env, &inherited) == 0)
+		result = child_launch(child, start, &argv, &env, inherited, exec);
 	saved = errno;
 	strings_release(&argv);
 	strings_release(&env);
@@ -220,22 +315,30 @@ static void pass_on(const char *data, size_t len)
 /* One piece at a time, so that a talkative handler does not keep us from the others;
  * at the end all that a pipe holds, and no more than that: a process that the handler
  * left behind may write for ever. */
-void child_drain(struct child *child, bool last)
+bool child_drain(struct child *child, bool last)
 {
 	char buffer[16384];
+	ssize_t n = 0;
 
-	for (int pieces = last ? 8 : 1; child->errors >= 0 && pieces > 0; pieces--) {
-		ssize_t n = read(child->errors, buffer, sizeof buffer);
-
+	for (int pieces = last ? 8 : 1; child_poll_fd(child) >= 0 && pieces > 0; pieces--) {
+		n = read(child->errors, buffer, sizeof buffer);
 		if (n > 0) {
 			pass_on(buffer, (size_t)n);
 			child_keep(child, buffer, (size_t)n);
-		} else if (n == 0 || (errno != EAGAIN && errno != EINTR)) {
+		} else if (n == 0) {
+			child->silent = true;
+		} else if (errno != EAGAIN && errno != EINTR) {
 			sys_discard(&child->errors);
 		} else {
 			break;
 		}
 	}
-	if (last)
+	if (last && !child->silent)
 		sys_discard(&child->errors);
+	return n > 0;
+}
+
+int child_poll_fd(const struct child *child)
+{
+	return child->silent ? -1 : child->errors;
 }

@@ -7,6 +7,8 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "format/strings.h"
+
 static size_t name_len(const char *variable)
 {
 	return strcspn(variable, "=");
@@ -63,16 +65,12 @@ int environment_add(struct strings *env, const char *format, ...)
 {
 	char *text;
 	va_list args;
-	int result;
+	int len;
 
 	va_start(args, format);
-	result = vasprintf(&text, format, args);
+	len = vasprintf(&text, format, args);
 	va_end(args);
-	if (result < 0)
-		return -1;
-	result = strings_add(env, text);
-	free(text);
-	return result;
+	return strings_take(env, len < 0 ? NULL : text);
 }
 
 /* Variables that QSPOOL, QJOB_ and QHOOK are reserved for must not come from outside. */
@@ -127,14 +125,9 @@ static bool allowed_from_others(const char *variable, const struct strings *acce
 
 static int add_headers(struct strings *env, const struct meta *meta)
 {
-	for (size_t i = 0; i < meta->headers.count; i++) {
-		char *variable = header_to_env(meta->headers.item[i]);
-		int result = variable ? strings_add(env, variable) : -1;
-
-		free(variable);
-		if (result != 0)
+	for (size_t i = 0; i < meta->headers.count; i++)
+		if (strings_take(env, header_to_env(meta->headers.item[i])) != 0)
 			return -1;
-	}
 	return 0;
 }
 
@@ -177,36 +170,56 @@ static int add_facts(struct strings *env, const struct child_start *start)
 	return environment_job(env, job, start->meta, start->attempts);
 }
 
-int environment_inherit(struct strings *env)
+int environment_own(struct strings *env)
 {
-	for (char **inherited = environ; *inherited; inherited++)
-		if (!reserved(*inherited) && strings_add(env, *inherited) != 0)
+	for (char **own = environ; *own; own++)
+		if (!reserved(*own) && strings_add(env, *own) != 0)
 			return -1;
 	return drop_repeated(env);
 }
 
-int environment_build(const struct child_start *start, struct strings *env)
+/* What only we say of a job has names of its own. */
+static bool may_repeat(const struct meta *meta)
 {
-	const struct strings *own = &start->meta->env;
+	return meta->env.count > 0 || meta->headers.count > 0;
+}
+
+static int add_each(struct strings *list, const struct strings *more)
+{
+	for (size_t i = 0; i < more->count; i++)
+		if (strings_add(list, more->item[i]) != 0)
+			return -1;
+	return 0;
+}
+
+static int add_brought(struct strings *env, const struct child_start *start)
+{
+	const struct strings *brought = &start->meta->env;
 	uid_t owner = start->job->st.st_uid;
 	bool trusted = start->meta->trusted && (owner == 0 || owner == geteuid());
 
-	if (add_facts(env, start) != 0)
-		return -1;
-	for (size_t i = 0; i < own->count; i++)
-		if (!reserved(own->item[i]) &&
-		    (trusted || allowed_from_others(own->item[i], start->accept_env)) &&
-		    strings_add(env, own->item[i]) != 0)
-			return -1;
-	return environment_inherit(env);
-}
-
-static int add_all(struct strings *argv, const struct strings *args)
-{
-	for (size_t i = 0; i < args->count; i++)
-		if (strings_add(argv, args->item[i]) != 0)
+	for (size_t i = 0; i < brought->count; i++)
+		if (!reserved(brought->item[i]) &&
+		    (trusted || allowed_from_others(brought->item[i], start->accept_env)) &&
+		    strings_add(env, brought->item[i]) != 0)
 			return -1;
 	return 0;
+}
+
+int environment_build(
+    const struct child_start *start, struct strings *env, const struct strings **inherited)
+{
+	const struct strings *own = &start->base->environment;
+
+	*inherited = own;
+	if (add_facts(env, start) != 0)
+		return -1;
+	if (!may_repeat(start->meta))
+		return 0;
+	*inherited = NULL;
+	if (add_brought(env, start) != 0 || add_each(env, own) != 0)
+		return -1;
+	return drop_repeated(env);
 }
 
 int command_build(const struct child_start *start, struct strings *argv)
@@ -214,10 +227,10 @@ int command_build(const struct child_start *start, struct strings *argv)
 	const struct handler *handler = start->handler;
 
 	if (handler->path &&
-	    (strings_add(argv, handler->path) != 0 || add_all(argv, start->handler_args) != 0))
+	    (strings_add(argv, handler->path) != 0 || add_each(argv, start->handler_args) != 0))
 		return -1;
 	for (char *const *word = handler->command; word && *word; word++)
 		if (strings_add(argv, *word) != 0)
 			return -1;
-	return add_all(argv, &start->meta->args);
+	return add_each(argv, &start->meta->args);
 }

@@ -128,17 +128,15 @@ static int build_environment(const struct hooks *hooks, const struct hook *h, st
 	for (size_t i = 0; i < h->about.count; i++)
 		if (strings_add(env, h->about.item[i]) != 0)
 			return -1;
-	return environment_inherit(env);
+	return 0;
 }
 
 static int launch(
     const struct hooks *hooks, struct hook *h, const struct handler *program, bool *exec)
 {
 	struct strings argv = {0}, env = {0};
-	struct child_start start = {.handler = program,
-	    .signals = hooks->signals,
-	    .files = hooks->files,
-	    .oom_score_adj = hooks->oom_score_adj,
+	struct child_start start = {.base = hooks->base,
+	    .handler = program,
 	    .input = h->history,
 	    .output = STDERR_FILENO,
 	    .keeps_errors = true};
@@ -148,8 +146,10 @@ static int launch(
 		start.input = null = open("/dev/null", O_RDONLY | O_CLOEXEC);
 	if (start.input >= 0 && strings_add(&argv, program->path) == 0 &&
 	    build_environment(hooks, h, &env) == 0)
-		result = child_launch(&h->child, &start, &argv, &env, exec);
+		result =
+		    child_launch(&h->child, &start, &argv, &env, &hooks->base->environment, exec);
 	saved = errno;
+	child_base_shelter(hooks->base);
 	sys_discard(&null);
 	strings_release(&argv);
 	strings_release(&env);
@@ -260,19 +260,33 @@ static void settle(struct hooks *hooks, struct hook *h, int status)
 		h->said = NULL;
 }
 
-/* As settle_ended(): what is left of a group that was told to end is killed while the number is its. */
-bool hooks_reap(struct hooks *hooks, pid_t pid)
+bool hooks_told_to_end(const struct hooks *hooks, pid_t pid)
+{
+	for (size_t i = 0; i < HOOK_KINDS; i++) {
+		const struct hook *h = &hooks->hook[i];
+
+		if (h->child.pid > 0 && h->end_signal != 0 && (pid == 0 || h->child.pid == pid))
+			return true;
+	}
+	return false;
+}
+
+bool hooks_any_runs(const struct hooks *hooks)
+{
+	for (size_t i = 0; i < HOOK_KINDS; i++)
+		if (hooks->hook[i].child.pid > 0)
+			return true;
+	return false;
+}
+
+bool hooks_ended(struct hooks *hooks, pid_t pid, int status)
 {
 	for (size_t i = 0; i < HOOK_KINDS; i++) {
 		struct hook *h = &hooks->hook[i];
-		int status = 0;
 
 		if (h->child.pid != pid)
 			continue;
-		if (h->end_signal != 0)
-			kill(-pid, SIGKILL);
-		if (waitpid(pid, &status, 0) == pid)
-			settle(hooks, h, status);
+		settle(hooks, h, status);
 		h->child.pid = 0;
 		return true;
 	}
@@ -293,15 +307,22 @@ static void give_up(struct hooks *hooks, struct hook *h)
 	forget(h);
 }
 
+/* What is left of a group that was told to end is killed while the number is its. */
 static void reap_ended(struct hooks *hooks)
 {
 	for (size_t i = 0; i < HOOK_KINDS; i++) {
 		pid_t pid = hooks->hook[i].child.pid;
 		siginfo_t ended = {0};
+		int status = 0;
 
-		if (pid > 0 && waitid(P_PID, (id_t)pid, &ended, WEXITED | WNOHANG | WNOWAIT) == 0 &&
-		    ended.si_pid == pid)
-			(void)!hooks_reap(hooks, pid);
+		if (pid == 0 ||
+		    waitid(P_PID, (id_t)pid, &ended, WEXITED | WNOHANG | WNOWAIT) != 0 ||
+		    ended.si_pid != pid)
+			continue;
+		if (hooks_told_to_end(hooks, pid))
+			kill(-pid, SIGKILL);
+		if (waitpid(pid, &status, 0) == pid)
+			(void)!hooks_ended(hooks, pid, status);
 	}
 }
 

@@ -51,9 +51,7 @@ struct hook {
 
 struct hooks {
 	struct spool *spool;
-	const sigset_t *signals; /* what each starts with, as in struct child_start */
-	const struct rlimit *files;
-	int oom_score_adj;
+	struct child_base *base;
 	void (*report)(void *arg, const struct work_event *event);
 	void *arg;
 	struct hook hook[HOOK_KINDS];
@@ -69,8 +67,11 @@ void hooks_event(struct hooks *hooks, enum hook_kind kind, const struct hook_new
 void hooks_tick(struct hooks *hooks, int64_t now);
 /* When there is something to do next, or INT64_MAX. */
 int64_t hooks_next(const struct hooks *hooks);
-/* Reaps PID, which has ended, if that is a hook. */
-bool hooks_reap(struct hooks *hooks, pid_t pid);
+/* PID has ended with STATUS, and is reaped: true if that is a hook. */
+bool hooks_ended(struct hooks *hooks, pid_t pid, int status);
+/* Whether PID, or if it is 0 any, is a hook that was told to end. */
+bool hooks_told_to_end(const struct hooks *hooks, pid_t pid);
+bool hooks_any_runs(const struct hooks *hooks);
 
 /* At qwork's end: tells what is not told, and returns when all hooks have ended: after HOOK_END_MS those that run
  * get TERM, and each TERM or INT that comes meanwhile brings that, and then KILL, forward. SIGCHLD and these are blocked.

@@ -15,6 +15,7 @@
 
 #include "run/environment.h"
 #include "sys/clock.h"
+#include "sys/mapped.h"
 #include "sys/proc.h"
 
 enum {
@@ -36,6 +37,7 @@ struct persistent {
 	int answers;  /* from its standard output */
 	int lease[2]; /* what is sent to the first is held by the second, which it inherited */
 	int id;       /* a file in memory that says which job it has: see sys/proc.h */
+	char *which;  /* that file, mapped; or NULL */
 	char control[CONTROL_NAME_SIZE];
 	struct limited limited;
 	struct running *job; /* NULL: it rests */
@@ -61,6 +63,7 @@ static void release(struct pool *p, struct persistent *h)
 	sys_discard(&h->lease[0]);
 	sys_discard(&h->lease[1]);
 	sys_discard(&h->id);
+	mapped_close(h->which, JOB_ID_LEN);
 	sys_discard(&h->child.errors);
 	free(h);
 	errno = saved;
@@ -80,8 +83,21 @@ static int open_lease(struct persistent *h)
 {
 	if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC | SOCK_NONBLOCK, 0, h->lease) != 0)
 		return -1;
-	h->id = memfd_create("qwork-job", MFD_CLOEXEC);
-	return h->id < 0 || move_away(&h->lease[1]) != 0 || move_away(&h->id) != 0 ? -1 : 0;
+	return move_away(&h->lease[1]);
+}
+
+/* Sealed: the handler cannot shorten it, which would make writing to the map a SIGBUS. */
+static int open_id(struct persistent *h)
+{
+	static const char none[JOB_ID_LEN];
+
+	h->id = memfd_create("qwork-job", MFD_CLOEXEC | MFD_ALLOW_SEALING);
+	if (h->id < 0 || move_away(&h->id) != 0 ||
+	    write(h->id, none, sizeof none) != (ssize_t)sizeof none ||
+	    fcntl(h->id, F_ADD_SEALS, F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_SEAL) != 0)
+		return -1;
+	h->which = mapped_open(h->id, JOB_ID_LEN, true);
+	return h->which ? 0 : -1;
 }
 
 static int environment_of(const struct worker *w, const struct persistent *h, struct strings *env)
@@ -93,7 +109,7 @@ static int environment_of(const struct worker *w, const struct persistent *h, st
 	    (controls->fd >= 0 &&
 	        environment_add(env, "QJOB_CONTROL=%s/%s", controls->path, h->control) != 0))
 		return -1;
-	return environment_inherit(env);
+	return 0;
 }
 
 /* META: the options of the job for which it is started. */
@@ -101,15 +117,13 @@ static int launch(struct worker *w, struct persistent *h, const struct meta *met
     int output, bool *exec)
 {
 	static const struct meta none;
-	const struct pool *p = w->pool;
+	struct child_base *base = &w->pool->base;
 	const struct stay stay = {.lease = h->lease[1], .id = h->id};
 	struct child_limits limits;
-	struct child_start start = {.handler = &w->handler,
+	struct child_start start = {.base = base,
+	    .handler = &w->handler,
 	    .handler_args = &w->settings.options.args,
 	    .meta = &none,
-	    .signals = &p->old_signals,
-	    .files = &p->files,
-	    .oom_score_adj = p->oom_score_adj,
 	    .limits = &limits,
 	    .input = input,
 	    .output = output,
@@ -120,7 +134,7 @@ static int launch(struct worker *w, struct persistent *h, const struct meta *met
 	limits_begin(w, h->own ? meta : &none, h->control, &h->limited, &limits);
 	limits.cpu_s = h->limited.cpu_s = 0; /* of each job anew: limit_cpu() */
 	if (command_build(&start, &argv) == 0 && environment_of(w, h, &env) == 0)
-		result = child_launch(&h->child, &start, &argv, &env, exec);
+		result = child_launch(&h->child, &start, &argv, &env, &base->environment, exec);
 	saved = errno;
 	sys_discard(&limits.entrance);
 	strings_release(&argv);
@@ -155,7 +169,7 @@ static int begin(struct worker *w, struct persistent *h, const struct meta *meta
 	spool_fail(w->pool->spool, w->name, NULL, "handler"); /* for the caller's message */
 	if (handler_open(&w->handler, &w->queue, w->pool->options->command) == 0 &&
 	    (w->handler.fd < 0 || move_away(&w->handler.fd) == 0) && open_lease(h) == 0 &&
-	    open_pipes(h, &input, &output) == 0)
+	    open_id(h) == 0 && open_pipes(h, &input, &output) == 0)
 		result = launch(w, h, meta, input, output, exec);
 	sys_discard(&input);
 	sys_discard(&output);
@@ -185,7 +199,7 @@ static struct persistent *create(struct worker *w, const struct meta *meta, bool
 	    .own = wants_its_own(meta),
 	    .end_at = NEVER};
 	snprintf(nobody.id, sizeof nobody.id, "handler");
-	control_name(&nobody, h->control);
+	control_name(&w->pool->controls, &nobody, h->control);
 	if (begin(w, h, meta, exec) != 0) {
 		release(w->pool, h);
 		return NULL;
@@ -272,21 +286,13 @@ static int send_leases(struct persistent *h, const struct running *r)
 	return sendmsg(h->lease[0], &message, MSG_NOSIGNAL) == 1 ? 0 : -1;
 }
 
-/* Without room for them they are closed at once: unix(7). What it held is open no more, once we have closed ours. */
+/* There are those of one job at most. Without room for them they are closed at once: unix(7). What it held is open no
+ * more, once we have closed ours. */
 static void take_leases_back(struct persistent *h)
 {
 	char byte;
 
-	while (recv(h->lease[1], &byte, sizeof byte, 0) > 0)
-		;
-}
-
-static void say_which(struct persistent *h, const char *id)
-{
-	char text[JOB_ID_LEN] = "";
-
-	memcpy(text, id, strlen(id));
-	(void)!pwrite(h->id, text, sizeof text, 0);
+	(void)!recv(h->lease[1], &byte, sizeof byte, 0);
 }
 
 /* 0: as much as it wants. A job's handler takes it from the moment at which it is given the job. One whose limit
@@ -308,7 +314,7 @@ static void limit_cpu(struct persistent *h, int64_t cpu_s)
 static void take_back(struct persistent *h)
 {
 	limit_cpu(h, 0);
-	say_which(h, "");
+	memset(h->which, 0, JOB_ID_LEN);
 	take_leases_back(h);
 }
 
@@ -316,8 +322,8 @@ static void take_back(struct persistent *h)
 
 static void drain_errors(struct persistent *h)
 {
-	for (int i = 0; i < DRAIN_PIECES; i++)
-		child_drain(&h->child, false);
+	for (int i = 0; i < DRAIN_PIECES && child_drain(&h->child, false); i++)
+		;
 }
 
 static bool is_too_large(const struct persistent *h)
@@ -340,7 +346,6 @@ static struct running *take_job(struct persistent *h)
 {
 	struct running *r = h->job;
 
-	drain_errors(h);
 	memcpy(r->child.tail, h->child.tail, h->child.tail_len);
 	r->child.tail_len = h->child.tail_len;
 	r->persistent = NULL;
@@ -435,6 +440,21 @@ static void read_answers(struct persistent *h)
 	}
 }
 
+/* Its answers first: poll(2) looks at them in this order, so that what it said before its answer is seen with that. */
+static void watch_both(const struct persistent *h, struct pollfd set[static PERSIST_FDS])
+{
+	set[0] = (struct pollfd){.fd = h->answers, .events = POLLIN};
+	set[1] = (struct pollfd){.fd = child_poll_fd(&h->child), .events = POLLIN};
+}
+
+static void listen_to(struct persistent *h, const struct pollfd set[static PERSIST_FDS])
+{
+	if (set[1].revents)
+		drain_errors(h);
+	if (set[0].revents && h->answers >= 0)
+		read_answers(h);
+}
+
 /* --- feeding --- */
 
 static struct persistent *resting(const struct pool *p, const struct worker *w)
@@ -510,7 +530,7 @@ static int feed(struct persistent *h, struct running *r)
 	char *line = line_of(r);
 	int result = -1, saved;
 
-	say_which(h, r->job.name.id);
+	memcpy(h->which, r->job.name.id, JOB_ID_LEN);
 	limit_cpu(h, limits_cpu_s(h->worker, &r->meta));
 	if (line && send_leases(h, r) == 0)
 		result = send_line(h, r, line);
@@ -527,8 +547,11 @@ static int feed(struct persistent *h, struct running *r)
 /* What it says unasked must not be taken for the answer to what it is fed next. */
 static bool is_silent(struct persistent *h)
 {
-	drain_errors(h);
-	read_answers(h);
+	struct pollfd set[PERSIST_FDS];
+
+	watch_both(h, set);
+	if (poll(set, PERSIST_FDS, 0) > 0)
+		listen_to(h, set);
 	return rests(h);
 }
 
@@ -574,8 +597,8 @@ size_t persist_poll(const struct pool *p, struct pollfd *set)
 	size_t used = 0;
 
 	LIST_FOREACH (h, &p->persistent, link) {
-		set[used++] = (struct pollfd){.fd = h->answers, .events = POLLIN};
-		set[used++] = (struct pollfd){.fd = h->child.errors, .events = POLLIN};
+		watch_both(h, set + used);
+		used += PERSIST_FDS;
 	}
 	return used;
 }
@@ -589,10 +612,7 @@ void persist_read(struct pool *p, const struct pollfd *set, size_t count)
 	LIST_FOREACH (h, &p->persistent, link) {
 		if (i + PERSIST_FDS > count)
 			return;
-		if (set[i + 1].revents)
-			child_drain(&h->child, false);
-		if (set[i].revents && h->answers >= 0)
-			read_answers(h);
+		listen_to(h, set + i);
 		i += PERSIST_FDS;
 	}
 }
@@ -634,7 +654,8 @@ bool persist_ended(struct pool *p, pid_t pid, int status, struct rusage *used)
 
 	if (!h)
 		return false;
-	h->child.pid = 0;              /* which may be another's from now on */
+	h->child.pid = 0; /* which may be another's from now on */
+	drain_errors(h);
 	if (h->answers >= 0 && h->job) /* it may have answered, and ended then */
 		read_answers(h);
 	if (h->job || h->lines >= 0)

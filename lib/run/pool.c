@@ -15,10 +15,8 @@
 #include "sys/proc.h"
 
 enum {
-	OOM_SCORE_MORE = 500,
-	OOM_SCORE_MAX = 1000, /* proc_pid_oom_score_adj(5) */
-	FDS_A_JOB = 2,        /* the payload and stderr */
-	FDS_A_HANDLER = 6,    /* that stays: persist.c */
+	FDS_A_JOB = 2,     /* the payload and stderr */
+	FDS_A_HANDLER = 6, /* that stays: persist.c */
 	FDS_A_QUEUE = QUEUE_DIRS + 4,
 	FDS_A_RESOURCE =
 	    5, /* of the one job that takes them: two directories, state, slot, probe */
@@ -70,7 +68,7 @@ static void give_back_signals(struct pool *p)
 static rlim_t files_for(const struct pool *p, size_t queues)
 {
 	return (rlim_t)p->options->jobs * FDS_A_JOB + (rlim_t)queues * FDS_A_QUEUE + FDS_MORE +
-	    (p->options->persist ? (rlim_t)p->slots * FDS_A_HANDLER : 0);
+	    (p->options->persist ? (rlim_t)p->slots * FDS_A_HANDLER + CLOSER_FDS : 0);
 }
 
 /* The usual limit of 1024 is for select(); we poll, and handlers get back what we had. Queues may
@@ -91,16 +89,6 @@ static int make_room_for_files(struct pool *p)
 		more.rlim_cur = p->options->queue_count == 0 ? more.rlim_max : least;
 	p->files_max = more.rlim_cur;
 	return setrlimit(RLIMIT_NOFILE, &more);
-}
-
-/* When memory runs out a handler is to go, not qwork. Protection that qwork has is not
- * for what it runs. */
-static int handlers_oom_score_adj(void)
-{
-	int own = proc_oom_score_adj();
-	int more = (own > 0 ? own : 0) + OOM_SCORE_MORE;
-
-	return more < OOM_SCORE_MAX ? more : OOM_SCORE_MAX;
 }
 
 /* They are in no spool, so spool_place() knows nothing of them. */
@@ -190,6 +178,7 @@ static void obey_settings(struct worker *w, char *text, size_t len, bool again)
 	w->settings_text = text;
 	w->settings_len = len;
 	settings_release(&w->settings);
+	w->scan.known = false; /* T13 may have another cap now */
 	persist_renew(w);
 	if (text)
 		settings_parse(text, len, &w->settings, settings_wrong, w);
@@ -250,6 +239,7 @@ static struct worker *worker_add(struct pool *p, const char *name, const struct 
 	w->error = ENOENT;
 	settings_init(&w->settings);
 	backlog_init(&w->backlog);
+	scan_init(w);
 	LIST_INIT(&w->blocked);
 	LIST_INSERT_HEAD(&p->idle, w, link);
 	return w;
@@ -261,6 +251,7 @@ static void worker_release(struct worker *w)
 	persist_dismiss(w);
 	watch_leave(&w->pool->watch, w);
 	backlog_clear(&w->backlog);
+	scan_end(w);
 	blocked_release(w);
 	strings_release(&w->strange);
 	settings_release(&w->settings);
@@ -556,21 +547,19 @@ int pool_open(struct pool *p, struct spool *spool, const struct work_options *op
 	    .gauges = GAUGES_CLOSED,
 	    .signals = -1,
 	    .timer = -1,
-	    .oom_score_adj = handlers_oom_score_adj(),
+	    .base = {.signals = &p->old_signals, .files = &p->files, .score_fd = -1, .fds = -1},
 	    .grace_at = NEVER,
 	    .status = {.manager = MANAGER_NONE}};
-	p->hooks = (struct hooks){.spool = spool,
-	    .signals = &p->old_signals,
-	    .files = &p->files,
-	    .oom_score_adj = p->oom_score_adj,
-	    .report = options->report,
-	    .arg = options->arg};
+	p->hooks = (struct hooks){
+	    .spool = spool, .base = &p->base, .report = options->report, .arg = options->arg};
 	hooks_init(&p->hooks);
 	status_open(&p->status);
 	p->timer = timerfd_create(CLOCK_REALTIME, TFD_NONBLOCK | TFD_CLOEXEC);
 	if (p->timer < 0 || check_path(p) != 0 || take_slots(p) != 0 ||
-	    make_room_for_files(p) != 0 || take_signals(p) != 0)
+	    make_room_for_files(p) != 0 || take_signals(p) != 0 || child_base_open(&p->base) != 0)
 		return spool_fail(spool, NULL, NULL, NULL);
+	if (options->persist)
+		closer_open(&p->closer);
 	open_means(p);
 	limits_keep(p);
 	if (options->defaults && options->defaults->has_memory)
@@ -596,10 +585,12 @@ void pool_close(struct pool *p)
 	sys_discard(&p->timer);
 	watch_close(&p->watch);
 	hooks_release(&p->hooks);
+	child_base_close(&p->base);
 	gauges_close(&p->gauges);
 	if (control_dir_close(&p->controls) != 0)
 		note_controls(p, "the directory of control files could not be removed");
 	cgroups_close(&p->groups);
+	closer_close(&p->closer);
 	free(p->slot);
 	free(p->poll_set);
 	errno = saved;

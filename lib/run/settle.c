@@ -1,13 +1,13 @@
 #include "run/persist.h"
 
 #include <errno.h>
-#include <bsd/stdlib.h>
 #include <signal.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/resource.h>
 #include <sys/wait.h>
 
+#include "sys/chance.h"
 #include "sys/clock.h"
 
 enum { SETTLE_AGAIN_MS = 1000, UNHEARD_MAX = 10 }; /* lines that are told of one attempt */
@@ -78,7 +78,7 @@ struct work_event settle_event(
 
 static int64_t retry_due(const struct backoff *backoff, unsigned attempt)
 {
-	return clock_real_ms() + backoff_wait_ms(backoff, attempt, arc4random());
+	return clock_real_ms() + backoff_wait_ms(backoff, attempt, chance32());
 }
 
 /* A failed attempt: another one, or the last was spent. */
@@ -193,6 +193,13 @@ static void release(struct worker *w, struct running *r)
 	w->pool->busy--;
 }
 
+/* UNLOCK. Nobody waits for what the last close gives back to the disk. */
+static void close_finished(struct worker *w, struct job *job)
+{
+	job_unlock(job);
+	closer_take(&w->pool->closer, &job->fd);
+}
+
 static void report_held(const struct worker *w, const struct job *job, int error)
 {
 	struct work_event event = settle_event(w, job, WORK_NOTE);
@@ -225,6 +232,8 @@ static void move_on(struct worker *w, struct running *r)
 		worker_moved(w, &r->job, moved);
 		if (moved > 0 && r->to == T_HOLD_BACK)
 			blocked_add(w, &r->job, clock_real_ms());
+		if (r->to == T_FINISH)
+			close_finished(w, &r->job);
 		release(w, r);
 		return;
 	}
@@ -364,7 +373,7 @@ void settle_end(struct worker *w, struct running *r, int status, struct rusage *
 	settle_to(w, r, v.to, r->due_ms);
 }
 
-static struct running *running_of(struct pool *p, pid_t pid)
+static struct running *running_of(const struct pool *p, pid_t pid)
 {
 	for (unsigned i = 0; i < p->slots; i++)
 		if (p->slot[i].active && p->slot[i].child.pid == pid)
@@ -372,27 +381,61 @@ static struct running *running_of(struct pool *p, pid_t pid)
 	return NULL;
 }
 
-/* Looked at first and reaped after: while it is a zombie nobody else can have its
- * number, and what is left of a group that was told to end can be killed. Children
- * that are not ours exist when we are PID 1. */
-void settle_ended(struct pool *p)
+/* Of a group that was told to end, what is left is killed while its leader is a zombie: nobody else can have its number
+ * then. */
+static void kill_group_of(const struct pool *p, pid_t pid)
+{
+	const struct running *r = running_of(p, pid);
+
+	if ((r && r->end_signal != 0) || hooks_told_to_end(&p->hooks, pid))
+		kill(-pid, SIGKILL);
+}
+
+static bool any_told_to_end(const struct pool *p)
+{
+	for (unsigned i = 0; i < p->slots; i++)
+		if (p->slot[i].active && p->slot[i].end_signal != 0)
+			return true;
+	return hooks_told_to_end(&p->hooks, 0);
+}
+
+/* The pid; 0 or -1 if no other one has ended. */
+static pid_t reap(const struct pool *p, int *status, struct rusage *used)
 {
 	siginfo_t ended = {0};
+	pid_t any = -1;
 
-	while (waitid(P_ALL, 0, &ended, WEXITED | WNOHANG | WNOWAIT) == 0 && ended.si_pid > 0) {
-		struct running *r = running_of(p, ended.si_pid);
-		struct rusage used;
-		int status = 0;
-
-		if (r && r->end_signal != 0)
-			kill(-ended.si_pid, SIGKILL);
-		if (!hooks_reap(&p->hooks, ended.si_pid) &&
-		    wait4(ended.si_pid, &status, 0, &used) < 0)
-			return;
-		if (!persist_ended(p, ended.si_pid, status, &used) && r)
-			settle_end(r->worker, r, status, &used);
-		ended.si_pid = 0;
+	if (any_told_to_end(p)) {
+		if (waitid(P_ALL, 0, &ended, WEXITED | WNOHANG | WNOWAIT) != 0 || ended.si_pid == 0)
+			return 0;
+		any = ended.si_pid;
+		kill_group_of(p, any);
 	}
+	return wait4(any, status, WNOHANG, used);
+}
+
+static bool may_have_children(const struct pool *p)
+{
+	return p->busy > p->held || p->persistents > 0 || hooks_any_runs(&p->hooks) || p->strangers;
+}
+
+void settle_ended(struct pool *p)
+{
+	struct rusage used;
+	struct running *r;
+	int status;
+	pid_t pid;
+
+	do {
+		pid = reap(p, &status, &used);
+		r = pid > 0 ? running_of(p, pid) : NULL;
+		if (pid <= 0 || hooks_ended(&p->hooks, pid, status) ||
+		    persist_ended(p, pid, status, &used))
+			continue;
+		if (r)
+			settle_end(r->worker, r, status, &used);
+		p->strangers |= !r;
+	} while (pid > 0 && may_have_children(p));
 }
 
 static void end_group(struct running *r, int signal, int64_t now)
@@ -454,6 +497,7 @@ static void hold_lost(struct worker *w, struct job *job, enum transition to, int
 		return;
 	}
 	report_held(w, job, errno);
+	sys_discard(&r->child.errors);
 	*r = (struct running){.worker = w,
 	    .active = true,
 	    .job = *job,

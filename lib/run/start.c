@@ -31,9 +31,9 @@ bool start_allowed(const struct worker *w)
 {
 	const struct pool *p = w->pool;
 
-	return !w->paused && !w->dead && !w->leaving && p->stop == 0 && !p->claims_nothing &&
-	    !(p->options->once && p->started > 0) && w->busy - w->held < ceiling(w) &&
-	    clock_mono_ms() >= w->hold_until && persist_ready(w);
+	return w->scan.concluded && !w->paused && !w->dead && !w->leaving && p->stop == 0 &&
+	    !p->claims_nothing && !(p->options->once && p->started > 0) &&
+	    w->busy - w->held < ceiling(w) && clock_mono_ms() >= w->hold_until && persist_ready(w);
 }
 
 bool start_room(const struct pool *p)
@@ -153,7 +153,6 @@ static void begin_attempt(struct worker *w, struct running *r)
 	r->backoff = settle_backoff(w, &r->meta);
 	r->started_us = clock_mono_us();
 	r->started = r->started_us / 1000;
-	control_name(&r->job.name, r->control);
 	r->end_at = timeout > 0 ? r->started + timeout : NEVER;
 	w->busy++;
 	w->pool->busy++;
@@ -163,7 +162,8 @@ static void begin_attempt(struct worker *w, struct running *r)
 static int start_handler(struct worker *w, struct running *r, bool *exec)
 {
 	struct child_limits limits;
-	struct child_start start = {.handler = &w->handler,
+	struct child_start start = {.base = &w->pool->base,
+	    .handler = &w->handler,
 	    .handler_args = &w->settings.options.args,
 	    .job = &r->job,
 	    .meta = &r->meta,
@@ -171,15 +171,13 @@ static int start_handler(struct worker *w, struct running *r, bool *exec)
 	    .controls = &w->pool->controls,
 	    .control = r->control,
 	    .grip = &r->grip,
-	    .signals = &w->pool->old_signals,
-	    .files = &w->pool->files,
-	    .oom_score_adj = w->pool->oom_score_adj,
 	    .input = r->job.fd,
 	    .limits = &limits,
 	    .accept_env = &w->pool->options->accept_env,
 	    .output = r->output};
 	int result;
 
+	control_name(&w->pool->controls, &r->job.name, r->control);
 	handler_release(&w->handler);
 	spool_fail(w->queue.spool, w->queue.name, NULL, "handler"); /* for hold_queue() */
 	if (handler_open(&w->handler, &w->queue, w->pool->options->command) != 0)
@@ -312,6 +310,15 @@ static bool end_unfit(struct worker *w, struct running *r, const char *why)
 	return buried;
 }
 
+/* To be adopted, buried or checked, or it needs what others have. */
+static bool may_take_long(const struct waiting *entry)
+{
+	struct job_name name;
+
+	return entry->state == JOB_WAITING || !job_name_parse(entry->file, &name) || name.meta ||
+	    name.unsynced;
+}
+
 /* True if ENTRY is done with; false if *AGAIN_MS from now it is to be looked at again. */
 static bool start_one(
     struct worker *w, struct running *r, const struct waiting *entry, int64_t *again_ms)
@@ -322,6 +329,8 @@ static bool start_one(
 	*again_ms = (int64_t)ERROR_AGAIN_MS
 	    << (doublings < ERROR_DOUBLINGS ? doublings : ERROR_DOUBLINGS);
 	meta_init(&r->meta);
+	if (may_take_long(entry))
+		child_base_shelter(&w->pool->base);
 	switch (open_entry(w, r, entry, &why)) {
 	case CLAIM_OPEN:
 		return start_open(w, r);
@@ -413,5 +422,6 @@ void start_jobs(struct pool *p)
 		}
 		start_entry(w, backlog_take(&w->backlog));
 	}
+	child_base_shelter(&p->base);
 	tell_of_means(p);
 }

@@ -65,19 +65,32 @@ static const char *still_strange(const struct worker *w, enum queue_dir dir, con
 	return strange_now(&w->queue, dir, name);
 }
 
-static void add(struct worker *w, const struct waiting *model, const char *name)
+/* How a name is known. */
+enum known { FOUND, CREATED, RENAMED_IN };
+
+/* What comes during a scan may be met by it or not. */
+static int add_came(struct worker *w, const struct waiting *model, const char *name)
 {
-	if (backlog_add(&w->backlog, model, name, clock_real_ms()) == 0)
+	int64_t now = clock_real_ms();
+	int added = backlog_add(&w->backlog, model, name, now);
+
+	return scan_is_on(w) && added == 0 ? backlog_add(&w->scan.came, model, name, now) : added;
+}
+
+static void add(struct worker *w, const struct waiting *model, const char *name, enum known known)
+{
+	if ((known == FOUND ? scan_add : add_came)(w, model, name) == 0)
 		return;
 	w->scan_error = errno;
 	worker_trouble(w, "no memory for the names that wait", errno);
 }
 
 /* A foreign file takes its place by the time it came, priority 50. */
-static void add_foreign(struct worker *w, const char *name, bool renamed_in)
+static void add_foreign(struct worker *w, const char *name, enum known known)
 {
-	struct waiting model = {
-	    .state = JOB_READY, .priority = JOB_PRIORITY_DEFAULT, .renamed_in = renamed_in};
+	struct waiting model = {.state = JOB_READY,
+	    .priority = JOB_PRIORITY_DEFAULT,
+	    .renamed_in = known == RENAMED_IN};
 	const char *why = strange_now(&w->queue, DIR_NEW, name);
 	struct stat st;
 
@@ -85,9 +98,11 @@ static void add_foreign(struct worker *w, const char *name, bool renamed_in)
 		take_strange(w, name, why);
 		return;
 	}
-	if (fstatat(w->queue.dir[DIR_NEW], name, &st, AT_SYMLINK_NOFOLLOW) != 0)
+	if (fstatat(w->queue.dir[DIR_NEW], name, &st, AT_SYMLINK_NOFOLLOW) != 0) {
+		w->scan.known &= errno == ENOENT;
 		return;
-	if (!renamed_in)
+	}
+	if (!model.renamed_in)
 		model.at_ms = (int64_t)st.st_ctim.tv_sec * 1000 + st.st_ctim.tv_nsec / 1000000 +
 		    FOREIGN_AGE_MS + 1;
 	if (model.at_ms > clock_real_ms() + FOREIGN_AGE_MS + 1)
@@ -95,7 +110,7 @@ static void add_foreign(struct worker *w, const char *name, bool renamed_in)
 	job_id_format(
 	    (uint64_t)st.st_ctim.tv_sec * UINT64_C(1000000000) + (uint64_t)st.st_ctim.tv_nsec, 0,
 	    model.id);
-	add(w, &model, name);
+	add(w, &model, name, known);
 }
 
 static struct waiting model_of(const struct job_name *name, enum job_state state)
@@ -108,7 +123,7 @@ static struct waiting model_of(const struct job_name *name, enum job_state state
 	return model;
 }
 
-static void take_new(struct worker *w, const char *name, bool renamed_in)
+static void take_new(struct worker *w, const char *name, enum known known)
 {
 	struct job_name parsed;
 	struct waiting model;
@@ -116,11 +131,11 @@ static void take_new(struct worker *w, const char *name, bool renamed_in)
 	if (name[0] == '.' || name[0] == '\0' || still_strange(w, DIR_NEW, name))
 		return;
 	if (!job_name_parse(name, &parsed)) {
-		add_foreign(w, name, renamed_in);
+		add_foreign(w, name, known);
 		return;
 	}
 	model = model_of(&parsed, JOB_READY);
-	add(w, &model, name);
+	add(w, &model, name, known);
 }
 
 /* What a handler may ask for is not bounded by the cap. */
@@ -147,27 +162,34 @@ static bool too_far(const struct worker *w, const struct job_name *name, int64_t
 	return far;
 }
 
-/* In the name, so that it holds for every qwork and across restarts. */
-static void bring_nearer(struct worker *w, const char *file, const struct job_name *name)
+/* In the name, so that it holds for every qwork and across restarts. What could not be done is tried again by the next scan. */
+static void bring_nearer(
+    struct worker *w, const char *file, const struct job_name *name, enum known known)
 {
 	struct waiting model;
 	struct meta meta;
 	struct job job;
 	const char *why;
+	enum hold held;
 
-	if (job_hold(&job, &w->queue, JOB_DELAYED, file, O_RDWR) != HOLD_DONE)
+	held = job_hold(&job, &w->queue, JOB_DELAYED, file, O_RDWR);
+	if (held != HOLD_DONE) {
+		w->scan.known &= held == HOLD_GONE;
 		return;
+	}
 	meta_init(&meta);
 	if (job_meta(&w->queue, name, &meta, &why) < 0 ||
-	    job_move(&job, T_REDATE, clock_real_ms() + longest_wait(w, name, &meta)) < 0)
+	    job_move(&job, T_REDATE, clock_real_ms() + longest_wait(w, name, &meta)) < 0) {
 		worker_trouble(w, "a retry that waits too long could not be brought nearer", errno);
+		w->scan.known = false;
+	}
 	model = model_of(&job.name, JOB_DELAYED);
-	add(w, &model, job.file);
+	add(w, &model, job.file, known);
 	meta_release(&meta);
 	job_release(&job);
 }
 
-static void take_delayed(struct worker *w, const char *name)
+static void take_delayed(struct worker *w, const char *name, enum known known)
 {
 	struct job_name parsed;
 	struct waiting model;
@@ -179,25 +201,16 @@ static void take_delayed(struct worker *w, const char *name)
 		return;
 	}
 	if (too_far(w, &parsed, clock_real_ms())) {
-		bring_nearer(w, name, &parsed);
+		bring_nearer(w, name, &parsed, known);
 		return;
 	}
 	model = model_of(&parsed, JOB_DELAYED);
-	add(w, &model, name);
+	add(w, &model, name, known);
 }
 
-static int scan_new(void *worker, const char *name, bool regular)
+void take_found(struct worker *w, enum queue_dir dir, const char *name)
 {
-	(void)regular; /* claim_open() finds out, and reports it */
-	take_new(worker, name, false);
-	return 0;
-}
-
-static int scan_delayed(void *worker, const char *name, bool regular)
-{
-	(void)regular;
-	take_delayed(worker, name);
-	return 0;
+	(dir == DIR_NEW ? take_new : take_delayed)(w, name, FOUND);
 }
 
 void take_pause(struct worker *w)
@@ -208,28 +221,6 @@ void take_pause(struct worker *w)
 	w->paused_until = pause.until_ms;
 	if (pause.kind == PAUSE_OVER && pause_sweep(&w->queue) != 0)
 		worker_trouble(w, "a pause that is over could not be removed", errno);
-}
-
-void take_scan(struct worker *w)
-{
-	w->missed = w->scan_now || w->scanned_at == 0;
-	w->scan_now = false;
-	w->scan_error = 0;
-	w->scanned_at = clock_mono_ms();
-	w->started_then = w->started;
-	if (!queue_in_place(&w->queue)) {
-		w->dead = true;
-		return;
-	}
-	recover_scan(w); /* before delay/, where it puts what it finds */
-	backlog_clear(&w->backlog);
-	take_pause(w);
-	if (queue_each(&w->queue, DIR_NEW, scan_new, w) != 0 ||
-	    queue_each(&w->queue, DIR_DELAY, scan_delayed, w) != 0) {
-		w->scan_error = errno;
-		worker_trouble(w, "the queue cannot be read", errno);
-	}
-	blocked_scan(w);
 }
 
 static void take_queue_event(struct worker *w, const char *name)
@@ -249,10 +240,10 @@ static void take_workers_event(struct worker *w, const struct watched_event *eve
 {
 	switch (event->what) {
 	case WATCHED_NEW:
-		take_new(w, event->name, event->renamed_in);
+		take_new(w, event->name, event->renamed_in ? RENAMED_IN : CREATED);
 		break;
 	case WATCHED_DELAY:
-		take_delayed(w, event->name);
+		take_delayed(w, event->name, event->renamed_in ? RENAMED_IN : CREATED);
 		break;
 	case WATCHED_CUR:
 		recover_watch(w, event->name);

@@ -1,5 +1,5 @@
 /*
- * The loop of qwork. Order in a round: scan if one is due, end pauses, promote what is due, look
+ * The loop of qwork. Order in a round: scan if one is due, or a piece further, end pauses, promote what is due, look
  * after the running ones, start what there is room for, then sleep until a descriptor
  * or a deadline wakes us. Starting is last, since what ended made room for it. An idle
  * qwork makes no system call.
@@ -20,11 +20,23 @@
 #include "spool/wait.h"
 #include "sys/clock.h"
 
-enum { SWEEP_EVERY_MS = 3600 * 1000 };
+enum {
+	SWEEP_EVERY_MS = 3600 * 1000,
+	SCAN_PIECE_MS = 10,
+	SIGNALS_AT_ONCE = 8,
+};
 
 static int64_t earliest(int64_t a, int64_t b)
 {
 	return a < b ? a : b;
+}
+
+static void scan_all(struct pool *p)
+{
+	struct worker *w;
+
+	LIST_FOREACH (w, &p->workers, link)
+		w->scan_now = true;
 }
 
 /* Real time, absolute: it neither drifts nor sleeps with the machine, and setting
@@ -42,14 +54,8 @@ static void set_timer(struct pool *p, int64_t due_ms)
 	at.it_value.tv_nsec = (ms % 1000) * 1000000;
 	if (timerfd_settime(p->timer, TFD_TIMER_ABSTIME | TFD_TIMER_CANCEL_ON_SET, &at, NULL) == 0)
 		p->timer_ms = ms;
-}
-
-static void scan_all(struct pool *p)
-{
-	struct worker *w;
-
-	LIST_FOREACH (w, &p->workers, link)
-		w->scan_now = true;
+	else if (errno == ECANCELED) /* the clock was set since; the timer is set all the same */
+		scan_all(p);
 }
 
 static void read_timer(struct pool *p)
@@ -113,10 +119,14 @@ static void take_signal(struct pool *p, uint32_t number)
 
 static void read_signals(struct pool *p)
 {
-	struct signalfd_siginfo info;
+	struct signalfd_siginfo info[SIGNALS_AT_ONCE];
+	ssize_t len;
 
-	while (read(p->signals, &info, sizeof info) == (ssize_t)sizeof info)
-		take_signal(p, info.ssi_signo);
+	do {
+		len = read(p->signals, info, sizeof info);
+		for (ssize_t i = 0; i < len / (ssize_t)sizeof *info; i++)
+			take_signal(p, info[i].ssi_signo);
+	} while (len == (ssize_t)sizeof info);
 	settle_ended(p);
 }
 
@@ -199,13 +209,13 @@ static void scan(struct worker *w, int64_t now)
 	}
 	check_stats(w);
 	note_sweep(w, sweep_linked_drafts(&w->queue), with_each_scan);
-	take_scan(w);
+	scan_begin(w);
 	w->scan_at = now + every;
 }
 
 static bool is_scan_due(const struct worker *w, int64_t now)
 {
-	return !w->dead && (now >= w->scan_at || now >= rescan_at(w));
+	return !w->dead && !scan_is_on(w) && (now >= w->scan_at || now >= rescan_at(w));
 }
 
 /* What is over is looked for with each scan: it keeps a job from waiting for ever after a crash. */
@@ -230,6 +240,16 @@ static void scan_if_due(struct pool *p, int64_t now)
 	LIST_FOREACH (w, &p->workers, link)
 		if (is_scan_due(w, now))
 			scan(w, now);
+}
+
+static void read_on(struct pool *p, int64_t now)
+{
+	struct worker *w;
+
+	LIST_FOREACH (w, &p->workers, link) {
+		scan_more(w, now + SCAN_PIECE_MS);
+		p->look_again |= scan_is_on(w);
+	}
 }
 
 static void end_pause(struct worker *w)
@@ -306,20 +326,18 @@ static nfds_t fill_poll_set(const struct pool *p, struct pollfd *set)
 	set[1] = (struct pollfd){.fd = p->timer, .events = POLLIN};
 	set[2] = (struct pollfd){.fd = p->watch.fd, .events = POLLIN};
 	for (unsigned i = 0; i < p->slots; i++)
-		if (p->slot[i].active && p->slot[i].child.errors >= 0)
-			set[used++] =
-			    (struct pollfd){.fd = p->slot[i].child.errors, .events = POLLIN};
+		if (p->slot[i].active && child_poll_fd(&p->slot[i].child) >= 0)
+			set[used++] = (struct pollfd){
+			    .fd = child_poll_fd(&p->slot[i].child), .events = POLLIN};
 	return used;
 }
 
 static void drain_errors(struct pool *p, const struct pollfd *set, nfds_t used)
 {
 	for (nfds_t at = POOL_FDS, i = 0; at < used; i++)
-		if (p->slot[i].active && p->slot[i].child.errors == set[at].fd) {
-			if (set[at].revents)
+		if (p->slot[i].active && child_poll_fd(&p->slot[i].child) == set[at].fd)
+			if (set[at++].revents)
 				child_drain(&p->slot[i].child, false);
-			at++;
-		}
 }
 
 /* The next instant of real time at which something is to be done. With no room no DUE matters. */
@@ -339,13 +357,16 @@ static int64_t next_due(struct pool *p)
 	return next;
 }
 
-static void let_go_of_stats(struct pool *p)
+/* What is kept for the next job, when there is none. */
+static void let_go(struct pool *p)
 {
 	struct worker *w;
 
 	LIST_FOREACH (w, &p->workers, link)
 		if (w->busy == 0)
 			stats_close(&w->queue);
+	for (unsigned i = 0; p->busy == 0 && i < p->slots; i++)
+		sys_discard(&p->slot[i].child.errors);
 }
 
 static int wait_for_events(struct pool *p)
@@ -355,7 +376,8 @@ static int wait_for_events(struct pool *p)
 	size_t staying = persist_poll(p, p->poll_set + used);
 	int n;
 
-	let_go_of_stats(p);
+	let_go(p);
+	closer_wake(&p->closer);
 	set_timer(p, next_due(p));
 	n = poll(p->poll_set, used + staying, poll_timeout(p));
 	if (n <= 0)
@@ -375,7 +397,8 @@ static bool nothing_ready(const struct worker *w)
 {
 	const struct backlog *b = &w->backlog;
 
-	return b->ready.count == 0 && !b->ready.fence && b->later.ready == 0 && w->scan_error == 0;
+	return b->ready.count == 0 && !b->ready.fence && b->later.ready == 0 &&
+	    w->scan_error == 0 && !scan_is_on(w);
 }
 
 static bool nothing_waits(const struct worker *w)
@@ -443,7 +466,7 @@ static void scan_to_the_end(struct pool *p)
 
 	LIST_FOREACH (w, &p->workers, link)
 		if (!rests(w)) {
-			take_scan(w);
+			scan_whole(w);
 			backlog_promote(&w->backlog, clock_real_ms());
 			blocked_tick(w, clock_mono_ms());
 		}
@@ -552,8 +575,10 @@ static void round_of(struct pool *p)
 	struct worker *w;
 
 	p->look_again = false;
-	if (p->stop == 0)
+	if (p->stop == 0) {
 		scan_if_due(p, now);
+		read_on(p, now);
+	}
 	settle_tick(p, now);
 	release_tick(p, now);
 	LIST_FOREACH (w, &p->workers, link)

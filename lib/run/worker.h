@@ -5,6 +5,7 @@
  *   pool.c       what the process has: signals, descriptors, and the list of its workers
  *   shares.c     which worker starts the next job
  *   take.c       names from events and scans into a worker's backlog
+ *   scan.c       reading the directories, beside other work
  *   start.c      from the backlog to a running handler
  *   persist.c    handlers that stay
  *   limits.c     what a job may take of memory and processors
@@ -23,9 +24,11 @@
 #include "run/child.h"
 #include "run/hooks.h"
 #include "run/means.h"
+#include "run/sieve.h"
 #include "run/status.h"
 #include "run/watch.h"
 #include "sys/cgroup.h"
+#include "sys/closer.h"
 #include "format/settings.h"
 #include "spool/claim.h"
 #include "spool/resource.h"
@@ -113,6 +116,22 @@ LIST_HEAD(persistent_list, persistent);
 RB_HEAD(release_tree, release);
 LIST_HEAD(worker_list, worker);
 
+enum { SCAN_DIRS = 2 }; /* new/, delay/ */
+
+/* Reading the names of a queue, or what is known since that was done. */
+struct scan {
+	DIR *dir; /* that is being read; NULL: none is */
+	int at;   /* which one */
+	unsigned names;
+	int64_t began_ms;          /* real */
+	struct sieve ready, later; /* what was read */
+	struct backlog came;       /* what came meanwhile; at the end, all */
+	bool known;                /* nothing can differ from what was read, as long as these */
+	struct timespec changed[SCAN_DIRS]; /* are the ctimes of the directories */
+	bool
+	    concluded; /* a first one: who starts jobs before that, starts those that come before those that wait */
+};
+
 /* A queue that this process serves, or would. */
 struct worker {
 	LIST_ENTRY(worker) link;
@@ -129,6 +148,7 @@ struct worker {
 	size_t settings_len;
 	int settings_error; /* why they are not; or 0 */
 	struct backlog backlog;
+	struct scan scan;
 	struct share share;
 	unsigned busy;    /* slots that have jobs of this queue */
 	unsigned held;    /* of these, those that are settling: they keep no other job waiting */
@@ -181,6 +201,7 @@ struct pool {
 	struct gauge_files gauges;
 	struct means means;
 	double turn;                       /* shares.c: what one that comes has had */
+	struct closer closer;              /* of handlers that stay: nothing else takes as long */
 	struct persistent_list persistent; /* the youngest first */
 	size_t persistents;
 	struct release_tree releases; /* names below .wait/ that are over */
@@ -201,7 +222,9 @@ struct pool {
 	struct status status;
 	struct rlimit files; /* before it was raised; for handlers */
 	rlim_t files_max;    /* since */
-	int oom_score_adj;   /* of handlers */
+	struct child_base base;
+	bool
+	    strangers; /* there are children that are not ours: we are PID 1, or others were before exec */
 };
 
 /* pool.c */
@@ -230,13 +253,28 @@ void shares_ended(struct running *r);
 void shares_tried(struct worker *w);
 
 /* take.c */
-/* Reads all three directories anew; the backlog and the probes are rebuilt. */
-void take_scan(struct worker *w);
+/* A name that the scan read in new/ or delay/. */
+void take_found(struct worker *w, enum queue_dir dir, const char *name);
 void take_event(void *pool, const struct watched_event *event);
 /* Looks whether the queue is paused, and removes a pause that is over. */
 void take_pause(struct worker *w);
 /* Reports a name that cannot be a job, once. */
 void take_strange(struct worker *w, const char *name, const char *reason);
+
+/* scan.c */
+void scan_init(struct worker *w);
+/* Ends one that is on, and lets go of all it has. */
+void scan_end(struct worker *w);
+bool scan_is_on(const struct worker *w);
+/* Begins to read all three directories anew: cur/ at once; new/ and delay/, if they may have changed, with
+ * scan_more(). After the last name the backlog is what was read. */
+void scan_begin(struct worker *w);
+/* Reads on until then, but a few names at least. */
+void scan_more(struct worker *w, int64_t until);
+/* Both at once. */
+void scan_whole(struct worker *w);
+/* A job that was read. 0, or -1 with ENOMEM. */
+NODISCARD int scan_add(struct worker *w, const struct waiting *model, const char *file);
 
 /* start.c */
 /* Starts jobs while there are free slots and ready names. */
@@ -339,8 +377,8 @@ const char *resources_settle(struct worker *w, struct running *r, const struct c
     enum attempt_end end, int64_t *until_ms);
 
 /* blocked.c */
-/* Looks at all that waits for resources. The backlog was cleared. */
-void blocked_scan(struct worker *w);
+/* Looks at all that waits for resources. ANEW: the backlog has none of it any more. */
+void blocked_scan(struct worker *w, bool anew);
 void blocked_event(struct worker *w, const struct watched_event *event);
 /* Puts the first of those whose turn it may be into the backlog: one of each resource. */
 void blocked_tick(struct worker *w, int64_t now);

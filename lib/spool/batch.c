@@ -1,6 +1,5 @@
 #include "spool/batch.h"
 
-#include <bsd/stdlib.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
@@ -9,6 +8,7 @@
 #include <unistd.h>
 
 #include "format/strings.h"
+#include "sys/chance.h"
 
 enum { BATCH_PATH_SIZE = LINK_PATH_SIZE, BEGIN_TRIES = 10 };
 
@@ -119,7 +119,7 @@ static int begin(struct spool *spool, int top, const char *label, const char *ba
 	char draft[BATCH_PATH_SIZE];
 	int begun;
 
-	snprintf(draft, sizeof draft, ".draft-%08x", arc4random());
+	snprintf(draft, sizeof draft, ".draft-%08x", chance32());
 	begun = make_draft(spool, top, draft, batch);
 	if (begun == 0)
 		begun = sys_rename_dir(top, draft, top, label);

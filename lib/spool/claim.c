@@ -8,6 +8,7 @@
 #include <unistd.h>
 
 #include "format/crc32c.h"
+#include "spool/deletion.h"
 #include "spool/key.h"
 #include "sys/clock.h"
 
@@ -146,6 +147,8 @@ static enum claim inspect(const struct job *job, struct meta *meta, const char *
 		*why = "expired";
 	if (!*why && claim_key(job, meta, why) != 0)
 		return errno == EBUSY ? CLAIM_LOCKED : CLAIM_ERROR;
+	if (!*why && deletion_revoke(job) != 0)
+		return CLAIM_ERROR;
 	return *why ? CLAIM_UNFIT : CLAIM_OPEN;
 }
 

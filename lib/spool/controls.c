@@ -2,7 +2,6 @@
 
 #include <errno.h>
 #include <fcntl.h>
-#include <bsd/stdlib.h>
 #include <poll.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -11,6 +10,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "sys/chance.h"
 #include "sys/dir.h"
 #include "sys/proc.h"
 
@@ -96,10 +96,14 @@ int control_dir_close(struct control_dir *dir)
 	return result != 0 && errno != ENOTEMPTY && errno != EEXIST && errno != ENOENT ? -1 : 0;
 }
 
-void control_name(const struct job_name *job, char name[static CONTROL_NAME_SIZE])
+/* By chance for each process, and counted on from there. */
+void control_name(
+    struct control_dir *dir, const struct job_name *job, char name[static CONTROL_NAME_SIZE])
 {
+	if (dir->next == 0)
+		dir->next = chance32();
 	snprintf(
-	    name, CONTROL_NAME_SIZE, "%s.%u.%08x", job->id, job->attempts, (unsigned)arc4random());
+	    name, CONTROL_NAME_SIZE, "%s.%u.%08x", job->id, job->attempts, (unsigned)dir->next++);
 }
 
 /* Of a long file the end, from a line's start on. A malloc'd text, NULL with errno. */

@@ -12,6 +12,7 @@
 #define QSPOOL_SPOOL_CONTROLS_H
 
 #include <limits.h>
+#include <stdint.h>
 #include <sys/types.h>
 
 #include "format/control.h"
@@ -21,7 +22,8 @@
 enum { CONTROL_NAME_SIZE = JOB_NAME_SIZE };
 
 struct control_dir {
-	int fd; /* -1: there is none */
+	int fd;        /* -1: there is none */
+	uint32_t next; /* in the next name: no two are the same; 0: none was made */
 	char path[PATH_MAX];
 };
 
@@ -34,7 +36,8 @@ NODISCARD int control_dir_renew(struct control_dir *dir);
 NODISCARD int control_dir_close(struct control_dir *dir);
 
 /* A fresh name in the directory for this attempt. */
-void control_name(const struct job_name *job, char name[CONTROL_NAME_SIZE]);
+void control_name(
+    struct control_dir *dir, const struct job_name *job, char name[CONTROL_NAME_SIZE]);
 
 /* Parses the file NAME into CONTROL, which must be initialised, and removes it. 1; 0 if there
  * is none; -1 with errno: EINVAL if it is no regular file of one name, EPERM if it is

@@ -108,7 +108,9 @@ static int unmark(struct spool *spool, enum spool_dir top, const char *name, con
 	dir = open_dir(spool, top, name);
 	result = dir >= 0 && sys_unlink(dir, file) == 0 ? sys_fsync(dir) : -1;
 	sys_discard(&dir);
-	return result == 0 ? 0 : spool_fail(spool, spool_dir_name[top], name, file);
+	if (result == 0 || errno == ENOENT) /* somebody was first */
+		return 0;
+	return spool_fail(spool, spool_dir_name[top], name, file);
 }
 
 static int unmark_batch(const struct job *job)
@@ -130,9 +132,7 @@ static int unmark_batch(const struct job *job)
 /* Who has no links has nobody who waits for it. */
 int deletion_revoke(const struct job *job)
 {
-	struct stat now;
-
-	if (!job->ours || fstat(job->fd, &now) != 0 || now.st_nlink <= 1)
+	if (!job->ours || job->st.st_nlink <= 1)
 		return 0;
 	if (unmark(job->queue->spool, SPOOL_WAIT, job->name.id, DELETION_MARK) != 0)
 		return -1;

@@ -17,7 +17,8 @@
 NODISCARD int deletion_mark(const struct job *job, const char *batch);
 /* After it, once it is durable: one mark of the batch is enough, however many members are deleted. */
 void deletion_done(const struct job *job, const char *batch);
-/* Before T5 and T21 of a held job: takes back, durably, what a deletion left that was not carried out. 0 / -1. */
+/* Before T3 of a held job, whose links are those that it had when it was locked: takes back, durably, what a deletion left that was not
+ * carried out. From then on nobody can begin one. 0 / -1. */
 NODISCARD int deletion_revoke(const struct job *job);
 /* Whether NAME below .wait/, a job or a batch that is over, has a mark: 1, 0, -1. */
 NODISCARD int deletion_is_marked(struct spool *spool, const char *name);

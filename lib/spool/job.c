@@ -118,6 +118,7 @@ static enum hold lock(struct job *job)
 	if (flock(job->fd, LOCK_EX | LOCK_NB) != 0)
 		return errno == EWOULDBLOCK ? HOLD_LOCKED : HOLD_ERROR;
 	held = check_name(job, &now);
+	job->st = held == HOLD_DONE ? now : job->st;
 	return held == HOLD_DONE && may_have_twins(job, &now) ? twins_settle(job) : held;
 }
 
@@ -198,13 +199,18 @@ int job_hold_resting(struct job *job, const struct queue *queue, const struct jo
 	return job_fail(job, place->file);
 }
 
-void job_release(struct job *job)
+void job_unlock(const struct job *job)
 {
 	int saved = errno;
 
-	if (job->fd >= 0)
+	if (job->fd >= 0 && !job->nameless)
 		flock(job->fd, LOCK_UN);
 	errno = saved;
+}
+
+void job_release(struct job *job)
+{
+	job_unlock(job);
 	sys_discard(&job->fd);
 	sys_discard(&job->wait);
 }
@@ -400,7 +406,8 @@ static bool end_links(struct job *job)
 	struct meta meta;
 	const char *why;
 
-	if (fstat(job->fd, &now) == 0 && now.st_nlink == 0)
+	job->nameless = fstat(job->fd, &now) == 0 && now.st_nlink == 0;
+	if (job->nameless)
 		return true;
 	meta_init(&meta);
 	if ((job_meta(job->queue, &job->name, &meta, &why) < 0 && errno != EBADMSG) ||
@@ -459,11 +466,9 @@ static int rename_to(
 }
 
 /* What must be done before the commit. */
-static int prepare_move(const struct job *job, enum transition transition, enum queue_dir to)
+static int prepare_move(const struct job *job, enum queue_dir to)
 {
-	if (to == DIR_BURIED)
-		return give_key_back(job);
-	return transition == T_FINISH || transition == T_KEEP ? deletion_revoke(job) : 0;
+	return to == DIR_BURIED ? give_key_back(job) : 0;
 }
 
 /* Right after the commit, and what is done for the first time only: a kept job had finished already, and
@@ -500,7 +505,7 @@ static int move(struct job *job, enum transition transition, struct target *targ
 		errno = EINVAL;
 		return job_fail(job, job->file);
 	}
-	if (prepare_move(job, transition, target->to) != 0)
+	if (prepare_move(job, target->to) != 0)
 		return -1;
 	moved = gone ? remove_name(job) : rename_to(job, transition, target, due_ms);
 	if (moved == 1)

@@ -28,6 +28,7 @@ struct job {
 	struct job_name name;
 	int fd;           /* open and locked; -1 if not held */
 	struct stat st;   /* from when it was held */
+	bool nameless;    /* no name leads to it any more, so that nobody can meet its lock */
 	bool both;        /* a move failed, but left it under the new name, too */
 	int left;         /* errno if what belongs to it outlives it, which was to be removed */
 	struct over over; /* since it was finished, deleted or kept; its caller lets them go on */
@@ -67,8 +68,10 @@ int job_fail(const struct job *job, const char *file);
 NODISCARD enum hold twins_settle(const struct job *job);
 /* How two names of one job compare, as of qsort(3): the safer is the lesser. */
 int twins_order(enum job_state a, const char *a_file, enum job_state b, const char *b_file);
-/* Unlocks by hand, so that a process left behind by the handler keeps nothing, and
- * closes. errno survives. Allowed on a job that is not held. */
+/* Unlocks by hand, so that a process left behind by the handler keeps nothing, unless nobody could find that out. errno
+ * survives. Allowed on a job that is not held. */
+void job_unlock(const struct job *job);
+/* The same, and closes. */
 void job_release(struct job *job);
 
 /* The transitions of spool-layout.md, by their names there. */

@@ -1,6 +1,5 @@
 #include "spool/pause.h"
 
-#include <bsd/stdlib.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <poll.h>
@@ -10,6 +9,7 @@
 #include <sys/file.h>
 
 #include "spool/job.h"
+#include "sys/chance.h"
 #include "sys/clock.h"
 
 enum { LOCK_TRIES = 20, LOCK_WAIT_MS = 10, DRAFT_SIZE = 24 };
@@ -176,7 +176,7 @@ int spool_pause(struct spool *spool, const char *name, int64_t until_ms)
 
 	if (queue_open(&queue, spool, name, false) != 0)
 		return -1;
-	snprintf(draft, sizeof draft, "%s-%08x", file, (unsigned)arc4random());
+	snprintf(draft, sizeof draft, "%s-%08x", file, (unsigned)chance32());
 	result = write_draft(&queue, draft, until_ms);
 	if (result == 0) {
 		result = put_in_place(&queue, draft);

@@ -1,9 +1,9 @@
 /* A queue's directories: opening, creating, reading. */
 #include "spool/stats.h"
 
-#include <bsd/stdlib.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <limits.h>
 #include <poll.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -11,6 +11,8 @@
 #include <sys/file.h>
 #include <sys/stat.h>
 #include <unistd.h>
+
+#include "sys/chance.h"
 
 const char *const queue_dir_name[QUEUE_DIRS] = {
     "tmp", "new", "cur", "delay", "buried", "done", ".wait", "meta", "log", "out"};
@@ -32,16 +34,14 @@ int queue_fail(const struct queue *queue, enum queue_dir dir, const char *name)
 /* Renames need one file system and one mount; say so before a job is at stake. */
 static int same_device(const struct queue *queue)
 {
-	struct stat top, st;
+	struct stat st;
 
-	if (fstat(queue->spool->fd, &top) != 0)
-		return -1;
 	for (size_t i = 0; i < QUEUE_DIRS; i++) {
 		if (queue->dir[i] < 0)
 			continue;
 		if (fstat(queue->dir[i], &st) != 0)
 			return queue_fail(queue, (enum queue_dir)i, NULL);
-		if (st.st_dev != top.st_dev) {
+		if (st.st_dev != queue->spool->device) {
 			errno = EXDEV;
 			return queue_fail(queue, (enum queue_dir)i, NULL);
 		}
@@ -49,13 +49,13 @@ static int same_device(const struct queue *queue)
 	return 0;
 }
 
-static int open_dirs(struct queue *queue)
+static int open_dirs(struct queue *queue, unsigned dirs)
 {
 	queue->fd = sys_opendir(queue->spool->fd, queue->name);
 	if (queue->fd < 0)
 		return spool_fail(queue->spool, queue->name, NULL, NULL);
 	for (enum queue_dir i = 0; i < QUEUE_DIRS; i++) {
-		if (i == DIR_WAIT)
+		if (i == DIR_WAIT || !(dirs & QUEUE_DIR_BIT(i)))
 			continue;
 		queue->dir[i] = sys_opendir(queue->fd, queue_dir_name[i]);
 		if (queue->dir[i] < 0 && (queue_dir_always(i) || errno != ENOENT))
@@ -64,11 +64,18 @@ static int open_dirs(struct queue *queue)
 	return same_device(queue);
 }
 
+/* 0, also if it is there. */
+static int make_dir(const struct spool *spool, int parent, enum queue_dir dir)
+{
+	int made = sys_mkdir(parent, queue_dir_name[dir], spool->dir_mode);
+
+	return made == 0 || errno == EEXIST ? 0 : -1;
+}
+
 static int make_dirs(const struct spool *spool, int parent)
 {
 	for (enum queue_dir i = 0; i < QUEUE_DIRS; i++)
-		if (queue_dir_always(i) &&
-		    sys_mkdir(parent, queue_dir_name[i], spool->dir_mode) != 0 && errno != EEXIST)
+		if (queue_dir_always(i) && make_dir(spool, parent, i) != 0)
 			return -1;
 	return sys_fsync(parent);
 }
@@ -77,8 +84,7 @@ int queue_make_dir(struct queue *queue, enum queue_dir dir)
 {
 	if (queue->dir[dir] >= 0)
 		return 0;
-	if (sys_mkdir(queue->fd, queue_dir_name[dir], queue->spool->dir_mode) != 0 &&
-	    errno != EEXIST)
+	if (make_dir(queue->spool, queue->fd, dir) != 0)
 		return queue_fail(queue, dir, NULL);
 	queue->dir[dir] = sys_opendir(queue->fd, queue_dir_name[dir]);
 	if (queue->dir[dir] < 0 || sys_fsync(queue->fd) != 0)
@@ -113,7 +119,7 @@ static int create_queue(struct spool *spool, const char *name)
 	char draft[QUEUE_NAME_SIZE + 32];
 	int fd, made;
 
-	snprintf(draft, sizeof draft, "%s%s-%08x", draft_prefix, name, arc4random());
+	snprintf(draft, sizeof draft, "%s%s-%08x", draft_prefix, name, chance32());
 	if (sys_mkdir(spool->fd, draft, spool->dir_mode) != 0)
 		return spool_fail(spool, draft, NULL, NULL);
 	fd = sys_opendir(spool->fd, draft);
@@ -130,12 +136,40 @@ static int create_queue(struct spool *spool, const char *name)
 }
 
 /* A queue made by hand may lack directories. */
-static int complete_queue(struct queue *queue)
+static int complete_queue(const struct queue *queue)
 {
-	return make_dirs(queue->spool, queue->fd);
+	for (enum queue_dir i = 0; i < QUEUE_DIRS; i++)
+		if (queue_dir_always(i) && make_dir(queue->spool, queue->fd, i) != 0)
+			return queue_fail(queue, i, NULL);
+	return sys_fsync(queue->fd) == 0 ? 0 : spool_fail(queue->spool, queue->name, NULL, NULL);
+}
+
+/* Who needs only some of its directories must not leave it to others that some are missing: a qwork does not serve such a queue.
+ * Most file systems count a directory's directories, and so no other look is needed for most queues. */
+static bool is_whole(const struct queue *queue)
+{
+	struct stat st;
+	nlink_t always = 0;
+	bool whole = true;
+
+	for (enum queue_dir i = 0; i < QUEUE_DIRS; i++)
+		always += queue_dir_always(i);
+	if (fstat(queue->fd, &st) == 0 && st.st_nlink == 2 + always)
+		return true;
+	for (enum queue_dir i = 0; whole && i < QUEUE_DIRS; i++)
+		whole = !queue_dir_always(i) ||
+		    fstatat(queue->fd, queue_dir_name[i], &st, AT_SYMLINK_NOFOLLOW) == 0 ||
+		    errno != ENOENT;
+	return whole;
 }
 
 int queue_open(struct queue *queue, struct spool *spool, const char *name, bool create)
+{
+	return queue_open_dirs(queue, spool, name, create, UINT_MAX);
+}
+
+int queue_open_dirs(
+    struct queue *queue, struct spool *spool, const char *name, bool create, unsigned dirs)
 {
 	*queue = QUEUE_CLOSED;
 	queue->spool = spool;
@@ -144,12 +178,13 @@ int queue_open(struct queue *queue, struct spool *spool, const char *name, bool 
 		return spool_fail(spool, name, NULL, NULL);
 	}
 	snprintf(queue->name, sizeof queue->name, "%s", name);
-	if (open_dirs(queue) == 0)
+	if (open_dirs(queue, dirs) == 0 &&
+	    (!create || is_whole(queue) || complete_queue(queue) == 0))
 		return 0;
 	if (errno == ENOENT && create) {
 		if (queue->fd < 0 ? create_queue(spool, name) == 0 : complete_queue(queue) == 0) {
 			queue_close(queue);
-			if (open_dirs(queue) == 0)
+			if (open_dirs(queue, dirs) == 0)
 				return 0;
 		}
 	}
@@ -189,6 +224,15 @@ int queue_each(const struct queue *queue, enum queue_dir which, name_visit *visi
 		return 0;
 	result = dir_each(sys_opendir(queue->dir[which], "."), EACH_VISIBLE, visit_name, &reading);
 	return result < 0 && reading.result == 0 ? queue_fail(queue, which, NULL) : result;
+}
+
+DIR *queue_read(const struct queue *queue, enum queue_dir which)
+{
+	DIR *dir = dir_read(sys_opendir(queue->dir[which], "."));
+
+	if (!dir)
+		queue_fail(queue, which, NULL);
+	return dir;
 }
 
 static bool leads_to(int parent, const char *name, int fd)

@@ -1,10 +1,10 @@
 /* What the ends of attempts do to breakers, and what a person does to them. */
 #include "spool/resource.h"
 
-#include <bsd/stdlib.h>
 #include <errno.h>
 #include <stdio.h>
 
+#include "sys/chance.h"
 #include "sys/clock.h"
 
 static const struct breaker *breaker_of(const struct limits *limits)
@@ -52,7 +52,7 @@ static int open_first(
     const struct resource *r, const struct limits *limits, struct breaker_news *news)
 {
 	struct breaker_open open =
-	    breaker_next(breaker_of(limits), NULL, clock_real_ms(), arc4random());
+	    breaker_next(breaker_of(limits), NULL, clock_real_ms(), chance32());
 
 	news->opened = true;
 	news->until_ms = open.until_ms;

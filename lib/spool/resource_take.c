@@ -7,7 +7,6 @@
  */
 #include "spool/resource.h"
 
-#include <bsd/stdlib.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
@@ -17,6 +16,7 @@
 #include <unistd.h>
 
 #include "spool/links.h"
+#include "sys/chance.h"
 #include "sys/clock.h"
 
 enum {
@@ -315,7 +315,7 @@ static enum take write_down(struct need *need)
 	if (write_turn(need) != 0)
 		return TAKE_ERROR;
 	next = breaker_next(limits->has_breaker ? &limits->breaker : &usual, &limits->until,
-	    clock_real_ms(), arc4random());
+	    clock_real_ms(), chance32());
 	breaker_open_format(&next, text);
 	if (resource_put(&need->resource, "open", text, false) != 0)
 		return TAKE_ERROR;

@@ -3,14 +3,13 @@
  *
  * All payloads are written in tmp/, then all are made durable, then all are renamed,
  * then the directories are settled once. Data before rename, always: otherwise a
- * power cut shows a job of the right length full of zeros. The directories in the
- * order tmp, then new: with new alone btrfs may show both names.
+ * power cut shows a job of the right length full of zeros.
  */
 #include "spool/after.h"
 
-#include <bsd/stdlib.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <limits.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/file.h>
@@ -22,6 +21,7 @@
 #include "spool/key.h"
 #include "spool/stats.h"
 #include "spool/wait.h"
+#include "sys/chance.h"
 #include "sys/clock.h"
 
 /* Up to this many, each file is synced by itself; more share one syncfs, which
@@ -58,9 +58,38 @@ static uint64_t next_sent_ns(void)
 
 void job_id_fresh(char id[static JOB_ID_LEN + 1])
 {
-	uint64_t chance = (uint64_t)arc4random() << 3 | (arc4random() & 7);
+	job_id_format(next_sent_ns(), chance64(), id);
+}
 
-	job_id_format(next_sent_ns(), chance, id);
+/* The keys, batches and dependencies of a sender's jobs are the same for all of them. */
+static const struct meta *order_of(const struct sender *sender)
+{
+	static const struct meta none;
+
+	return sender->options.meta ? sender->options.meta : &none;
+}
+
+static enum queue_dir destination(const struct sender *sender)
+{
+	if (sender->wait_name[0])
+		return DIR_WAIT;
+	return sender->options.due_ms == JOB_DUE_NONE ? DIR_NEW : DIR_DELAY;
+}
+
+static bool is_ordered(const struct sender *sender)
+{
+	const struct meta *order = order_of(sender);
+
+	return order->key || order->batch || order->after.count > 0;
+}
+
+/* Which directories of the queue will be used: what orders jobs looks for others everywhere. */
+static unsigned dirs_of(const struct sender *sender)
+{
+	if (is_ordered(sender))
+		return UINT_MAX;
+	return QUEUE_DIR_BIT(DIR_TMP) | QUEUE_DIR_BIT(destination(sender)) |
+	    (sender->options.meta ? QUEUE_DIR_BIT(DIR_META) : 0);
 }
 
 struct sender *send_open(struct spool *spool, const char *queue, const struct send_options *options)
@@ -72,7 +101,7 @@ struct sender *send_open(struct spool *spool, const char *queue, const struct se
 	sender->options = *options;
 	if (options->meta && meta_empty(options->meta))
 		sender->options.meta = NULL;
-	if (queue_open(&sender->queue, spool, queue, true) != 0) {
+	if (queue_open_dirs(&sender->queue, spool, queue, true, dirs_of(sender)) != 0) {
 		free(sender);
 		return NULL;
 	}
@@ -89,14 +118,6 @@ static int refuse(struct sender *sender, enum send_refused why, const char *name
 	sender->refusal = (struct send_refusal){.why = why, .name = name};
 	errno = EPERM;
 	return -1;
-}
-
-/* The keys, batches and dependencies of a sender's jobs are the same for all of them. */
-static const struct meta *order_of(const struct sender *sender)
-{
-	static const struct meta none;
-
-	return sender->options.meta ? sender->options.meta : &none;
 }
 
 int send_begin(struct sender *sender)
@@ -349,13 +370,6 @@ static int prepare(struct sender *sender)
 	return order_of(sender)->key ? 0 : close_all(sender);
 }
 
-static enum queue_dir destination(const struct sender *sender)
-{
-	if (sender->wait_name[0])
-		return DIR_WAIT;
-	return sender->options.due_ms == JOB_DUE_NONE ? DIR_NEW : DIR_DELAY;
-}
-
 static bool in_tmp(const struct sender *sender, const struct sending *job)
 {
 	struct stat st;
@@ -428,13 +442,15 @@ static int settle_waits(const struct sender *sender)
 	return settle_dir(sender, DIR_DELAY) == 0 ? settle_dir(sender, DIR_NEW) : -1;
 }
 
+/* A name that comes back in tmp/ is an earlier one of the same file, and swept. But with links it would be
+ * taken for a dead sender's, and the links of a job that is waiting would go (LINK-FIRST). */
 static int settle_dirs(const struct sender *sender)
 {
 	enum queue_dir to = destination(sender);
 
 	if (sender->options.no_sync)
 		return 0;
-	if (settle_dir(sender, DIR_TMP) != 0)
+	if (is_ordered(sender) && settle_dir(sender, DIR_TMP) != 0)
 		return -1;
 	return to == DIR_WAIT ? settle_waits(sender) : settle_dir(sender, to);
 }

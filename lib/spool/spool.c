@@ -158,12 +158,13 @@ static char *absolute(const char *path)
 
 /* Files and directories made in the spool take their mode from it, not from the
  * umask: in a group's spool every worker must be able to lock every job. */
-static int take_modes(struct spool *spool)
+static int take_attributes(struct spool *spool)
 {
 	struct stat st;
 
 	if (fstat(spool->fd, &st) != 0)
 		return -1;
+	spool->device = st.st_dev;
 	spool->dir_mode = st.st_mode & 07777;
 	spool->file_mode = st.st_mode & 0666;
 	return 0;
@@ -184,7 +185,7 @@ struct spool *spool_open(const char *path, bool create)
 	spool->fd = open(spool->path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 	if (spool->fd < 0 && errno == ENOENT && create && create_path(spool->path) == 0)
 		spool->fd = open(spool->path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-	if (spool->fd < 0 || take_modes(spool) != 0)
+	if (spool->fd < 0 || take_attributes(spool) != 0)
 		goto fail;
 	return spool;
 fail:
@@ -217,12 +218,12 @@ static bool is_removed(int fd)
 
 static int on_our_file_system(const struct spool *spool, int fd)
 {
-	struct stat top, st;
+	struct stat st;
 
-	if (fstat(spool->fd, &top) != 0 || fstat(fd, &st) != 0)
+	if (fstat(fd, &st) != 0)
 		return -1;
 	errno = EXDEV;
-	return st.st_dev == top.st_dev ? 0 : -1;
+	return st.st_dev == spool->device ? 0 : -1;
 }
 
 int spool_dir(struct spool *spool, enum spool_dir which, bool create)

@@ -46,7 +46,8 @@ extern const char *const hook_name[HOOK_KINDS];
 
 struct spool {
 	int fd;
-	char *path;      /* absolute */
+	char *path; /* absolute */
+	dev_t device;
 	mode_t dir_mode; /* of new directories, taken from the spool itself */
 	mode_t file_mode;
 	int dir[SPOOL_DIRS];         /* -1 until spool_dir() opened it */
@@ -60,7 +61,7 @@ struct queue {
 	struct spool *spool;
 	char name[QUEUE_NAME_SIZE];
 	int fd;
-	int dir[QUEUE_DIRS]; /* -1: DIR_WAIT, and what the queue has not yet */
+	int dir[QUEUE_DIRS]; /* -1: DIR_WAIT, what the queue has not yet, and what is not used */
 	struct stats *stats; /* NULL unless stats_keep() keeps them */
 };
 
@@ -81,6 +82,11 @@ int place_fail(struct spool *spool, const struct job_place *place);
  * completed. 0 / -1: ENOENT without CREATE, EINVAL for a wrong name, EXDEV if
  * its directories are not all on one mount. On failure nothing is left open. */
 NODISCARD int queue_open(struct queue *queue, struct spool *spool, const char *name, bool create);
+/* The same with only some directories open, as bits: who sends, and does not live long, uses few. What is wrong with the others who
+ * uses them finds. */
+#define QUEUE_DIR_BIT(dir) (1u << (dir))
+NODISCARD int queue_open_dirs(
+    struct queue *queue, struct spool *spool, const char *name, bool create, unsigned dirs);
 void queue_close(struct queue *queue);
 /* All closed: so that queue_close() is always allowed. */
 #define QUEUE_CLOSED ((struct queue){.fd = -1, .dir = {-1, -1, -1, -1, -1, -1, -1, -1, -1, -1}})
@@ -94,6 +100,8 @@ void queue_remove_draft(const struct spool *spool, const char *draft);
 
 /* dir_each() of the names without a leading dot, by a descriptor of its own. */
 int queue_each(const struct queue *queue, enum queue_dir which, name_visit *visit, void *arg);
+/* For dir_some(). NULL with errno. */
+DIR *queue_read(const struct queue *queue, enum queue_dir which);
 
 /* Whether the paths still lead to the directories that were opened: nobody has removed
  * or moved the queue, or one of its directories. */

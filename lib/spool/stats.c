@@ -1,6 +1,5 @@
 #include "spool/stats.h"
 
-#include <bsd/stdlib.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
@@ -9,10 +8,11 @@
 #include <unistd.h>
 
 #include "spool/job.h"
+#include "sys/chance.h"
 #include "sys/clock.h"
 #include "sys/mapped.h"
 
-enum { DRAFT_SIZE = 24 };
+enum { DRAFT_SIZE = 24, LOOK_AGAIN_MS = 1000 };
 
 const char stats_name[] = "stats";
 
@@ -34,7 +34,8 @@ static const char *const count_name[COUNTS] = {[COUNT_SENT] = "sent",
 /* The file, in memory. */
 struct stats {
 	struct stats_file *file;
-	struct stat st; /* from when it was opened */
+	struct stat st;    /* from when it was opened */
+	int64_t looked_at; /* monotonic ms: when it was seen to be the queue's */
 	bool writable;
 	bool broken; /* it does not bear being accessed */
 };
@@ -203,7 +204,7 @@ static int make_file(const struct queue *queue)
 {
 	char draft[DRAFT_SIZE];
 
-	snprintf(draft, sizeof draft, "%s-%08x", stats_name, (unsigned)arc4random());
+	snprintf(draft, sizeof draft, "%s-%08x", stats_name, (unsigned)chance32());
 	if (make_draft(queue, draft) != 0)
 		return -1;
 	if (sys_rename(queue->dir[DIR_TMP], draft, queue->fd, stats_name) >= 0)
@@ -224,27 +225,34 @@ static bool is_outdated(const struct queue *queue)
 	    !same_file(&st, &stats->st) || st.st_size != stats->st.st_size;
 }
 
-static bool is_missing(const struct queue *queue)
+static int open_or_make(struct stats *stats, const struct queue *queue, bool make)
 {
-	struct stat st;
+	int result = open_file(stats, queue, true);
 
-	return fstatat(queue->fd, stats_name, &st, AT_SYMLINK_NOFOLLOW) != 0 && errno == ENOENT;
+	if (result != 0 && errno == ENOENT && make && make_file(queue) == 0)
+		result = open_file(stats, queue, true);
+	return result;
 }
 
 void stats_keep(struct queue *queue, bool make)
 {
+	int64_t now = clock_mono_ms();
 	int saved = errno;
 
-	if (queue->stats && !is_outdated(queue))
+	if (queue->stats && !queue->stats->broken && now < queue->stats->looked_at + LOOK_AGAIN_MS)
 		return;
+	if (queue->stats && !is_outdated(queue)) {
+		queue->stats->looked_at = now;
+		return;
+	}
 	stats_close(queue);
-	if (make && is_missing(queue))
-		(void)!make_file(queue);
 	queue->stats = malloc(sizeof *queue->stats);
-	if (queue->stats && open_file(queue->stats, queue, true) != 0) {
+	if (queue->stats && open_or_make(queue->stats, queue, make) != 0) {
 		free(queue->stats);
 		queue->stats = NULL;
 	}
+	if (queue->stats)
+		queue->stats->looked_at = now;
 	errno = saved;
 }
 

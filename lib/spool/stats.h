@@ -56,7 +56,7 @@ struct stats_news {
 /* Counts, in what QUEUE keeps at hand or else in its file, if there is one. */
 void stats_add(const struct queue *queue, const struct stats_news *news);
 
-/* Keeps the file at hand until stats_close() or queue_close(), if there is one; anew if another has its place. With MAKE a
+/* Keeps the file at hand until stats_close() or queue_close(), if there is one; anew, within a second, if another has its place. With MAKE a
  * missing one is made: as a draft in tmp/, whole and on disk, which is renamed into place and replaces nothing; a crash
  * leaves the draft for the sweep. What is open for writing keeps the file system from being remounted read-only: not longer
  * than jobs are sent or run, whose files are so, too. */

@@ -1,17 +1,21 @@
 #include "sys/cgroup.h"
 
-#include <bsd/stdlib.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <inttypes.h>
 #include <limits.h>
+#include <poll.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/file.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "sys/chance.h"
 #include "sys/dir.h"
+
+/* What was killed may take a moment to let go of its memory. */
+enum { END_TRIES = 100, END_PAUSE_MS = 10 };
 
 static const char prefix[] = "qspool-", itself[] = "qwork";
 static const char may_be_divided[] = "cgroup.subtree_control", entrance[] = "cgroup.procs";
@@ -124,7 +128,7 @@ static int sweep_one(void *own, const char *name, bool regular)
 static int make_dir(struct cgroups *groups)
 {
 	snprintf(groups->name, sizeof groups->name, "%s%d-%08" PRIx32, prefix, (int)getpid(),
-	    arc4random());
+	    chance32());
 	if (mkdirat(groups->own, groups->name, 0755) != 0)
 		return -1;
 	groups->dir = sys_opendir(groups->own, groups->name);
@@ -194,10 +198,14 @@ static void remove_left(struct cgroups *groups)
 
 void cgroups_close(struct cgroups *groups)
 {
-	if (groups->dir >= 0) {
+	if (groups->dir < 0)
+		return;
+	remove_left(groups);
+	for (int i = 0; groups->left_count > 0 && i < END_TRIES; i++) {
+		poll(NULL, 0, END_PAUSE_MS);
 		remove_left(groups);
-		undo(groups);
 	}
+	undo(groups);
 }
 
 /* Without swap, where there is any to be had: what is over the limit would only be slow. */

@@ -41,7 +41,7 @@ struct cgroup {
  * 2, ENOTSUP without the memory controller, EACCES, EROFS or EPERM they are not ours to divide, EBUSY others are in
  * the group of this process. */
 NODISCARD int cgroups_open(struct cgroups *groups);
-/* Undoes that, as far as can be. */
+/* Undoes that, as far as can be: what was killed in groups of jobs is given a second to be gone. */
 void cgroups_close(struct cgroups *groups);
 
 /* A new group, whose processes together get MEMORY bytes and no swap, and are all killed if they need more. NAME

@@ -1,6 +1,5 @@
 #include "sys/dir.h"
 
-#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <string.h>
@@ -14,25 +13,43 @@ static bool is_one_of(enum dir_names names, const char *name)
 	return names == EACH_ALL && strcmp(name, ".") != 0 && strcmp(name, "..") != 0;
 }
 
-int dir_each(int fd, enum dir_names names, name_visit *visit, void *arg)
+DIR *dir_read(int fd)
 {
 	DIR *dir = fd < 0 ? NULL : fdopendir(fd);
-	struct dirent *entry;
-	int result = 0, saved;
 
-	if (!dir) {
+	if (!dir)
 		sys_discard(&fd);
-		return -1;
-	}
+	return dir;
+}
+
+int dir_some(DIR *dir, enum dir_names names, name_visit *visit, void *arg)
+{
+	struct dirent *entry;
+	int result = 0;
+
 	while (result == 0 && (errno = 0, entry = readdir(dir)) != NULL)
 		if (is_one_of(names, entry->d_name))
 			result = visit(arg, entry->d_name,
 			    entry->d_type == DT_REG || entry->d_type == DT_UNKNOWN);
-	if (result == 0 && errno != 0)
-		result = -1;
-	saved = errno;
-	closedir(dir);
+	return result == 0 && errno != 0 ? -1 : result;
+}
+
+void dir_end(DIR **dir)
+{
+	int saved = errno;
+
+	if (*dir)
+		closedir(*dir);
+	*dir = NULL;
 	errno = saved;
+}
+
+int dir_each(int fd, enum dir_names names, name_visit *visit, void *arg)
+{
+	DIR *dir = dir_read(fd);
+	int result = dir ? dir_some(dir, names, visit, arg) : -1;
+
+	dir_end(&dir);
 	return result;
 }
 

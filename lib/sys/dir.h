@@ -2,6 +2,7 @@
 #ifndef QSPOOL_SYS_DIR_H
 #define QSPOOL_SYS_DIR_H
 
+#include <dirent.h>
 #include <stdbool.h>
 #include <sys/stat.h>
 
@@ -15,6 +16,12 @@ enum dir_names { EACH_VISIBLE, EACH_ALL };
  * be met or not. 0; -1 with errno, also that of opening it if FD is -1; or what VISIT returned to end it. */
 __attribute__((warn_unused_result)) int dir_each(
     int fd, enum dir_names names, name_visit *visit, void *arg);
+
+/* The same piece by piece: dir_some() goes on behind the name at which VISIT ended it. */
+DIR *dir_read(int fd); /* owns FD; NULL with errno */
+__attribute__((warn_unused_result)) int dir_some(
+    DIR *dir, enum dir_names names, name_visit *visit, void *arg);
+void dir_end(DIR **dir); /* NULL is fine; errno survives */
 
 bool same_file(const struct stat *a, const struct stat *b);
 /* Whether NAME in the directory DIR leads to FILE; a symbolic link does not. */

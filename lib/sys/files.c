@@ -7,6 +7,7 @@
 #include <stdio.h>
 #include <sys/ioctl.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
 #include <sys/utsname.h>
 #include <sys/vfs.h>
 #include <unistd.h>
@@ -277,8 +278,9 @@ int sys_rename(int from_dir, const char *from, int to_dir, const char *to)
 {
 	int result;
 
-	HOOKED(
-	    "rename", to_dir, to, result, renameat2(from_dir, from, to_dir, to, RENAME_NOREPLACE));
+	/* Not every libc has a function for it. */
+	HOOKED("rename", to_dir, to, result,
+	    (int)syscall(SYS_renameat2, from_dir, from, to_dir, to, RENAME_NOREPLACE));
 	if (result == 0 || (errno != EINVAL && errno != ENOSYS))
 		return result;
 	return rename_by_link(from_dir, from, to_dir, to);

@@ -387,19 +387,6 @@ int proc_limit_cpu(pid_t pid, int64_t seconds)
 	return prlimit(pid, RLIMIT_CPU, &limit, NULL);
 }
 
-int proc_oom_score_adj(void)
-{
-	FILE *file = fopen("/proc/self/oom_score_adj", "re");
-	int value = 0;
-
-	if (!file)
-		return 0;
-	if (fscanf(file, "%d", &value) != 1)
-		value = 0;
-	fclose(file);
-	return value;
-}
-
 uint64_t proc_oom_kills(void)
 {
 	FILE *file = fopen("/proc/vmstat", "re");

@@ -45,8 +45,6 @@ uint64_t proc_resident(pid_t pid);
 /* PID may take so many more seconds of processor time, and then gets XCPU; 0: as many as this process may. 0 / -1. */
 int proc_limit_cpu(pid_t pid, int64_t seconds);
 
-/* How willingly the OOM killer takes this process; 0 if that cannot be known. */
-int proc_oom_score_adj(void);
 /* How many processes the OOM killer has killed on this machine, since Linux 4.13; 0 if that cannot be known. */
 uint64_t proc_oom_kills(void);
 

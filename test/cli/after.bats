@@ -541,3 +541,15 @@ spool_is_drained() { drain_all -b 1ms..1ms -- true && spool_is_idle && nothing_w
 	send again --key K >"$BATS_TEST_TMPDIR/id"
 	refute [ "$(cat "$BATS_TEST_TMPDIR/id")" = "$lost" ]
 }
+
+@test 'a job whose deletion left what cannot be removed waits by itself, and keeps no other waiting' {
+	first=$(echo first | qsend -p 1)
+	echo second | qsend --after "$first"
+	echo other | qsend
+	mkdir "$QSPOOL/.wait/$first/.deleted"
+	start_qwork -- cat
+	wait_for 60 grep -qx other "$qwork_out"
+	rmdir "$QSPOOL/.wait/$first/.deleted"
+	wait_for 60 grep -qx second "$qwork_out"
+	assert_equal "$(cat "$qwork_out")" $'other\nfirst\nsecond'
+}

@@ -57,6 +57,15 @@ remove_through() {
 	assert cmp "$test_dir/wanted" "$qwork_out"
 }
 
+@test 'a job that comes while the first scan goes on is not overlooked' {
+	local -i i
+	seq 60000 | qsend --lines --no-sync -d 1d >"$test_dir/ids"
+	start_qwork --scan 10m -- cat
+	for ((i = 0; i < 100; i++)); do echo "$i" | qsend --no-sync; done
+	wait_for 60 lines_are 100 "$qwork_out"
+	wait_for 20 jobs_are 0 cur
+}
+
 @test 'a job that falls due while --drain looks for the last time is run without sleeping' {
 	local -i percent began took ms
 	local id path due

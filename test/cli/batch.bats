@@ -372,7 +372,7 @@ start_slow_send() {
 	seq 10 >"$test_dir/ten"
 	start env IN_SYNCFS="$test_dir/$1.syncs" LD_PRELOAD="$test_dir/slow.so" \
 		ASAN_OPTIONS="${ASAN_OPTIONS:-}:verify_asan_link_order=0" \
-		qsend --lines -f "$test_dir/ten" "${@:2}" >"$test_dir/$1.ids" 2>"$test_dir/$1.err"
+		"$QSPOOL_BIN/../test/crash/tools/qsend" --lines -f "$test_dir/ten" "${@:2}" >"$test_dir/$1.ids" 2>"$test_dir/$1.err"
 	wait_for 60 test -e "$test_dir/$1.syncs"
 }
 

@@ -19,9 +19,10 @@ setup() {
 	export ASAN_OPTIONS=${ASAN_OPTIONS:-}:verify_asan_link_order=0
 	set_clock 0
 	mkdir "$test_dir/bin"
+	# Those that are linked dynamically also where qsend is not.
 	for tool in qsend qwork qstat qpause; do
 		script "$test_dir/bin/$tool" <<-END
-			LD_PRELOAD=$BATS_FILE_TMPDIR/clock.so FAKE_CLOCK=$test_dir/clock exec $QSPOOL_BIN/$tool "\$@"
+			LD_PRELOAD=$BATS_FILE_TMPDIR/clock.so FAKE_CLOCK=$test_dir/clock exec $QSPOOL_BIN/../test/crash/tools/$tool "\$@"
 		END
 	done
 	PATH=$test_dir/bin:$PATH

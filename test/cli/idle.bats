@@ -162,3 +162,21 @@ sleep_a_little() { wait_for 2 after_ms $(($(now_ms) + 300)); }
 	wait_for 20 is_settled "$qwork"
 	assert_idle "$qwork"
 }
+
+# The last scans read cur/, and neither new/ nor delay/.
+nothing_is_read_again() {
+	tail -n 8 "$test_dir/reads" >"$test_dir/last_reads"
+	[[ $(wc -l <"$test_dir/last_reads") == 8 ]] && grep -q '/cur>' "$test_dir/last_reads" &&
+		! grep -qE '/(new|delay)>' "$test_dir/last_reads"
+}
+
+@test 'directories that did not change are not read again, and a change is seen without an event' {
+	need_user_namespaces
+	send x -d 1d
+	deaf_qwork -- cat
+	start strace -y -e trace=getdents64 -o "$test_dir/reads" -p "$qwork" 2>"$test_dir/strace.$qwork"
+	wait_for 30 nothing_is_read_again
+	echo y | qsend
+	wait_for 30 lines_are 1 "$qwork_out"
+	wait_for 30 nothing_is_read_again
+}

@@ -108,6 +108,16 @@ $(sed 's/$/ 2/' "$test_dir/id")"
 	assert_spool_empty
 }
 
+@test 'a handler that would shorten its descriptor 3 cannot, and qwork goes on' {
+	does <<-'END'
+		if (: >/dev/fd/3) 2>/dev/null; then echo 1; else echo 0; fi
+	END
+	printf '%s\n' 1 2 3 | qsend --lines >/dev/null
+	drain -A 1 --persist -- "$handler"
+	assert_success
+	assert_spool_empty
+}
+
 @test 'what it says in its control file is of the job it has, and of no later one' {
 	does <<-'END'
 		case $what in
@@ -263,8 +273,8 @@ costs_an_attempt() {
 	does <<-'END'
 		printf '0\n'
 		until [ ! -e "$path" ]; do sleep 0.02; done
-		printf '0\n'
 		echo >"$QSPOOL/../said"
+		printf '0\n'
 		sleep 300
 	END
 	send one

@@ -327,3 +327,30 @@ most_at_once() { sort -n "$test_dir/seen.$1" | tail -n 1; }
 	assert [ "$served" -ge 10 ]
 	assert_equal "$(grep -c 'not served' <<<"$stderr")" $((60 - served))
 }
+
+zombies_of() { ps -o stat= --ppid "$1" | awk '/^Z/ { n++ } END { print n + 0 }'; }
+all_are_held() { [[ $(grep -c 'outcome=held' "$qwork_log") -ge $1 ]]; }
+no_zombies_of() { [[ $(zombies_of "$1") == 0 ]]; }
+
+@test 'handlers that cannot be run leave no zombies' {
+	local queues=()
+	for i in {1..8}; do
+		send x -q "q$i"
+		queues+=(-q "q$i")
+	done
+	start_qwork -j 8 "${queues[@]}" -- /nowhere/handler
+	wait_for 60 all_are_held 8
+	wait_for 20 no_zombies_of "$qwork"
+	assert jobs_are 1 new q8
+}
+
+@test 'a queue that lacks directories is completed by the next job, and then served' {
+	send x -q a
+	script "$QSPOOL/a/handler" <<<'cat'
+	mkdir "$QSPOOL/a/done"
+	rmdir "$QSPOOL/a/delay" "$QSPOOL/a/buried"
+	send y -q a
+	drain
+	assert_success
+	assert_output xy
+}

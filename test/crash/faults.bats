@@ -28,8 +28,7 @@ broken() {
 	need_command python3
 	broken skip:fsync-file:1 'qsend of a payload' 'renamed before its content was synced'
 	broken late:fsync-file:1 'qsend of a payload' 'renamed before its content was synced'
-	broken skip:fsync-dir:1 'qsend of a payload' 'waits for a sync of .*/tmp'
-	broken skip:fsync-dir:2 'qsend of a payload' 'waits for a sync of .*/new'
+	broken skip:fsync-dir:1 'qsend of a payload' 'waits for a sync of .*/new'
 	broken skip:fsync-dir:4 'qkick of a buried job' 'waits for a sync of .*/buried'
 	broken skip:fsync-dir:2 'qsend with a key' 'waits for a sync of .*/.key'
 	broken skip:fsync-dir:2 'qsend after a job' '/.wait waits for a sync of'

@@ -230,7 +230,10 @@ class Disk:
                 self.dirty.discard(source)
                 self.dirty.add(target)
             self.names.pop(source, None)
-            self.names[target] = list(dict.fromkeys([os.path.dirname(source), directory]))
+            sources = [os.path.dirname(source)]
+            if os.path.basename(sources[0]) == "tmp" and "/.wait/" not in target:
+                sources = []  # rule SOURCE-THEN-TARGET: a name that comes back there is swept
+            self.names[target] = list(dict.fromkeys(sources + [directory]))
             self.places[identity] = target
 
     def unlink(self, path):

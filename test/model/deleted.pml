@@ -169,9 +169,16 @@ died:
 	atomic { unlock(D); ok = false; over = false; doomed = false }
 }
 
+/* Who has no links has no marks. */
 inline revoke()
 {
-	atomic { MAY_DIE; marked = false }
+	atomic {
+		MAY_DIE;
+		if
+		:: nlink[X] > 1 -> marked = false
+		:: else
+		fi
+	}
 }
 
 proctype worker(bool mortal)
@@ -183,14 +190,15 @@ end:
 	:: name[NEW_X] != 0 && lock[X] == 0 ->
 		hold(NEW_X, X, ok);
 		if
-		:: ok -> rename_name(NEW_X, CUR_X, ok) /* T3 */
-		:: else
-		fi;
-		if
 		:: ok ->
 #ifndef NO_REVOKE_FIRST
 			revoke();
 #endif
+			rename_name(NEW_X, CUR_X, ok) /* T3 */
+		:: else
+		fi;
+		if
+		:: ok ->
 			unlink_name(CUR_X, ok); /* T5. Commit. */
 #ifdef NO_REVOKE_FIRST
 			revoke();

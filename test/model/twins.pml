@@ -138,7 +138,6 @@ inline send(ok)
 	atomic { MAY_DIE; written = true };
 #endif
 	move(TMP, NEW, ok);
-	sync_dir(TMP);
 	sync_dir(NEW);
 #ifdef NO_DATA_FIRST
 	atomic { MAY_DIE; written = true };

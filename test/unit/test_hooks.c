@@ -17,6 +17,7 @@ static struct hooks hooks;
 static sigset_t mask;
 static struct rlimit files;
 static char said[256]; /* what was reported last */
+static struct child_base base;
 static unsigned reports;
 static int64_t now;
 
@@ -55,8 +56,9 @@ static void begin(void)
 	snprintf(path, sizeof path, "/tmp/qspool-unit.XXXXXX");
 	CHECK(mkdtemp(path) != NULL);
 	CHECK_INT(getrlimit(RLIMIT_NOFILE, &files), 0);
-	hooks = (struct hooks){
-	    .spool = spool_open(path, false), .signals = &mask, .files = &files, .report = note};
+	base = (struct child_base){.signals = &mask, .files = &files};
+	CHECK_INT(child_base_open(&base), 0);
+	hooks = (struct hooks){.spool = spool_open(path, false), .base = &base, .report = note};
 	CHECK(hooks.spool != NULL);
 	hooks_init(&hooks);
 	shell("mkdir .hooks");
@@ -68,6 +70,7 @@ static void begin(void)
 static void end(void)
 {
 	hooks_release(&hooks);
+	child_base_close(&base);
 	spool_close(hooks.spool);
 	shell("rm -r .hooks && rm -f out");
 	CHECK_INT(rmdir(path), 0);
@@ -89,16 +92,17 @@ static bool runs(enum hook_kind kind)
 /* Until the hook of this kind has ended, in real time. */
 static void reap(enum hook_kind kind)
 {
-	siginfo_t ended = {0};
-	pid_t pid = hooks.hook[kind].child.pid;
+	pid_t pid = hooks.hook[kind].child.pid, ended = 0;
+	int status = 0;
 
 	CHECK(pid > 0);
-	for (int64_t until = clock_mono_ms() + PATIENCE_MS; clock_mono_ms() < until;
+	for (int64_t until = clock_mono_ms() + PATIENCE_MS; ended == 0 && clock_mono_ms() < until;
 	     poll(NULL, 0, 5))
-		if (waitid(P_PID, (id_t)pid, &ended, WEXITED | WNOHANG | WNOWAIT) == 0 &&
-		    ended.si_pid == pid)
-			break;
-	CHECK(hooks_reap(&hooks, pid));
+		ended = waitpid(pid, &status, WNOHANG);
+	CHECK_INT(ended, pid);
+	if (hooks_told_to_end(&hooks, pid))
+		kill(-pid, SIGKILL);
+	CHECK(hooks_ended(&hooks, pid, status));
 	CHECK(!runs(kind));
 }
 

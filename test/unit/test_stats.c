@@ -300,6 +300,7 @@ static void what_is_removed_or_replaced_is_made_anew(void)
 	CHECK(unlinkat(queue.fd, stats_name, 0) == 0);
 	count(1);
 	CHECK(stats_check(&queue, true) == 0);
+	now_ms += 1000;
 	stats_keep(&queue, false);
 	count(1);
 	check_finished(1, 1);
