@@ -199,8 +199,8 @@ load helper
 }
 
 @test 'an ambiguous prefix exits 65 and touches nothing' {
-	mapfile -t ids < <(seq 2 | qsend --lines)
-	run_tool qbury "${ids[0]:0:7}"
+	send_alike 2
+	run_tool qbury "$prefix"
 	assert_failure 65
 	assert_regex "$stderr" '^qbury: .*ambiguous.* 2 jobs'
 	assert_equal "$(job_count new)" 2

@@ -114,8 +114,8 @@ load helper
 }
 
 @test 'an ambiguous prefix exits 65' {
-	mapfile -t ids < <(seq 2 | qsend --lines)
-	run_tool qcat "${ids[0]:0:7}"
+	send_alike 2
+	run_tool qcat "$prefix"
 	assert_failure 65
 	assert_output ''
 	assert_regex "$stderr" 'ambiguous.* 2 jobs'

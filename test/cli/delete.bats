@@ -232,8 +232,8 @@ old_job() {
 }
 
 @test 'an ambiguous prefix exits 65 and touches nothing' {
-	mapfile -t ids < <(seq 3 | qsend --lines)
-	run_tool qdel "${ids[0]:0:7}"
+	send_alike 3
+	run_tool qdel "$prefix"
 	assert_failure 65
 	assert_regex "$stderr" 'ambiguous.* 3 jobs'
 	assert_equal "$(job_count new)" 3
@@ -250,8 +250,8 @@ old_job() {
 }
 
 @test 'of several jobs all are tried, the exit status is that of the first failure' {
-	mapfile -t ids < <(seq 2 | qsend --lines)
-	run_tool qdel "$(forged_id 0)" "${ids[0]}" "${ids[0]:0:7}" "${ids[1]}"
+	send_alike 2
+	run_tool qdel "$(forged_id 0)" "${ids[0]}" "$prefix" "${ids[1]}"
 	assert_failure 66
 	assert_equal "$(job_count new)" 0
 }

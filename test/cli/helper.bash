@@ -254,6 +254,16 @@ powerless() {
 # send PAYLOAD [OPTION...]: prints the id.
 send() { printf %s "$1" | qsend "${@:2}"; }
 
+# send_alike COUNT: sets `ids` to those of new jobs, and `prefix` to that which they share: most often the first try has one.
+send_alike() {
+	wait_for 60 sent_alike "$1"
+}
+sent_alike() {
+	mapfile -t ids < <(seq "$1" | qsend --lines)
+	prefix=${ids[0]:0:6}
+	[[ ${ids[-1]} == "$prefix"* ]] || { qdel "${ids[@]}" && return 1; }
+}
+
 # job_count STATE [QUEUE]: how many names there are, whatever they are.
 job_count() {
 	local dir=$QSPOOL/${2:-default}/$1

@@ -234,9 +234,9 @@ send_buried() {
 }
 
 @test 'an ambiguous prefix exits 65 and touches nothing' {
-	mapfile -t ids < <(seq 2 | qsend --lines)
+	send_alike 2
 	qbury "${ids[@]}"
-	run_tool qkick "${ids[0]:0:7}"
+	run_tool qkick "$prefix"
 	assert_failure 65
 	assert_regex "$stderr" 'ambiguous.* 2 jobs'
 	assert_equal "$(job_count buried)" 2

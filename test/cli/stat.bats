@@ -212,8 +212,8 @@ object() { jq -ec --arg field "$1" --arg value "$2" 'select(.[$field] == $value)
 }
 
 @test 'an ambiguous prefix exits 65' {
-	mapfile -t ids < <(seq 2 | qsend --lines)
-	run_tool qstat "${ids[0]:0:7}"
+	send_alike 2
+	run_tool qstat "$prefix"
 	assert_failure 65
 	assert_regex "$stderr" 'ambiguous.* 2 jobs'
 }

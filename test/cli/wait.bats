@@ -207,8 +207,8 @@ still_waits() { wait_for 60 waits "$waiter" && refute gone "$waiter"; }
 }
 
 @test 'an ambiguous prefix, and a file that is no job yet, exit 65' {
-	mapfile -t ids < <(seq 2 | qsend --lines)
-	run_tool qwait "${ids[0]:0:7}"
+	send_alike 2
+	run_tool qwait "$prefix"
 	assert_failure 65
 	echo x >"$QSPOOL/default/tmp/foreign"
 	mv "$QSPOOL/default/tmp/foreign" "$QSPOOL/default/new/foreign"
