@@ -2,6 +2,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <poll.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -23,7 +24,10 @@ struct launch {
 	const struct child_start *start;
 	char **argv, **envp;
 	char path[32]; /* of a handler that is executed by descriptor, or "" */
-	int errors;
+	int errors;    /* becomes its stderr; -1: it opens that by itself, the end ... */
+	char end
+	    [16]; /* ... of a pipe of which we have the other one, by our name in /proc/self/fd */
+	volatile bool unopened; /* that failed */
 	volatile int error;
 };
 
@@ -125,6 +129,17 @@ static void hand_down(const struct grip *grip)
 	}
 }
 
+static int open_errors(struct launch *launch)
+{
+	int fd = launch->errors;
+
+	if (fd < 0) {
+		fd = openat(launch->start->base->fds, launch->end, O_WRONLY | O_NOCTTY | O_CLOEXEC);
+		launch->unopened = fd < 0;
+	}
+	return fd < 0 ? -1 : dup2(fd, STDERR_FILENO);
+}
+
 static _Noreturn void launch_child(struct launch *launch)
 {
 	const struct child_start *start = launch->start;
@@ -134,7 +149,7 @@ static _Noreturn void launch_child(struct launch *launch)
 	prctl(PR_SET_PDEATHSIG, start->stay ? SIGKILL : SIGTERM);
 	if (getppid() != start->base->parent) /* it died before that took hold */
 		_exit(127);
-	if (dup2(start->input, STDIN_FILENO) < 0 || dup2(launch->errors, STDERR_FILENO) < 0)
+	if (dup2(start->input, STDIN_FILENO) < 0 || open_errors(launch) < 0)
 		goto fail;
 	if (start->output >= 0 && dup2(start->output, STDOUT_FILENO) < 0)
 		goto fail;
@@ -187,45 +202,50 @@ static int start_launch(struct child *child, struct launch *launch, bool *exec)
 	return 0;
 }
 
-/* The other end of the pipe that the last child had, opened anew; -1: there is none. */
-static int other_end(const struct child *child, int fds)
+static int start_with_new_pipe(struct child *child, struct launch *launch, bool *exec)
 {
-	char name[16];
+	int end[2], result = -1;
 
-	if (child->errors < 0 || !child->silent || fds < 0)
-		return -1;
-	snprintf(name, sizeof name, "%d", child->errors);
-	return openat(fds, name, O_WRONLY | O_NOCTTY | O_CLOEXEC);
-}
-
-/* Returns the child's end. */
-static int open_pipe(struct child *child, int fds)
-{
-	int end[2] = {-1, other_end(child, fds)};
-
-	if (end[1] >= 0)
-		return end[1];
 	sys_discard(&child->errors);
 	if (pipe2(end, O_CLOEXEC) != 0)
 		return -1;
 	child->errors = end[0];
-	if (fcntl(end[0], F_SETFL, O_NONBLOCK) != 0)
-		sys_discard(&end[1]);
-	return end[1];
+	launch->errors = end[1];
+	if (fcntl(child->errors, F_SETFL, O_NONBLOCK) == 0)
+		result = start_launch(child, launch, exec);
+	sys_discard(&launch->errors);
+	return result;
+}
+
+/* The pipe that the last child had, of which this one opens the other end. 1; 0 if there is none, or it cannot be opened. */
+static int start_with_old_pipe(struct child *child, struct launch *launch, bool *exec)
+{
+	int *fds = &launch->start->base->fds;
+
+	if (child->errors < 0 || !child->silent || *fds < 0)
+		return 0;
+	snprintf(launch->end, sizeof launch->end, "%d", child->errors);
+	if (start_launch(child, launch, exec) == 0)
+		return 1;
+	if (!launch->unopened)
+		return -1;
+	if (launch->error != EMFILE && launch->error != ENFILE && launch->error != ENOMEM)
+		sys_discard(fds); /* nor will it be the next time */
+	launch->error = 0;
+	*exec = false;
+	return 0;
 }
 
 static int start_with_pipe(struct child *child, struct launch *launch, bool *exec)
 {
-	int result = -1;
+	int result = start_with_old_pipe(child, launch, exec);
 
-	launch->errors = open_pipe(child, launch->start->base->fds);
-	child->silent = false;
-	if (launch->errors >= 0)
-		result = start_launch(child, launch, exec);
-	if (result != 0)
+	if (result == 0)
+		result = start_with_new_pipe(child, launch, exec) == 0 ? 1 : -1;
+	if (result < 0)
 		sys_discard(&child->errors);
-	sys_discard(&launch->errors);
-	return result;
+	child->silent = child->left = false;
+	return result == 1 ? 0 : -1;
 }
 
 /* Both, one behind the other: malloc'd, its strings are theirs. NULL with ENOMEM. */
@@ -247,7 +267,7 @@ int child_launch(struct child *child, const struct child_start *start, const str
 	struct launch launch = {.start = start,
 	    .argv = argv->item,
 	    .envp = join(env, inherited),
-	    .errors = STDERR_FILENO};
+	    .errors = start->keeps_errors ? STDERR_FILENO : -1};
 	int result = -1, saved;
 
 	*exec = false;
@@ -269,6 +289,7 @@ int child_start(struct child *child, const struct child_start *start, bool *exec
 	int result = -1, saved;
 
 	child->pid = 0;
+	child->talks = child->tail_len > 0;
 	child->tail_len = 0;
 	*exec = false;
 	if (command_build(start, &argv) == 0 && environment_build(start, &env, &inherited) == 0)
@@ -320,7 +341,8 @@ bool child_drain(struct child *child, bool last)
 	char buffer[16384];
 	ssize_t n = 0;
 
-	for (int pieces = last ? 8 : 1; child_poll_fd(child) >= 0 && pieces > 0; pieces--) {
+	for (int pieces = last ? 8 : 1; child->errors >= 0 && !child->silent && pieces > 0;
+	     pieces--) {
 		n = read(child->errors, buffer, sizeof buffer);
 		if (n > 0) {
 			pass_on(buffer, (size_t)n);
@@ -341,4 +363,14 @@ bool child_drain(struct child *child, bool last)
 int child_poll_fd(const struct child *child)
 {
 	return child->silent ? -1 : child->errors;
+}
+
+/* That nobody has the other end may be seen before what was written there just now: what is left is known if that is seen again. */
+bool child_last_polled(struct child *child, short revents)
+{
+	bool left = child->left;
+
+	child->left = revents == POLLHUP;
+	child->silent = left && child->left;
+	return !left && child->left;
 }

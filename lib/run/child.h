@@ -13,9 +13,12 @@
 #include "spool/resource.h"
 
 struct child {
-	pid_t pid;   /* also its process group and session; 0 if none */
-	int errors;  /* our end of the pipe that is its stderr; or -1 */
-	bool silent; /* nobody has the other end any more: it is kept for the next child */
+	pid_t pid;  /* also its process group and session; 0 if none */
+	int errors; /* our end of the pipe that is its stderr; or -1 */
+	bool talks; /* the one before it said something there */
+	bool
+	    left; /* it was reaped, and nobody has the other end any more, but something may be left there */
+	bool silent; /* nothing is: the pipe is kept for the next child */
 	char tail[LOG_TAIL_MAX];
 	size_t tail_len;
 };
@@ -93,5 +96,8 @@ void child_keep(struct child *child, const char *data, size_t len);
 bool child_drain(struct child *child, bool last);
 /* What of its stderr is to be polled, or -1. */
 int child_poll_fd(const struct child *child);
+/* What that found when it was reaped: so it is known of all that have ended at once whether something is left. True if polling it
+ * once more would tell. */
+bool child_last_polled(struct child *child, short revents);
 
 #endif

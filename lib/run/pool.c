@@ -68,14 +68,14 @@ static void give_back_signals(struct pool *p)
 static rlim_t files_for(const struct pool *p, size_t queues)
 {
 	return (rlim_t)p->options->jobs * FDS_A_JOB + (rlim_t)queues * FDS_A_QUEUE + FDS_MORE +
-	    (p->options->persist ? (rlim_t)p->slots * FDS_A_HANDLER + CLOSER_FDS : 0);
+	    (p->options->persist ? (rlim_t)p->slots * FDS_A_HANDLER : 0);
 }
 
 /* The usual limit of 1024 is for select(); we poll, and handlers get back what we had. Queues may
  * come: all that may be had is taken. */
 static int make_room_for_files(struct pool *p)
 {
-	rlim_t least = files_for(p, p->options->queue_count);
+	rlim_t least = files_for(p, p->options->queue_count), wanted = least + CLOSER_FDS;
 	struct rlimit more;
 
 	if (getrlimit(RLIMIT_NOFILE, &p->files) != 0)
@@ -85,8 +85,10 @@ static int make_room_for_files(struct pool *p)
 		errno = EMFILE;
 		return -1;
 	}
-	if (more.rlim_cur < least || p->options->queue_count == 0)
-		more.rlim_cur = p->options->queue_count == 0 ? more.rlim_max : least;
+	if (more.rlim_cur < wanted)
+		more.rlim_cur = wanted < more.rlim_max ? wanted : more.rlim_max;
+	if (p->options->queue_count == 0)
+		more.rlim_cur = more.rlim_max;
 	p->files_max = more.rlim_cur;
 	return setrlimit(RLIMIT_NOFILE, &more);
 }
@@ -558,7 +560,7 @@ int pool_open(struct pool *p, struct spool *spool, const struct work_options *op
 	if (p->timer < 0 || check_path(p) != 0 || take_slots(p) != 0 ||
 	    make_room_for_files(p) != 0 || take_signals(p) != 0 || child_base_open(&p->base) != 0)
 		return spool_fail(spool, NULL, NULL, NULL);
-	if (options->persist)
+	if (p->files_max >= files_for(p, options->queue_count) + CLOSER_FDS)
 		closer_open(&p->closer);
 	open_means(p);
 	limits_keep(p);

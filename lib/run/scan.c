@@ -6,15 +6,10 @@
 #include "run/worker.h"
 
 #include <errno.h>
-#include <sys/stat.h>
 
 #include "sys/clock.h"
 
-enum {
-	PIECE = 256, /* names between two looks at the clock */
-	SETTLED_MS =
-	    2000, /* a directory that was changed just now may change again within a tick of its clock */
-};
+enum { PIECE = 256 }; /* names between two looks at the clock */
 
 static const enum queue_dir dir_of[SCAN_DIRS] = {DIR_NEW, DIR_DELAY};
 
@@ -51,44 +46,24 @@ int scan_add(struct worker *w, const struct waiting *model, const char *file)
 	return sieve_put(ready ? &w->scan.ready : &w->scan.later, &now, file);
 }
 
-static struct timespec changed(const struct worker *w, enum queue_dir dir)
-{
-	struct stat st;
-
-	if (fstat(w->queue.dir[dir], &st) != 0)
-		return (struct timespec){0};
-	return st.st_ctim;
-}
-
-static bool is_settled(struct timespec changed)
-{
-	int64_t ms = (int64_t)changed.tv_sec * 1000 + changed.tv_nsec / 1000000;
-
-	return ms > 0 && ms + SETTLED_MS < clock_real_ms(); /* 0: it is not known */
-}
-
-static bool is_same(struct timespec a, struct timespec b)
-{
-	return a.tv_sec == b.tv_sec && a.tv_nsec == b.tv_nsec;
-}
-
 /* Whether reading them again would find what is known. Strange files may have been mended where they are. */
 static bool nothing_changed(const struct worker *w)
 {
 	bool same = w->scan.known && w->strange.count == 0 && !backlog_wants_scan(&w->backlog);
 
-	for (int i = 0; same && i < SCAN_DIRS; i++)
-		same = is_same(w->scan.changed[i], changed(w, dir_of[i]));
+	for (int i = 0; same && i < SCAN_DIRS; i++) {
+		struct dir_state now = dir_state(w->queue.dir[dir_of[i]], DIR_SETTLED_AFAR_MS);
+
+		same = dir_unchanged(&w->scan.state[i], &now);
+	}
 	return same;
 }
 
 static void note_changes(struct worker *w)
 {
+	for (int i = 0; i < SCAN_DIRS; i++)
+		w->scan.state[i] = dir_state(w->queue.dir[dir_of[i]], DIR_SETTLED_AFAR_MS);
 	w->scan.known = true;
-	for (int i = 0; i < SCAN_DIRS; i++) {
-		w->scan.changed[i] = changed(w, dir_of[i]);
-		w->scan.known &= is_settled(w->scan.changed[i]);
-	}
 }
 
 static void failed(struct worker *w)

@@ -167,12 +167,21 @@ static void tell_unheard(void *arg, unsigned line, const char *why)
 	worker_report(unheard->w, &event);
 }
 
+/* Once for all that have ended: opening what is not there costs each ten times as much. */
+static void look_at_controls(struct pool *p)
+{
+	if (control_dir_changed(&p->controls))
+		for (unsigned i = 0; i < p->slots; i++)
+			p->slot[i].speaks = true;
+}
+
 static void hear(struct worker *w, const struct running *r, struct control *said)
 {
 	struct unheard unheard = {w, &r->job, 0};
 	struct work_event event = settle_event(w, &r->job, WORK_NOTE);
 
-	if (control_take(&w->pool->controls, r->control, said, tell_unheard, &unheard) >= 0)
+	if (!r->speaks ||
+	    control_take(&w->pool->controls, r->control, said, tell_unheard, &unheard) >= 0)
 		return;
 	event.cause = "what the handler said in its control file is not heard";
 	event.name = r->control;
@@ -342,7 +351,7 @@ static enum stats_count failure_of(const char *cause)
 }
 
 /* The job's next state is decided once; moving it there may take more than one try. */
-void settle_end(struct worker *w, struct running *r, int status, struct rusage *used)
+static void conclude(struct worker *w, struct running *r, int status, struct rusage *used)
 {
 	int64_t took_us = clock_mono_us() - r->started_us;
 	double seconds = (double)took_us / 1000000;
@@ -371,6 +380,13 @@ void settle_end(struct worker *w, struct running *r, int status, struct rusage *
 	report_end(w, r, &v, seconds);
 	control_release(&said);
 	settle_to(w, r, v.to, r->due_ms);
+}
+
+void settle_end(struct worker *w, struct running *r, int status, struct rusage *used)
+{
+	r->speaks =
+	    true; /* the file is the handler's, and may have come into being before this job */
+	conclude(w, r, status, used);
 }
 
 static struct running *running_of(const struct pool *p, pid_t pid)
@@ -414,28 +430,79 @@ static pid_t reap(const struct pool *p, int *status, struct rusage *used)
 	return wait4(any, status, WNOHANG, used);
 }
 
-static bool may_have_children(const struct pool *p)
+static bool may_have_children(const struct pool *p, unsigned ended)
 {
-	return p->busy > p->held || p->persistents > 0 || hooks_any_runs(&p->hooks) || p->strangers;
+	return p->busy > p->held + ended || p->persistents > 0 || hooks_any_runs(&p->hooks) ||
+	    p->strangers;
 }
 
+/* Whose child it was. Its number may be another's from now on. */
+static void note_end(struct pool *p, pid_t pid, int status, struct rusage *used, unsigned *ended)
+{
+	struct running *r = running_of(p, pid);
+
+	if (hooks_ended(&p->hooks, pid, status) || persist_ended(p, pid, status, used))
+		return;
+	p->strangers |= !r;
+	if (!r)
+		return;
+	r->child.pid = 0;
+	r->ended = true;
+	r->status = status;
+	r->used = *used;
+	++*ended;
+}
+
+/* The first one behind LAST. */
+static struct running *next_ended(const struct pool *p, struct running *last)
+{
+	for (struct running *r = last ? last + 1 : p->slot; r < p->slot + p->slots; r++)
+		if (r->active && r->ended)
+			return r;
+	return NULL;
+}
+
+/* Whether their last words are still to be read. True if asking once more would tell of more of them. */
+static bool look_at_errors(struct pool *p)
+{
+	struct pollfd *set = p->poll_set;
+	nfds_t used = 0;
+	bool again = false;
+
+	for (struct running *r = NULL; (r = next_ended(p, r)) != NULL;)
+		if (child_poll_fd(&r->child) >= 0)
+			set[used++] =
+			    (struct pollfd){.fd = child_poll_fd(&r->child), .events = POLLIN};
+	if (used < 2 || poll(set, used, 0) < 0) /* then reading it tells, too */
+		return false;
+	for (struct running *r = NULL; (r = next_ended(p, r)) != NULL;)
+		if (child_poll_fd(&r->child) >= 0)
+			again |= child_last_polled(&r->child, set++->revents);
+	return again;
+}
+
+/* Reaps all first, since some of what is to be known of them can be asked for all. */
 void settle_ended(struct pool *p)
 {
 	struct rusage used;
-	struct running *r;
+	unsigned ended = 0;
 	int status;
 	pid_t pid;
 
 	do {
 		pid = reap(p, &status, &used);
-		r = pid > 0 ? running_of(p, pid) : NULL;
-		if (pid <= 0 || hooks_ended(&p->hooks, pid, status) ||
-		    persist_ended(p, pid, status, &used))
-			continue;
-		if (r)
-			settle_end(r->worker, r, status, &used);
-		p->strangers |= !r;
-	} while (pid > 0 && may_have_children(p));
+		if (pid > 0)
+			note_end(p, pid, status, &used, &ended);
+	} while (pid > 0 && may_have_children(p, ended));
+	if (ended == 0)
+		return;
+	look_at_controls(p);
+	if (look_at_errors(p))
+		(void)look_at_errors(p);
+	for (struct running *r = NULL; (r = next_ended(p, r)) != NULL;) {
+		r->ended = false;
+		conclude(r->worker, r, r->status, &r->used);
+	}
 }
 
 static void end_group(struct running *r, int signal, int64_t now)

@@ -147,7 +147,7 @@ static void begin_attempt(struct worker *w, struct running *r)
 	r->unanswered = NULL;
 	r->limited = LIMITED_NOT;
 	r->active = true;
-	r->settling = r->timed_out = r->stopped = false;
+	r->settling = r->timed_out = r->stopped = r->ended = r->speaks = false;
 	r->end_signal = 0;
 	r->attempts = settle_attempts(w, &r->meta);
 	r->backoff = settle_backoff(w, &r->meta);

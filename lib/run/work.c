@@ -24,6 +24,7 @@ enum {
 	SWEEP_EVERY_MS = 3600 * 1000,
 	SCAN_PIECE_MS = 10,
 	SIGNALS_AT_ONCE = 8,
+	YOUNG_MS = 10,
 };
 
 static int64_t earliest(int64_t a, int64_t b)
@@ -269,15 +270,35 @@ static int64_t workers_deadline(const struct worker *w, int64_t now)
 	return w->hold_until > now ? earliest(next, w->hold_until) : next;
 }
 
-static int64_t slots_deadline(const struct pool *p)
+/* Most jobs say nothing, and many are over at once: only their end is to wake us then, and not that of their standard error
+ * just before. What young ones say is passed on a little later, at times that many share. */
+static int64_t grown_at(const struct running *r)
+{
+	return r->child.talks ? 0 : (r->started / YOUNG_MS + 2) * YOUNG_MS;
+}
+
+static int errors_fd(const struct running *r, int64_t now)
+{
+	return r->active && now >= grown_at(r) ? child_poll_fd(&r->child) : -1;
+}
+
+/* When it is to be polled, too. */
+static int64_t errors_next(const struct running *r, int64_t now)
+{
+	return child_poll_fd(&r->child) >= 0 && now < grown_at(r) ? grown_at(r) : NEVER;
+}
+
+static int64_t slots_deadline(const struct pool *p, int64_t now)
 {
 	int64_t next = NEVER;
 
 	for (unsigned i = 0; i < p->slots; i++) {
 		const struct running *r = &p->slot[i];
 
-		if (r->active)
-			next = earliest(next, r->settling ? r->settle_at : r->end_at);
+		if (!r->active)
+			continue;
+		next = earliest(next, r->settling ? r->settle_at : r->end_at);
+		next = earliest(next, errors_next(r, now));
 	}
 	return next;
 }
@@ -286,11 +307,12 @@ static int64_t slots_deadline(const struct pool *p)
 static int64_t next_deadline(const struct pool *p, int64_t now)
 {
 	int64_t next =
-	    earliest(earliest(release_next(p), slots_deadline(p)), hooks_next(&p->hooks));
+	    earliest(earliest(release_next(p), slots_deadline(p, now)), hooks_next(&p->hooks));
 	const struct worker *w;
 
 	next = earliest(next, means_next(&p->means));
 	next = earliest(next, persist_next(p));
+	next = earliest(next, closer_next(&p->closer));
 	if (p->look_again)
 		return now;
 	next = earliest(next, status_next(p));
@@ -303,9 +325,8 @@ static int64_t next_deadline(const struct pool *p, int64_t now)
 	return next;
 }
 
-static int poll_timeout(const struct pool *p)
+static int poll_timeout(const struct pool *p, int64_t now)
 {
-	int64_t now = clock_mono_ms();
 	int64_t wait = next_deadline(p, now) - now;
 
 	return wait <= 0 ? 0 : wait > INT32_MAX ? INT32_MAX : (int)wait;
@@ -318,7 +339,7 @@ static void read_events(struct pool *p)
 }
 
 /* Fills SET, which has room for all slots; returns how many entries it used. */
-static nfds_t fill_poll_set(const struct pool *p, struct pollfd *set)
+static nfds_t fill_poll_set(const struct pool *p, int64_t now, struct pollfd *set)
 {
 	nfds_t used = POOL_FDS;
 
@@ -326,16 +347,17 @@ static nfds_t fill_poll_set(const struct pool *p, struct pollfd *set)
 	set[1] = (struct pollfd){.fd = p->timer, .events = POLLIN};
 	set[2] = (struct pollfd){.fd = p->watch.fd, .events = POLLIN};
 	for (unsigned i = 0; i < p->slots; i++)
-		if (p->slot[i].active && child_poll_fd(&p->slot[i].child) >= 0)
-			set[used++] = (struct pollfd){
-			    .fd = child_poll_fd(&p->slot[i].child), .events = POLLIN};
+		if (errors_fd(&p->slot[i], now) >= 0)
+			set[used++] =
+			    (struct pollfd){.fd = errors_fd(&p->slot[i], now), .events = POLLIN};
 	return used;
 }
 
-static void drain_errors(struct pool *p, const struct pollfd *set, nfds_t used)
+/* NOW is when SET was filled. */
+static void drain_errors(struct pool *p, int64_t now, const struct pollfd *set, nfds_t used)
 {
 	for (nfds_t at = POOL_FDS, i = 0; at < used; i++)
-		if (p->slot[i].active && child_poll_fd(&p->slot[i].child) == set[at].fd)
+		if (errors_fd(&p->slot[i], now) >= 0)
 			if (set[at++].revents)
 				child_drain(&p->slot[i].child, false);
 }
@@ -371,25 +393,26 @@ static void let_go(struct pool *p)
 
 static int wait_for_events(struct pool *p)
 {
-	nfds_t used = fill_poll_set(p, p->poll_set);
+	int64_t now = clock_mono_ms();
+	nfds_t used = fill_poll_set(p, now, p->poll_set);
 	const struct pollfd *set = p->poll_set;
 	size_t staying = persist_poll(p, p->poll_set + used);
 	int n;
 
 	let_go(p);
-	closer_wake(&p->closer);
+	closer_tick(&p->closer, now, p->busy == 0);
 	set_timer(p, next_due(p));
-	n = poll(p->poll_set, used + staying, poll_timeout(p));
+	n = poll(p->poll_set, used + staying, poll_timeout(p, now));
 	if (n <= 0)
 		return n == 0 || errno == EINTR ? 0 : -1;
-	drain_errors(p, set, used);
+	drain_errors(p, now, set, used);
 	persist_read(p, set + used, staying);
 	if (set[1].revents)
 		read_timer(p);
 	if (set[2].revents)
 		read_events(p);
 	if (set[0].revents)
-		read_signals(p);
+		read_signals(p); /* the last, which uses the set anew */
 	return 0;
 }
 

@@ -58,6 +58,7 @@ struct running {
 	struct child child;
 	int output; /* of a job to be kept, until its handler is started; or -1 */
 	char control[CONTROL_NAME_SIZE]; /* its file in the worker's directory */
+	bool speaks;                     /* it may be there */
 	struct grip grip;                /* what it has of its resources */
 	bool active;                     /* the slot is taken */
 	bool timed_out;
@@ -67,6 +68,9 @@ struct running {
 	struct limited limited; /* of its processes; if these stay, it is theirs while they live */
 	int64_t started;        /* ms; and in us: */
 	int64_t started_us;
+	bool ended; /* its handler was reaped; and of that: */
+	int status;
+	struct rusage used;
 	int64_t end_at; /* when to signal its group next, or NEVER */
 	int end_signal;
 	/* Once the handler has ended and the job could not be moved on (full disk): */
@@ -126,8 +130,8 @@ struct scan {
 	int64_t began_ms;          /* real */
 	struct sieve ready, later; /* what was read */
 	struct backlog came;       /* what came meanwhile; at the end, all */
-	bool known;                /* nothing can differ from what was read, as long as these */
-	struct timespec changed[SCAN_DIRS]; /* are the ctimes of the directories */
+	bool known; /* nothing differs from what was read, as long as nothing differs from ... */
+	struct dir_state state[SCAN_DIRS]; /* ... how these were then */
 	bool
 	    concluded; /* a first one: who starts jobs before that, starts those that come before those that wait */
 };
@@ -201,7 +205,7 @@ struct pool {
 	struct gauge_files gauges;
 	struct means means;
 	double turn;                       /* shares.c: what one that comes has had */
-	struct closer closer;              /* of handlers that stay: nothing else takes as long */
+	struct closer closer;              /* of finished jobs: nothing else takes as long */
 	struct persistent_list persistent; /* the youngest first */
 	size_t persistents;
 	struct release_tree releases; /* names below .wait/ that are over */
@@ -317,7 +321,7 @@ void limits_keep(struct pool *p);
 unsigned settle_attempts(const struct worker *w, const struct meta *meta);
 struct backoff settle_backoff(const struct worker *w, const struct meta *meta);
 int64_t settle_timeout(const struct worker *w, const struct meta *meta); /* 0: none */
-/* The handler of R ended with STATUS; or, if USED is NULL, answered with it, and goes on. */
+/* The handler of R, which was to stay, ended with STATUS; or, if USED is NULL, answered with it, and goes on. */
 void settle_end(struct worker *w, struct running *r, int status, struct rusage *used);
 /* Reaps all children that have ended, and settles their jobs. */
 void settle_ended(struct pool *p);

@@ -11,7 +11,6 @@
 #include <unistd.h>
 
 #include "sys/chance.h"
-#include "sys/dir.h"
 #include "sys/proc.h"
 
 enum {
@@ -58,6 +57,7 @@ int control_dir_open(struct control_dir *dir)
 	int opened = 0;
 
 	dir->fd = -1;
+	dir->state.known = false;
 	if (len >= (int)sizeof dir->path) {
 		errno = ENAMETOOLONG;
 		return -1;
@@ -94,6 +94,15 @@ int control_dir_close(struct control_dir *dir)
 		result = sys_rmdir(AT_FDCWD, dir->path);
 	sys_discard(&dir->fd);
 	return result != 0 && errno != ENOTEMPTY && errno != EEXIST && errno != ENOENT ? -1 : 0;
+}
+
+bool control_dir_changed(struct control_dir *dir)
+{
+	struct dir_state now = dir_state(dir->fd, DIR_SETTLED_HERE_MS);
+	bool same = dir_unchanged(&dir->state, &now);
+
+	dir->state = now;
+	return !same;
 }
 
 /* By chance for each process, and counted on from there. */

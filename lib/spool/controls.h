@@ -17,13 +17,15 @@
 
 #include "format/control.h"
 #include "format/name.h"
+#include "sys/dir.h"
 #include "sys/files.h"
 
 enum { CONTROL_NAME_SIZE = JOB_NAME_SIZE };
 
 struct control_dir {
-	int fd;        /* -1: there is none */
-	uint32_t next; /* in the next name: no two are the same; 0: none was made */
+	int fd;                 /* -1: there is none */
+	uint32_t next;          /* in the next name: no two are the same; 0: none was made */
+	struct dir_state state; /* as it was last */
 	char path[PATH_MAX];
 };
 
@@ -34,6 +36,9 @@ NODISCARD int control_dir_renew(struct control_dir *dir);
 /* Removes it if nobody else uses it, and nothing is in it that a crash left. 0; -1 with
  * errno if that failed: it is closed all the same. */
 NODISCARD int control_dir_close(struct control_dir *dir);
+
+/* Whether a file may have come or gone since the last time this was asked. */
+bool control_dir_changed(struct control_dir *dir);
 
 /* A fresh name in the directory for this attempt. */
 void control_name(

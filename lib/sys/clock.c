@@ -20,6 +20,15 @@ int64_t clock_real_ms(void)
 	return (int64_t)(clock_real_ns() / 1000000);
 }
 
+int64_t clock_stamp_ms(void)
+{
+#ifdef CLOCK_REALTIME_COARSE
+	return (int64_t)(read_ns(CLOCK_REALTIME_COARSE) / 1000000);
+#else
+	return clock_real_ms();
+#endif
+}
+
 int64_t clock_mono_ms(void)
 {
 	return clock_mono_us() / 1000;

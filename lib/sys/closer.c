@@ -4,9 +4,14 @@
 #include <signal.h>
 #include <string.h>
 
+#include "sys/clock.h"
 #include "sys/files.h"
 
-enum { STACK_SIZE = 256 * 1024 };
+enum {
+	STACK_SIZE = 256 * 1024,
+	ENOUGH = 4,
+	LATEST_MS = 20,
+};
 
 /* Those that are to be closed are moved to FD: how many; 0 at the end. */
 static unsigned next(struct closer *c, int fd[CLOSER_MAX])
@@ -60,30 +65,36 @@ void closer_open(struct closer *closer)
 	closer->runs = start(closer);
 }
 
+static void give(struct closer *c, int *fd)
+{
+	pthread_mutex_lock(&c->mutex);
+	if (c->count < CLOSER_MAX) {
+		c->fd[c->count++] = *fd;
+		*fd = -1;
+	}
+	pthread_mutex_unlock(&c->mutex);
+	if (c->given++ == 0)
+		c->wake_at = clock_mono_ms() + LATEST_MS;
+}
+
 void closer_take(struct closer *closer, int *fd)
 {
-	if (closer->runs && *fd >= 0) {
-		pthread_mutex_lock(&closer->mutex);
-		if (closer->count < CLOSER_MAX) {
-			closer->fd[closer->count++] = *fd;
-			*fd = -1;
-		}
-		pthread_mutex_unlock(&closer->mutex);
-	}
+	if (closer->runs && *fd >= 0)
+		give(closer, fd);
 	sys_discard(fd);
 }
 
-void closer_wake(struct closer *closer)
+void closer_tick(struct closer *closer, int64_t now, bool idle)
 {
-	bool some;
-
-	if (!closer->runs)
+	if (closer->given == 0 || (!idle && closer->given < ENOUGH && now < closer->wake_at))
 		return;
-	pthread_mutex_lock(&closer->mutex);
-	some = closer->count > 0;
-	pthread_mutex_unlock(&closer->mutex);
-	if (some)
-		pthread_cond_signal(&closer->wake);
+	closer->given = 0;
+	pthread_cond_signal(&closer->wake);
+}
+
+int64_t closer_next(const struct closer *closer)
+{
+	return closer->given > 0 ? closer->wake_at : INT64_MAX;
 }
 
 void closer_close(struct closer *closer)

@@ -8,6 +8,7 @@
 
 #include <pthread.h>
 #include <stdbool.h>
+#include <stdint.h>
 
 /* So many are kept for closing at most, and as many are being closed: the descriptors that it needs. */
 enum { CLOSER_MAX = 64, CLOSER_FDS = 2 * CLOSER_MAX };
@@ -20,15 +21,20 @@ struct closer {
 	bool ends;
 	unsigned count;
 	int fd[CLOSER_MAX];
+	/* Of the one who gives: how many since the thread was woken, with those that found no room, and when that is to be at the latest. */
+	unsigned given;
+	int64_t wake_at; /* monotonic ms */
 };
 
 /* Without memory, or where no more threads are allowed, closer_take() closes by itself. CLOSER must stay where it is. */
 void closer_open(struct closer *closer);
-/* *FD is the closer's, and -1 then; at the latest closer_wake() has it closed. Errors of closing are lost: of a file
- * that was written this is no way. errno survives. */
+/* *FD is the closer's, and -1 then. Errors of closing are lost: of a file that was written this is no way. errno
+ * survives. */
 void closer_take(struct closer *closer, int *fd);
-/* To be called once for many: waking costs as much as some closing. */
-void closer_wake(struct closer *closer);
+/* Wakes the thread if there is enough to do for it, since waking costs as much as some closing; or if the caller has nothing else to do
+ * and is IDLE; or if closer_next() is over, a few ms after the first one was taken: monotonic ms, INT64_MAX if there is none. */
+void closer_tick(struct closer *closer, int64_t now, bool idle);
+int64_t closer_next(const struct closer *closer);
 /* All is closed then. */
 void closer_close(struct closer *closer);
 

@@ -4,6 +4,7 @@
 #include <fcntl.h>
 #include <string.h>
 
+#include "sys/clock.h"
 #include "sys/files.h"
 
 static bool is_one_of(enum dir_names names, const char *name)
@@ -51,6 +52,30 @@ int dir_each(int fd, enum dir_names names, name_visit *visit, void *arg)
 
 	dir_end(&dir);
 	return result;
+}
+
+static bool is_settled(struct timespec changed, enum dir_settled settled)
+{
+	int64_t ms = (int64_t)changed.tv_sec * 1000 + changed.tv_nsec / 1000000;
+
+	if (changed.tv_nsec == 0)
+		settled = DIR_SETTLED_AFAR_MS;
+	return ms > 0 && ms + (int64_t)settled < clock_stamp_ms(); /* 0: it is not known */
+}
+
+struct dir_state dir_state(int fd, enum dir_settled settled)
+{
+	struct stat st;
+
+	if (fstat(fd, &st) != 0)
+		return (struct dir_state){.known = false};
+	return (struct dir_state){.changed = st.st_ctim, .known = is_settled(st.st_ctim, settled)};
+}
+
+bool dir_unchanged(const struct dir_state *then, const struct dir_state *now)
+{
+	return then->known && then->changed.tv_sec == now->changed.tv_sec &&
+	    then->changed.tv_nsec == now->changed.tv_nsec;
 }
 
 bool same_file(const struct stat *a, const struct stat *b)

@@ -10,6 +10,10 @@ SETTLED = 100  # jobs of the beginning that do not count
 
 # A call without a reason is a failure: somebody added it who must say here what it is for. PATTERN is looked for in the line of strace -y.
 REASONS = [
+    (
+        r"^poll\(\[\{fd=\d+<pipe:.*\], \d+, 0\)",
+        "whether something is left on the pipes of those who have ended",
+    ),
     (r"^poll|^epoll_p?wait|^ppoll", "sleeps until a child ends, a name appears or a time comes"),
     (
         r"^read\(\d+<[^>]*signalfd",
@@ -44,7 +48,6 @@ REASONS = [
         r"^(pipe2|fcntl|close|read)\(.*<pipe:",
         "the pipe on which the handler's messages for the log come",
     ),
-    (r"^openat\(\d+</proc/\d+/fd>", "the other end of that pipe, opened anew for this child"),
     (r"^pread64\(\d+</proc/\d+/oom_score_adj>", "qwork's own score, which somebody may have changed"),
     (
         r"^write\(\d+</proc/\d+/oom_score_adj>",
@@ -52,7 +55,12 @@ REASONS = [
     ),
     (r"^pipe2", "the pipe on which the handler's messages for the log come"),
     (r"^(vfork|clone3?)\(", "the child process"),
-    (r"^close\(.*/(cur|new)/", "the job's descriptor, which ends the lease"),
+    (r"^close\(.*/(cur|new)/", "the job's descriptor, which frees its blocks: by a thread"),
+    (r"^futex", "between that thread and the one that gives it what to close"),
+    (
+        r"^(newfstatat|fstat|statx)\(\d+<[^>]*qspool-\d+>, \"\"",
+        "whether any handler may have said something in $QJOB_CONTROL",
+    ),
     (r"^openat\(.*qspool-", "what the handler said in $QJOB_CONTROL"),
     (
         r"^(kill|tgkill|pidfd_open|pidfd_send_signal)\(",
@@ -68,14 +76,17 @@ def reason_of(line):
 
 
 def trace(place, jobs):
-    """The lines of a qwork with JOBS in flight from one claim to one much later, both inclusive of one end."""
+    """The lines of a qwork with JOBS in flight, those of its children aside, from one claim to one much later, both inclusive of
+    one end."""
     spool = place.spool(JOBS)
     path = place.path("trace")
-    place.call(
-        ["strace", "-y", "-o", path, *place.qwork(spool, "-j", jobs, "--drain", "--", "/bin/true")]
-    )
+    strace = ["strace", "-f", "-b", "execve", "-y", "-o", path]
+    place.call([*strace, *place.qwork(spool, "-j", jobs, "--drain", "--", "/bin/true")])
     with open(path, encoding="utf-8", errors="replace") as file:
-        lines = [line for line in file if re.match(r"[a-z]", line)]
+        rows = [re.match(r"(\d+) +([a-z].*)", line) for line in file]
+    rows = [row.groups() for row in rows if row][1:]  # its own execve
+    children = {pid for pid, line in rows if line.startswith("execve(")}
+    lines = [line for pid, line in rows if pid not in children]
     claims = [
         i for i, line in enumerate(lines) if line.startswith("renameat2(") and "/cur>" in line
     ]
@@ -91,7 +102,7 @@ def count(place, jobs):
 
 
 def made_by(place, pid, seconds):
-    """The lines of its system calls in SECONDS, but the one that it was in."""
+    """Its system calls in SECONDS, but the one that it was in: [(seconds since the beginning, line)]."""
     path = place.path("trace")
     argv = ["strace", "-f", "-ttt", "-o", path, "-p", str(pid)]
     with subprocess.Popen(
@@ -106,4 +117,5 @@ def made_by(place, pid, seconds):
         strace.communicate()
     with open(path, encoding="utf-8") as file:
         rows = [re.match(r"\d+ +([\d.]+) (.*)", line) for line in file]
-    return [row[2] for row in rows if row and float(row[1]) > begin and "detached" not in row[2]]
+    rows = [(float(row[1]) - begin, row[2]) for row in rows if row and "detached" not in row[2]]
+    return [(at, call) for at, call in rows if at > 0]

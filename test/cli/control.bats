@@ -170,6 +170,55 @@ delay_by_days() {
 	assert_spool_empty
 }
 
+# It has changed no more for so long that what is known of it is trusted.
+is_settled() { (($(date +%s%3N) - $(date -r "$controls" +%s%3N) > 300)); }
+
+@test 'what is said is heard though nothing was said for long, and of whoever began before that' {
+	script "$test_dir/handler" <<-'END'
+		read -r what
+		[ "$what" != late ] || until [ -e "$0.go" ]; do sleep 0.02; done
+		[ "$what" = silent ] || echo "bury $what" >>"$QJOB_CONTROL"
+	END
+	start_qwork -v -j 2 -- "$test_dir/handler"
+	late=$(printf late | qsend)
+	wait_for 60 jobs_are 1 cur
+	for word in one two; do
+		wait_for 60 is_settled
+		printf silent | qsend >/dev/null
+		wait_for 60 jobs_are 0 new
+		wait_for 60 jobs_are 1 cur
+		id=$(printf %s "$word" | qsend)
+		wait_for 60 job_is "$id" buried
+		assert_regex "$(log_of "$id")" "cause=\"buried by its handler\" reason=$word "
+	done
+	wait_for 60 is_settled
+	printf silent | qsend >/dev/null
+	wait_for 60 log_has 3 outcome=finished
+	touch "$test_dir/handler.go"
+	wait_for 60 job_is "$late" buried
+	assert_regex "$(log_of "$late")" 'cause="buried by its handler" reason=late '
+}
+
+# Some leave a process behind that has standard error still.
+@test 'of many that end at once each is heard, and its last words are its own' {
+	seq 100 | qsend --lines >"$test_dir/ids"
+	script "$test_dir/handler" <<-END
+		read -r n
+		[ \$((n % 2)) = 0 ] || echo "note \$QJOB_ID" >>"\$QJOB_CONTROL"
+		[ \$((n % 20)) != 0 ] || (until [ -e '$test_dir/go' ]; do sleep 0.1; done) >/dev/null &
+		echo "word \$QJOB_ID" >&2
+		exit 1
+	END
+	drain -A 1 -j 8 -- "$test_dir/handler"
+	touch "$test_dir/go"
+	jobs_are 100 buried
+	n=0
+	while read -r id; do
+		assert_equal "$(grep '^  | ' "$QSPOOL/default/log/$id")" "  | word $id"
+		assert_equal "$(grep -c "^  note: $id\$" "$QSPOOL/default/log/$id" || true)" $((++n % 2))
+	done <"$test_dir/ids"
+}
+
 @test 'qstat shows the progress of a running job' {
 	make_gate
 	id=$(send x)

@@ -186,6 +186,43 @@ fails_and_waits() {
 	assert_equal "$(grep -c '^[0-9].* attempt=[0-9]* of=40 ' "$log")" 40
 }
 
+@test 'what is said just before, and by who has closed standard error long before its end, is kept' {
+	for early in 0 0.2; do
+		id=$(send x)
+		drain -A 1 -- sh -c "echo last words >&2; exec 2>&-; sleep $early; exit 1"
+		assert_file_contains "$QSPOOL/default/log/$id" '^  | last words$'
+	done
+}
+
+@test 'a handler may do as it likes with its standard error: the next one has another' {
+	need_command setpriv
+	seq 3 | qsend --lines >"$test_dir/ids"
+	run_tool powerless qwork --drain -A 1 -- sh -c 'chmod 0 /proc/self/fd/2; echo "word $QJOB_ID" >&2; exit 1'
+	assert_success
+	while read -r id; do
+		assert_equal "$(grep '^  | ' "$QSPOOL/default/log/$id")" "  | word $id"
+		assert_job "$id" buried
+	done <"$test_dir/ids"
+}
+
+@test 'what a process says that a handler left behind is in no later post-mortem' {
+	script "$test_dir/handler" <<-END
+		read -r what
+		if [ "\$what" = first ]; then
+			(until [ -e $test_dir/go ]; do sleep 0.02; done; trap "" PIPE; echo ghost; : >$test_dir/gone) >&2 2>/dev/null &
+		else
+			: >$test_dir/go
+			until [ -e $test_dir/gone ]; do sleep 0.02; done
+			echo own >&2
+		fi
+		exit 1
+	END
+	printf first | qsend >/dev/null
+	second=$(printf second | qsend)
+	drain -A 1 -- "$test_dir/handler"
+	assert_equal "$(grep '^  | ' "$QSPOOL/default/log/$second")" '  | own'
+}
+
 @test 'a handler that never stops talking does not make qwork grow' {
 	send x
 	drain -A 1 -- sh -c 'yes "a rather long line of no use to anyone" | head -c 20M >&2; exit 1'

@@ -7,6 +7,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "sys/clock.h"
 #include "unit.h"
 
 enum { MANY = 3 * CLOSER_MAX, PATIENCE_S = 60 };
@@ -30,19 +31,64 @@ static void take(struct closer *closer, int fd)
 	CHECK_INT(fd, -1);
 }
 
+static bool closed_in_time(const int *fd, size_t count)
+{
+	time_t end = time(NULL) + PATIENCE_S;
+	bool open = true;
+
+	while (open && time(NULL) < end) {
+		open = false;
+		for (size_t i = 0; i < count; i++)
+			open |= is_open(fd[i]);
+		poll(NULL, 0, open);
+	}
+	return !open;
+}
+
 static void closes_what_it_takes(void)
 {
 	struct closer closer;
 	int fd = open_some();
-	time_t end = time(NULL) + PATIENCE_S;
 
 	closer_open(&closer);
 	take(&closer, fd);
 	take(&closer, -1);
-	closer_wake(&closer);
-	while (is_open(fd) && time(NULL) < end)
-		poll(NULL, 0, 1);
-	CHECK(!is_open(fd));
+	closer_tick(&closer, 0, true);
+	CHECK(closed_in_time(&fd, 1));
+	closer_close(&closer);
+}
+
+static void one_is_closed_a_little_later(void)
+{
+	struct closer closer;
+	int fd = open_some();
+	int64_t now = clock_mono_ms();
+
+	closer_open(&closer);
+	CHECK(closer_next(&closer) == INT64_MAX);
+	take(&closer, fd);
+	CHECK(closer_next(&closer) >= now && closer_next(&closer) <= clock_mono_ms() + 1000);
+	closer_tick(&closer, closer_next(&closer) - 1, false);
+	CHECK(closer_next(&closer) != INT64_MAX);
+	closer_tick(&closer, closer_next(&closer), false);
+	CHECK(closer_next(&closer) == INT64_MAX);
+	CHECK(closed_in_time(&fd, 1));
+	closer_close(&closer);
+}
+
+static void many_are_closed_at_once(void)
+{
+	struct closer closer;
+	int fd[CLOSER_MAX];
+
+	closer_open(&closer);
+	for (size_t i = 0; i < CLOSER_MAX; i++)
+		fd[i] = open_some();
+	for (size_t i = 0; i < CLOSER_MAX; i++)
+		take(&closer, fd[i]);
+	closer_tick(&closer, 0, false);
+	CHECK(closer_next(&closer) == INT64_MAX);
+	CHECK(closed_in_time(fd, CLOSER_MAX));
 	closer_close(&closer);
 }
 
@@ -59,7 +105,7 @@ static void take_many(struct closer *closer)
 		CHECK(!is_open(fd[i]));
 }
 
-/* They were never closed by closer_wake(). */
+/* They were never closed by closer_tick(). */
 static void its_end_closes_all(void)
 {
 	struct closer closer;
@@ -73,7 +119,7 @@ static void closes_without_a_thread(void)
 	struct closer closer = {.runs = false};
 
 	take_many(&closer);
-	closer_wake(&closer);
+	closer_tick(&closer, 0, true);
 }
 
 static void errno_survives(void)
@@ -87,6 +133,7 @@ static void errno_survives(void)
 
 int main(void)
 {
-	return UNIT_RUN(TEST(closes_what_it_takes), TEST(its_end_closes_all),
-	    TEST(closes_without_a_thread), TEST(errno_survives));
+	return UNIT_RUN(TEST(closes_what_it_takes), TEST(one_is_closed_a_little_later),
+	    TEST(many_are_closed_at_once), TEST(its_end_closes_all), TEST(closes_without_a_thread),
+	    TEST(errno_survives));
 }

@@ -23,6 +23,11 @@ uint64_t clock_real_ns(void)
 	return (uint64_t)now_ms * 1000000;
 }
 
+int64_t clock_stamp_ms(void)
+{
+	return now_ms;
+}
+
 int64_t clock_mono_ms(void)
 {
 	return now_ms;
