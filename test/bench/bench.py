@@ -28,7 +28,7 @@ import place as places
 import rows
 
 Shown = collections.namedtuple("Shown", "work qspool limit goal met peers")
-FULL = {"size": 6 << 30, "files": 6_000_000}
+FULL = {"size": 10 << 30, "files": 8_000_000}
 QUICK = {"size": 2 << 30, "files": 600_000}
 
 
@@ -165,6 +165,7 @@ def raw_figures(row):
     ratios = {label: row.ratio(label) for label in row.figures if label != rows.OURS}
     goals = [goal.text for goal in row.goals]
     kept = {
+        "group": row.group,
         "work": row.work,
         "unit": row.unit,
         "goals": goals,

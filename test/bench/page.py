@@ -1,8 +1,9 @@
 #!/usr/bin/env python3
 """Writes qspool-performance(7) from the raw figures of a run of `make bench`.
 
-usage: page.py build/bench/bench.json >man/qspool-performance.7
+usage: page.py build/bench/bench.json [LATER.json...] >man/qspool-performance.7
 
+What later runs have, of some rows only, takes the place of that of the first one.
 What is known of where the time goes stands in profile.mdoc beside this file, and goes into the page as it is.
 """
 
@@ -21,8 +22,8 @@ HEAD = """.Dd {date}
 .Sh DESCRIPTION
 This page was written by
 .Pa test/bench/page.py
-from one run of
-.Ql {command} .
+from the figures of
+{commands}
 Each figure is the median of {rounds} rounds, if nothing else is said; in each round qspool, the limit and each
 peer had their turn.
 A ratio is the median of those of the rounds, and says how many times better qspool is: of rates qspool's divided by the
@@ -95,11 +96,28 @@ def section(row):
         yield ".El"
 
 
+def merge(runs):
+    """The first one, with the groups of rows that later ones have in the places of its own."""
+    groups = {}
+    for run in runs:
+        later = {}
+        for row in run["rows"]:
+            later.setdefault(row["group"], []).append(row)
+        groups.update(later)
+    rows = [row for group in groups.values() for row in group]
+    return {**runs[0], "rows": rows, "commands": [run["facts"]["command"] for run in runs]}
+
+
+def quoted(commands):
+    *others, last = (f".Ql {text(command)}" for command in commands)
+    return "\n".join([other + " ," for other in others] + [last + " ."])
+
+
 def page(run):
     facts = run["facts"]
     date = datetime.date.fromisoformat(facts["date"])
     yield HEAD.format(
-        date=f"{date:%B} {date.day}, {date.year}", command=facts["command"], rounds=facts["rounds"]
+        date=f"{date:%B} {date.day}, {date.year}", commands=quoted(run["commands"]), rounds=facts["rounds"]
     ).rstrip("\n")
     yield ".Sh MACHINE AND VERSIONS"
     yield ".Bl -tag -width processor"
@@ -124,9 +142,11 @@ def page(run):
 
 
 def main():
-    with open(sys.argv[1], encoding="utf-8") as file:
-        run = json.load(file)
-    print("\n".join(page(run)))
+    runs = []
+    for path in sys.argv[1:]:
+        with open(path, encoding="utf-8") as file:
+            runs.append(json.load(file))
+    print("\n".join(page(merge(runs))))
 
 
 if __name__ == "__main__":
