@@ -188,8 +188,6 @@ struct pool {
 	struct worker_list workers; /* that serve their queues */
 	struct worker_list idle;    /* that do not, since there is no queue or no handler */
 	int64_t look_at;            /* when to look for queues */
-	bool begun;                 /* what there was at first is served */
-	bool deaf;                  /* not all that may come is an event */
 	struct control_dir controls;
 	int controls_error; /* why there is none, which was said; or 0 */
 	struct watch watch;
@@ -223,12 +221,14 @@ struct pool {
 	unsigned stop;   /* how often we were told to end */
 	int64_t grace_at;
 	bool claims_nothing; /* told so by USR1 */
+	bool begun;          /* what there was at first is served */
+	/* There are children that are not ours: we are PID 1, or others were before exec. */
+	bool strangers;
+	bool deaf; /* not all that may come is an event */
 	struct status status;
 	struct rlimit files; /* before it was raised; for handlers */
 	rlim_t files_max;    /* since */
 	struct child_base base;
-	bool
-	    strangers; /* there are children that are not ours: we are PID 1, or others were before exec */
 };
 
 /* pool.c */
