@@ -243,14 +243,25 @@ static void scan_if_due(struct pool *p, int64_t now)
 			scan(w, now);
 }
 
+static void read_events(struct pool *p)
+{
+	if (p->watch.fd >= 0 && watch_read(&p->watch, take_event, p) != 0)
+		scan_all(p);
+}
+
+/* The events of names that were read are taken before the first of these is started: it would be known once more. */
 static void read_on(struct pool *p, int64_t now)
 {
+	bool any = false;
 	struct worker *w;
 
 	LIST_FOREACH (w, &p->workers, link) {
+		any |= scan_is_on(w);
 		scan_more(w, now + SCAN_PIECE_MS);
 		p->look_again |= scan_is_on(w);
 	}
+	if (any)
+		read_events(p);
 }
 
 static void end_pause(struct worker *w)
@@ -330,12 +341,6 @@ static int poll_timeout(const struct pool *p, int64_t now)
 	int64_t wait = next_deadline(p, now) - now;
 
 	return wait <= 0 ? 0 : wait > INT32_MAX ? INT32_MAX : (int)wait;
-}
-
-static void read_events(struct pool *p)
-{
-	if (p->watch.fd >= 0 && watch_read(&p->watch, take_event, p) != 0)
-		scan_all(p);
 }
 
 /* Fills SET, which has room for all slots; returns how many entries it used. */
