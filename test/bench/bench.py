@@ -73,7 +73,7 @@ def measure(row, rounds):
 def number(value):
     if value >= 1000:
         return f"{value:,.0f}"
-    return f"{value:.3g}" if value < 10 else f"{value:.0f}"
+    return f"{value:.3g}" if value < 100 else f"{value:.0f}"
 
 
 def figure(row, label):
@@ -96,7 +96,7 @@ def show(row):
         figure(row, rows.OURS),
         versus(row, rows.LIMIT) if rows.LIMIT in row.figures else "-",
         "; ".join(goal.text for goal in row.goals) or "-",
-        "-" if not row.goals else "yes" if row.met() else "**no**",
+        "; ".join("yes" if holds else "**no**" for _, holds in row.judged()) or "-",
         "; ".join(f"{label} {versus(row, label)}" for label in others) or "-",
     )
 
@@ -163,13 +163,11 @@ def facts_of(args, place, missing):
 
 def raw_figures(row):
     ratios = {label: row.ratio(label) for label in row.figures if label != rows.OURS}
-    goals = [goal.text for goal in row.goals]
     kept = {
         "group": row.group,
         "work": row.work,
         "unit": row.unit,
-        "goals": goals,
-        "met": row.met(),
+        "goals": row.judged(),
         "notes": row.notes,
     }
     return {**kept, "figures": row.figures, "ratios": ratios}

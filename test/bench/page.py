@@ -24,10 +24,12 @@ This page was written by
 .Pa test/bench/page.py
 from the figures of
 {commands}
+What a later one has takes the place of what the first has; machine and versions are those of the first.
 Each figure is the median of {rounds} rounds, if nothing else is said; in each round qspool, the limit and each
 peer had their turn.
-A ratio is the median of those of the rounds, and says how many times better qspool is: of rates qspool's divided by the
+A ratio says how many times better qspool is: of rates qspool's divided by the
 other's, of times and sizes the other's divided by qspool's.
+It is the median of the ratios of the rounds, which is not that of the medians.
 Figures of another machine differ; ratios differ less.
 .Pp
 The
@@ -38,8 +40,16 @@ that makes only the system calls that cannot be left out, in a loop: starting a 
 .Xr vfork 2
 and
 .Xr execve 2 ;
-a durable send; many; or a claim and the removal of a job.
+a durable send; the sends of a batch; or a claim and the removal of a job.
 The peers are served by clients and workers in C where they are servers, over sockets of the Unix domain.
+.Xr nq 1
+and
+.Xr tsp 1
+are queues without a server, of a file and of a process a job.
+.Dq redis, synced
+is one whose file is synced before each answer.
+Words in capitals and steps such as T3 are those of
+.Pa spool-layout.md .
 """
 TAIL = """.Sh SEE ALSO
 .Xr qsend 1 ,
@@ -80,11 +90,21 @@ def contestants(row):
             yield label, f"{number(statistics.median(figures))} {row['unit']}", f"{ratio:.2f}" if ratio else ""
 
 
+def rounds_of(row):
+    return max((len(found) for found in row["figures"].values() if not isinstance(found, str)), default=0)
+
+
+def judged(goal):
+    return f"{goal[0]} ({'met' if goal[1] else 'not met'})"
+
+
 def section(row):
     yield f".Ss {text(row['work'])}"
     yield from columns((24, 18, 6), contestants(row))
+    if rounds_of(row) == 1:
+        yield "One round."
     if row["goals"]:
-        yield f"Goal: {text('; '.join(row['goals']))}: {'met' if row['met'] else 'not met'}."
+        yield "Goal: " + text("; ".join(map(judged, row["goals"]))) + "."
     for note in row["notes"]:
         title, *items = (line for line in note.split("\n") if line)
         yield ".Pp"

@@ -18,7 +18,7 @@ DURABILITY = {
     "beanstalkd -f50": "the last 50 ms may be lost by a power cut",
     "redis, synced": "append-only file synced before each answer; a job taken by BLPOP is lost if its worker dies",
     "redis, in memory": "nothing is kept",
-    "redis-cli": "as redis, synced",
+    "redis-cli": "append-only file synced before each answer",
     "gearman": "in memory: nothing is kept",
     "nq": "a file a job, never synced; waits in a process of its own",
     "tsp": "in memory: nothing is kept",

@@ -200,7 +200,8 @@ def on_journalled_ext4(argv, size, files):
             yield directory
             return
         print(
-            f"making a journalled ext4 of {size >> 30} GB: {directory} is on none", file=sys.stderr
+            f"{directory} is on no journalled ext4: making one of {size >> 30} GB in a file there",
+            file=sys.stderr,
         )
         image = make_image(directory, size, files)
         os.mkdir(f"{directory}/disk.d")

@@ -125,9 +125,14 @@ class Row:
         pairs = zip(others, ours) if self.less else zip(ours, others)
         return statistics.median(a / b for a, b in pairs if b)
 
+    def judged(self):
+        """[(goal, whether it is met)]"""
+        failed = isinstance(self.figures.get(OURS), str)
+        return [(goal.text, not failed and goal.holds(self)) for goal in self.goals]
+
     def met(self):
         return not isinstance(self.figures.get(OURS), str) and all(
-            goal.holds(self) for goal in self.goals
+            holds for _, holds in self.judged()
         )
 
 
