@@ -24,9 +24,8 @@ struct launch {
 	const struct child_start *start;
 	char **argv, **envp;
 	char path[32]; /* of a handler that is executed by descriptor, or "" */
-	int errors;    /* becomes its stderr; -1: it opens that by itself, the end ... */
-	char end
-	    [16]; /* ... of a pipe of which we have the other one, by our name in /proc/self/fd */
+	int errors;    /* becomes its stderr; -1: it opens that by itself, as END */
+	char end[16];  /* of a pipe whose other one we have: its name in our /proc/self/fd */
 	volatile bool unopened; /* that failed */
 	volatile int error;
 };

@@ -384,8 +384,8 @@ static void conclude(struct worker *w, struct running *r, int status, struct rus
 
 void settle_end(struct worker *w, struct running *r, int status, struct rusage *used)
 {
-	r->speaks =
-	    true; /* the file is the handler's, and may have come into being before this job */
+	/* The file is the handler's, and may have come into being before this job. */
+	r->speaks = true;
 	conclude(w, r, status, used);
 }
 

@@ -176,7 +176,7 @@ is_settled() { (($(date +%s%3N) - $(date -r "$controls" +%s%3N) > 300)); }
 @test 'what is said is heard though nothing was said for long, and of whoever began before that' {
 	script "$test_dir/handler" <<-'END'
 		read -r what
-		[ "$what" != late ] || until [ -e "$0.go" ]; do sleep 0.02; done
+		[ "$what" != late ] || timeout 60 sh -c 'until [ -e "$0.go" ]; do sleep 0.02; done' "$0"
 		[ "$what" = silent ] || echo "bury $what" >>"$QJOB_CONTROL"
 	END
 	start_qwork -v -j 2 -- "$test_dir/handler"
@@ -205,7 +205,7 @@ is_settled() { (($(date +%s%3N) - $(date -r "$controls" +%s%3N) > 300)); }
 	script "$test_dir/handler" <<-END
 		read -r n
 		[ \$((n % 2)) = 0 ] || echo "note \$QJOB_ID" >>"\$QJOB_CONTROL"
-		[ \$((n % 20)) != 0 ] || (until [ -e '$test_dir/go' ]; do sleep 0.1; done) >/dev/null &
+		[ \$((n % 20)) != 0 ] || timeout 60 sh -c 'until [ -e "$test_dir/go" ]; do sleep 0.1; done' >/dev/null &
 		echo "word \$QJOB_ID" >&2
 		exit 1
 	END

@@ -209,10 +209,10 @@ fails_and_waits() {
 	script "$test_dir/handler" <<-END
 		read -r what
 		if [ "\$what" = first ]; then
-			(until [ -e $test_dir/go ]; do sleep 0.02; done; trap "" PIPE; echo ghost; : >$test_dir/gone) >&2 2>/dev/null &
+			(timeout 60 sh -c 'until [ -e $test_dir/go ]; do sleep 0.02; done'; trap "" PIPE; echo ghost; : >$test_dir/gone) >&2 2>/dev/null &
 		else
 			: >$test_dir/go
-			until [ -e $test_dir/gone ]; do sleep 0.02; done
+			timeout 60 sh -c 'until [ -e $test_dir/gone ]; do sleep 0.02; done'
 			echo own >&2
 		fi
 		exit 1
