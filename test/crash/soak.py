@@ -370,7 +370,7 @@ class Soak:
         """Everybody goes on; then all that is left is run, twice over."""
         await self.wait_until("nobody is stopped", lambda: self.processes.stopped == 0)
         await soak_order.Limiting(self).let_all_go()
-        await rest.come_to_rest(20 if self.options.plant else 2 * PATIENCE)
+        await rest.come_to_rest(20 if self.options.plant else 2 * PATIENCE, self.queues[:1])
         await self.wait_until("the queues are empty", self.queues_are_empty, PATIENCE)
         await self.workers.measure(rest)
         await self.workers.end(workers)
@@ -409,7 +409,8 @@ class Soak:
             while self.at_end() != before:
                 before = self.at_end()
                 await asyncio.gather(*[self.run_again(queue, verb) for queue in self.all_queues()])
-            await rest.come_to_rest(PATIENCE)
+            # What lacks a resource does not keep a drain from ending, and a daemon may have it for a while.
+            await rest.come_to_rest(PATIENCE, self.all_queues())
 
     async def run_again(self, queue, verb):
         operators = Operators(self)

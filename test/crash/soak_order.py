@@ -272,13 +272,13 @@ class Rest:
                          listing(self.soak.path(queue, "buried")) if "." in name)
         return all(aside & {name, *members(spool, name)} for name in {name for name, _ in wait})
 
-    async def come_to_rest(self, patience):
-        """A new qwork now and then, whose sweep finds what a crash or a hand left."""
+    async def come_to_rest(self, patience, queues):
+        """A new qwork of QUEUES now and then, whose sweep finds what a crash or a hand left."""
         rest = asyncio.create_task(self.soak.wait_until(
             "what waits, waits for what is buried", self.is_at_rest, patience))
         while not rest.done():
             await Limiting(self.soak).close_all()
-            await self.sweep()
+            await asyncio.gather(*[self.sweep(queue) for queue in queues])
             await asyncio.wait([rest], timeout=2)
         if not rest.result():
             await self.tell_who_waits()
@@ -292,8 +292,7 @@ class Rest:
             _, out, errors = await self.soak.run_tool("operator", ["qstat", "--why", job_id])
             self.soak.alarm("hung", f"in .wait/{name}: {out.decode()}{errors}".strip())
 
-    async def sweep(self):
-        queue = self.soak.queues[0]
+    async def sweep(self, queue):
         await self.soak.workers.wait_for(self.soak.workers.start(queue, "--drain"), queue)
 
     async def ask_for_keys(self):
