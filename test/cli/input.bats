@@ -90,8 +90,10 @@ sender_waits() { [[ $(cut -d ' ' -f 3 "/proc/$sender/stat") == S ]]; }
 @test 'a sweep does not get in the way of a sender that was just about to lock its file' {
 	need_strace
 	send first
+	umask 0277 # so that it sets the mode in between
 	start strace -f -o /dev/null -e trace=fchmod,flock -e inject=fchmod:delay_exit=1500000 \
 		qsend </dev/null >"$test_dir/ids"
+	umask 022
 	sender=$started
 	wait_for 20 jobs_are 1 tmp
 	start strace -f -o /dev/null -e trace=flock -e inject=flock:delay_exit=2000000 \
