@@ -50,7 +50,7 @@ wrap_tools() {
 
 # Nothing more fits, not even a small file.
 fill_disk() {
-	local size
+	local size again=0
 	for size in 1M 64K 1K; do
 		head -c 1G /dev/zero | inside dd of="$disk/.ballast.$size" bs="$size" iflag=fullblock conv=fsync 2>/dev/null || true
 	done
@@ -58,6 +58,10 @@ fill_disk() {
 		inside dd if=/dev/zero of="$disk/.ballast.$size" bs=1K count=1 conv=fsync 2>/dev/null || break
 	done
 	inside sync -f "$disk"
+	# btrfs now and then has room again once it has written all: what it had reserved for that.
+	while inside dd if=/dev/zero of="$disk/.ballast.again$((again++))" bs=64K count=1 conv=fsync 2>/dev/null; do
+		inside sync -f "$disk"
+	done
 }
 free_disk() { inside find "$disk" -maxdepth 1 -name '.ballast.*' -delete && inside sync -f "$disk"; }
 
