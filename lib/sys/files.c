@@ -63,7 +63,7 @@ int sys_chmod(int fd, mode_t mode)
 }
 
 /* A new file must not keep the umask's mode: others of the group could not lock it. Mostly it has the right one, and
- * asking costs a tenth of setting it. */
+ * asking costs less than half of setting it, which writes the inode. */
 static int settle_mode(int fd, mode_t mode)
 {
 	struct stat st;
