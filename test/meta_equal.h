@@ -44,8 +44,8 @@ static inline bool meta_equal(const struct meta *a, const struct meta *b)
 	    a->memory == b->memory && a->has_cpu == b->has_cpu && a->cpu_ms == b->cpu_ms &&
 	    a->has_nice == b->has_nice && a->nice == b->nice && a->has_keep == b->has_keep &&
 	    a->keep_ms == b->keep_ms && text_equal(a->name, b->name) && ties_equal(a, b) &&
-	    strings_equal(&a->args, &b->args) && strings_equal(&a->env, &b->env) &&
-	    strings_equal(&a->headers, &b->headers);
+	    text_equal(a->relay, b->relay) && strings_equal(&a->args, &b->args) &&
+	    strings_equal(&a->env, &b->env) && strings_equal(&a->headers, &b->headers);
 }
 
 #endif

@@ -40,6 +40,7 @@ void meta_release(struct meta *meta)
 	free(meta->name);
 	free(meta->key);
 	free(meta->batch);
+	free(meta->relay);
 	strings_release(&meta->after);
 	for (size_t i = 0; i < meta->resources; i++)
 		free(meta->resource[i].name);
@@ -54,7 +55,7 @@ bool meta_empty(const struct meta *meta)
 {
 	return !meta->has_attempts && !meta->has_backoff && !meta->has_timeout &&
 	    !meta->has_memory && !meta->has_cpu && !meta->has_nice && !meta->has_expires &&
-	    !meta->has_keep && !meta->name && !meta->key && !meta->batch &&
+	    !meta->has_keep && !meta->name && !meta->key && !meta->batch && !meta->relay &&
 	    meta->after.count == 0 && meta->resources == 0 && meta->args.count == 0 &&
 	    meta->env.count == 0 && meta->headers.count == 0;
 }
@@ -208,6 +209,8 @@ static int put_options(FILE *out, const struct meta *meta)
 	if (meta->name && put_encoded(out, "name", meta->name) == -1)
 		return -1;
 	if (put_ties(out, meta) == -1)
+		return -1;
+	if (meta->relay && put_encoded(out, "relay", meta->relay) == -1)
 		return -1;
 	if (put_list(out, "arg", &meta->args) == -1 || put_list(out, "env", &meta->env) == -1 ||
 	    put_list(out, "header", &meta->headers) == -1)
@@ -364,6 +367,11 @@ static const char *set_batch(struct meta *meta, const char *value)
 	return set_text(&meta->batch, value);
 }
 
+static const char *set_relay(struct meta *meta, const char *value)
+{
+	return set_text(&meta->relay, value);
+}
+
 /* Only the one order in which they are written. */
 static const char *append_resource(struct meta *meta, const char *name, unsigned jobs)
 {
@@ -461,6 +469,7 @@ static const struct option {
     {"batch", set_batch, false},
     {"after", add_after, false},
     {"resource", add_resource, false},
+    {"relay", set_relay, false},
     {"arg", add_arg, true},
     {"env", add_env, false},
     {"header", add_header, false},

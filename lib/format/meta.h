@@ -22,6 +22,8 @@
  *   resource LIMIT VALUE     what it needs to run, and how many jobs may have it at once,
  *                            1 to 1000000, or "-" for "not said here"; repeatable, the
  *                            names in the order of strcmp(), each once
+ *   relay VALUE              who is to be told of its end: it came from elsewhere. Nothing
+ *                            to the spool, which keeps it, finished, until it was told
  *   arg VALUE                repeatable
  *   env NAME=VALUE           repeatable
  *   header Name: value       repeatable
@@ -73,10 +75,11 @@ struct meta {
 	unsigned nice;      /* 0..NICE_MAX */
 	int64_t expires_ms; /* ms since the epoch */
 	int64_t keep_ms;    /* > 0 */
-	char *name;         /* NULL if none, and never empty; so are key and batch */
+	char *name;         /* NULL if none, and never empty; so are key, batch and relay */
 	char *key;
 	bool key_until_start; /* counts only with a key */
 	char *batch;
+	char *relay;
 	struct strings after; /* none of them empty */
 	struct meta_resource *resource;
 	size_t resources; /* sorted by name, which meta_add_resource() sees to */

@@ -39,6 +39,7 @@ static void check_values(const struct meta *meta)
 	MUST(!meta->has_expires || (meta->expires_ms >= 0 && meta->expires_ms <= WHEN_MAX_MS));
 	MUST(!meta->has_keep || meta->keep_ms > 0);
 	MUST(!meta->trusted);
+	MUST(!meta->relay || *meta->relay);
 	check_ties(meta);
 	for (size_t i = 0; i < meta->env.count; i++)
 		MUST(env_ok(meta->env.item[i]));
@@ -161,6 +162,8 @@ static void fill(struct meta *meta, const uint8_t *data, size_t size)
 			MUST(strings_add(&meta->headers, piece) == 0);
 		else if (len > 0 && !meta->name)
 			meta->name = strdup(piece);
+		else if (len > 0 && len % 5 == 0 && !meta->relay)
+			meta->relay = strdup(piece);
 		else
 			fill_tie(meta, piece, len);
 		free(piece);

@@ -37,6 +37,7 @@ static void fill(struct meta *meta)
 	CHECK(meta_add_resource(meta, "tape", 0) == 0);
 	CHECK(meta_add_resource(meta, " db\t", RESOURCE_JOBS_MAX) == 0);
 	CHECK(meta_add_resource(meta, "disk", 1) == 0);
+	meta->relay = strdup("nats jobs\n17");
 	CHECK(strings_add(&meta->args, "-v") == 0);
 	CHECK(strings_add(&meta->args, "") == 0);
 	CHECK(strings_add(&meta->args, " two words\t\\ ") == 0);
@@ -63,6 +64,7 @@ static const char filled[] = "qspool 1\n"
                              "resource 1000000  db\\t\n"
                              "resource 1 disk\n"
                              "resource - tape\n"
+                             "relay nats jobs\\n17\n"
                              "arg -v\n"
                              "arg \n"
                              "arg  two words\\t\\\\ \n"
@@ -156,7 +158,7 @@ static void nothing_is_overlooked_as_empty(void)
 	static const char *const bodies[] = {"attempts 1\n", "backoff 0s\n", "timeout 1ms\n",
 	    "memory 1M\n", "cpu 1ms\n", "nice 0\n", "expires 1970-01-01T00:00:00.000Z\n",
 	    "keep 1ms\n", "name x\n", "key x\n", "batch x\n", "after x\n", "resource - x\n",
-	    "arg \n", "env A=\n", "header A:\n"};
+	    "relay x\n", "arg \n", "env A=\n", "header A:\n"};
 
 	for (size_t i = 0; i < sizeof bodies / sizeof *bodies; i++) {
 		struct meta meta;
@@ -366,6 +368,7 @@ static void right_lines(void)
 	check_body("key-until start\narg a\nkey k\n", NULL);
 	check_body("batch b\n", NULL);
 	check_body("after b\nafter a\nafter b\n", NULL);
+	check_body("relay http://hub/jobs\\n17\n", NULL);
 	check_body("resource 1 a\nresource - b\narg x\nresource 1000000 c\n", NULL);
 	check_body("resource 1  \nresource - -\n", NULL);
 	check_body("resource - a\nresource - a\\M-)\n", NULL);
@@ -391,12 +394,13 @@ static void wrong_lines(void)
 	    "header a b: c\n", "arg \\Mx\n", "arg \\000\n", "arg \\0\n", "arg a\\0b\n",
 	    "name \\000\n", "name \\$\n", "key\n", "key \n", "key \\$\n", "key a\\0b\n",
 	    "key-until\n", "key k\nkey-until \n", "key k\nkey-until finish\n",
-	    "key k\nkey-until start \n", "batch\n", "batch \n", "batch \\$\n", "after\n",
-	    "after \n", "after \\$\n", "keep\n", "keep \n", "keep 0\n", "keep 0.0001s\n",
-	    "keep -1s\n", "keep x\n", "resource\n", "resource \n", "resource a\n", "resource -\n",
-	    "resource - \n", "resource  a\n", "resource 0 a\n", "resource 1000001 a\n",
-	    "resource 99999999999 a\n", "resource -1 a\n", "resource +1 a\n", "resource -- a\n",
-	    "resource 1x a\n", "resource 1\n", "resource 1 \\$\n", "resource 1 \\Mx\n"};
+	    "key k\nkey-until start \n", "batch\n", "batch \n", "batch \\$\n", "relay\n",
+	    "relay \n", "relay \\$\n", "after\n", "after \n", "after \\$\n", "keep\n", "keep \n",
+	    "keep 0\n", "keep 0.0001s\n", "keep -1s\n", "keep x\n", "resource\n", "resource \n",
+	    "resource a\n", "resource -\n", "resource - \n", "resource  a\n", "resource 0 a\n",
+	    "resource 1000001 a\n", "resource 99999999999 a\n", "resource -1 a\n",
+	    "resource +1 a\n", "resource -- a\n", "resource 1x a\n", "resource 1\n",
+	    "resource 1 \\$\n", "resource 1 \\Mx\n"};
 
 	for (size_t i = 0; i < sizeof unknown / sizeof *unknown; i++)
 		check_body(unknown[i], "unknown option");
@@ -417,6 +421,7 @@ static void options_given_twice(void)
 	check_body("key a\nkey b\n", "repeated option");
 	check_body("key a\nkey-until start\nkey-until start\n", "repeated option");
 	check_body("batch a\nbatch a\n", "repeated option");
+	check_body("relay a\nrelay b\n", "repeated option");
 	check_body("resource - a\nresource 1 a\n", "repeated option");
 	check_body("resource - a\nresource - b\nresource - c\nresource - d\nresource - e\n"
 	           "resource - f\nresource - g\nresource - h\nresource - i\nresource - j\n"
