@@ -111,10 +111,24 @@ struct send_refusal {
 };
 /* Valid until the sender is closed. */
 const struct send_refusal *send_refused(const struct sender *sender);
+/* A job that comes from elsewhere, with what it had there. */
+struct send_as {
+	const char *id;    /* a whole one; that it is nowhere in the spool, the caller knows */
+	unsigned priority; /* 0..JOB_PRIORITY_MAX */
+	int64_t due_ms;    /* or JOB_DUE_NONE */
+	unsigned attempts; /* started so far, 0..JOB_ATTEMPTS_MAX */
+	const struct meta *meta; /* NULL or empty: none; must outlive send_end() */
+};
+/* The next job is that one, instead of a fresh one of the sender's options; to be called before its first
+ * send_write() or send_end(), which say EEXIST if this id is being sent already, if there are options of it, or if a crash
+ * left either, which a sweep removes within two hours. Then the batch is as it was before this job, and can be gone on with.
+ * 0; -1 with EINVAL: not an id, out of range, or tied to others: META and what the sender was opened with must have no key,
+ * batch or dependency. */
+QSPOOL_NODISCARD int send_as(struct sender *sender, const struct send_as *as);
 /* Adds to the payload of the job being written; the first piece begins a job. */
 QSPOOL_NODISCARD int send_write(struct sender *sender, const void *data, size_t len);
 /* Ends the job (an empty one, if nothing was written). Nothing is published yet.
- * After a failure of this or send_write() the batch can only be closed. */
+ * After a failure of this or send_write() the batch can only be closed, but see send_as(). */
 QSPOOL_NODISCARD int send_end(struct sender *sender);
 /* Jobs ended and not yet committed. */
 size_t send_pending(const struct sender *sender);

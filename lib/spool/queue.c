@@ -49,19 +49,27 @@ static int same_device(const struct queue *queue)
 	return 0;
 }
 
+int queue_open_more(struct queue *queue, unsigned dirs)
+{
+	bool more = false;
+
+	for (enum queue_dir i = 0; i < QUEUE_DIRS; i++) {
+		if (i == DIR_WAIT || queue->dir[i] >= 0 || !(dirs & QUEUE_DIR_BIT(i)))
+			continue;
+		queue->dir[i] = sys_opendir(queue->fd, queue_dir_name[i]);
+		if (queue->dir[i] < 0 && (queue_dir_always(i) || errno != ENOENT))
+			return queue_fail(queue, i, NULL);
+		more = true;
+	}
+	return more ? same_device(queue) : 0;
+}
+
 static int open_dirs(struct queue *queue, unsigned dirs)
 {
 	queue->fd = sys_opendir(queue->spool->fd, queue->name);
 	if (queue->fd < 0)
 		return spool_fail(queue->spool, queue->name, NULL, NULL);
-	for (enum queue_dir i = 0; i < QUEUE_DIRS; i++) {
-		if (i == DIR_WAIT || !(dirs & QUEUE_DIR_BIT(i)))
-			continue;
-		queue->dir[i] = sys_opendir(queue->fd, queue_dir_name[i]);
-		if (queue->dir[i] < 0 && (queue_dir_always(i) || errno != ENOENT))
-			return queue_fail(queue, i, NULL);
-	}
-	return same_device(queue);
+	return queue_open_more(queue, dirs);
 }
 
 /* 0, also if it is there. */

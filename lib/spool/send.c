@@ -32,6 +32,7 @@ struct sending {
 	struct job_name name;
 	int fd; /* open only while all jobs of the batch are few, or for its key */
 	bool linked;
+	const struct meta *meta; /* until it is written; or NULL */
 };
 
 struct sender {
@@ -40,6 +41,8 @@ struct sender {
 	struct sending *batch;
 	size_t count;
 	bool writing;                   /* batch[count] is being written */
+	struct sending next;            /* what that is to be; without an id, a fresh one */
+	unsigned reached;               /* directories, as bits, to which jobs were published */
 	char wait_name[WAIT_NAME_SIZE]; /* where the jobs are to wait, or "" */
 	struct send_refusal refusal;
 	struct link_name holder; /* that the refusal tells */
@@ -69,11 +72,11 @@ static const struct meta *order_of(const struct sender *sender)
 	return sender->options.meta ? sender->options.meta : &none;
 }
 
-static enum queue_dir destination(const struct sender *sender)
+static enum queue_dir destination(const struct sender *sender, const struct sending *job)
 {
 	if (sender->wait_name[0])
 		return DIR_WAIT;
-	return sender->options.due_ms == JOB_DUE_NONE ? DIR_NEW : DIR_DELAY;
+	return job->name.due_ms == JOB_DUE_NONE ? DIR_NEW : DIR_DELAY;
 }
 
 static bool is_ordered(const struct sender *sender)
@@ -88,8 +91,18 @@ static unsigned dirs_of(const struct sender *sender)
 {
 	if (is_ordered(sender))
 		return UINT_MAX;
-	return QUEUE_DIR_BIT(DIR_TMP) | QUEUE_DIR_BIT(destination(sender)) |
+	return QUEUE_DIR_BIT(DIR_TMP) | QUEUE_DIR_BIT(destination(sender, &sender->next)) |
 	    (sender->options.meta ? QUEUE_DIR_BIT(DIR_META) : 0);
+}
+
+static void next_of_options(struct sender *sender)
+{
+	const struct send_options *options = &sender->options;
+
+	sender->next = (struct sending){.name = {.due_ms = options->due_ms,
+	                                    .priority = options->priority,
+	                                    .unsynced = options->no_sync},
+	    .meta = options->meta};
 }
 
 struct sender *send_open(struct spool *spool, const char *queue, const struct send_options *options)
@@ -101,6 +114,7 @@ struct sender *send_open(struct spool *spool, const char *queue, const struct se
 	sender->options = *options;
 	if (options->meta && meta_empty(options->meta))
 		sender->options.meta = NULL;
+	next_of_options(sender);
 	if (queue_open_dirs(&sender->queue, spool, queue, true, dirs_of(sender)) != 0) {
 		free(sender);
 		return NULL;
@@ -145,6 +159,36 @@ int send_begin(struct sender *sender)
 	return state < 0 ? -1 : 0;
 }
 
+static bool as_ok(const struct sender *sender, const struct send_as *as)
+{
+	const struct meta *meta = as->meta;
+
+	return !sender->writing && !is_ordered(sender) && job_id_ok(as->id) &&
+	    as->priority <= JOB_PRIORITY_MAX && as->attempts <= JOB_ATTEMPTS_MAX &&
+	    (as->due_ms == JOB_DUE_NONE || (as->due_ms >= 0 && as->due_ms <= WHEN_MAX_MS)) &&
+	    !(meta && (meta->key || meta->batch || meta->after.count > 0));
+}
+
+int send_as(struct sender *sender, const struct send_as *as)
+{
+	const unsigned dirs =
+	    QUEUE_DIR_BIT(DIR_NEW) | QUEUE_DIR_BIT(DIR_DELAY) | QUEUE_DIR_BIT(DIR_META);
+	struct job_name *name = &sender->next.name;
+
+	if (!as_ok(sender, as)) {
+		errno = EINVAL;
+		return queue_fail(&sender->queue, DIR_TMP, as->id);
+	}
+	if (queue_open_more(&sender->queue, dirs) != 0)
+		return -1;
+	memcpy(name->id, as->id, sizeof name->id);
+	name->priority = as->priority;
+	name->due_ms = as->due_ms;
+	name->attempts = as->attempts;
+	sender->next.meta = as->meta && !meta_empty(as->meta) ? as->meta : NULL;
+	return 0;
+}
+
 static struct sending *make_room(struct sender *sender)
 {
 	struct sending *batch = with_room(sender->batch, sender->count, sizeof *batch);
@@ -163,11 +207,10 @@ static int begin(struct sender *sender)
 
 	if (!job)
 		return -1;
-	*job = (struct sending){.name = {.due_ms = sender->options.due_ms,
-	                            .priority = sender->options.priority,
-	                            .meta = sender->options.meta != NULL,
-	                            .unsynced = sender->options.no_sync}};
-	job_id_fresh(job->name.id);
+	*job = sender->next;
+	next_of_options(sender);
+	if (!job->name.id[0])
+		job_id_fresh(job->name.id);
 	job->fd = sys_create(queue->dir[DIR_TMP], job->name.id, queue->spool->file_mode);
 	if (job->fd < 0)
 		return queue_fail(queue, DIR_TMP, job->name.id);
@@ -219,6 +262,51 @@ static int sync_long(const struct sender *sender, struct sending *job)
 	return sys_fsync(job->fd) == 0 ? 0 : queue_fail(&sender->queue, DIR_TMP, job->name.id);
 }
 
+/* False if some are left. */
+static bool unlink_job(struct sender *sender, const struct sending *job)
+{
+	struct over over;
+
+	if (!job->linked)
+		return true;
+	if (links_release(&sender->queue, job->name.id, order_of(sender), false, &over) != 0)
+		return false;
+	(void)!after_let_go(sender->queue.spool, job->name.id, &over);
+	return true;
+}
+
+/* One that this sender created and did not publish. If its name is left it keeps its links, for the sweep
+ * (LINK-FIRST), which finds them by its options. What is told is why it was not published. */
+static void forget_one(struct sender *sender, struct sending *job)
+{
+	struct spool *spool = sender->queue.spool;
+	char place[sizeof spool->place];
+	int saved = errno;
+	bool all = !job->linked;
+
+	memcpy(place, spool->place, sizeof place);
+	if (sys_unlink(sender->queue.dir[DIR_TMP], job->name.id) == 0)
+		all = unlink_job(sender, job);
+	sys_discard(&job->fd);
+	if (job->name.meta && all)
+		meta_remove(&sender->queue, job->name.id);
+	memcpy(spool->place, place, sizeof place);
+	errno = saved;
+}
+
+/* Its name says so once they are there: options that it found under its id are another's. */
+static int write_options(const struct sender *sender, struct sending *job)
+{
+	bool sync_later =
+	    !sender->options.no_sync || (job->name.unsynced && !order_of(sender)->key);
+
+	if (job->meta && meta_write(&sender->queue, job->name.id, job->meta, !sync_later) != 0)
+		return -1;
+	job->name.meta = job->meta != NULL;
+	job->meta = NULL;
+	return 0;
+}
+
 int send_end(struct sender *sender)
 {
 	struct sending *job;
@@ -229,10 +317,10 @@ int send_end(struct sender *sender)
 	sender->writing = false;
 	if (sync_long(sender, job) != 0)
 		return -1;
-	if (sender->options.meta &&
-	    meta_write(&sender->queue, job->name.id, sender->options.meta,
-	        sender->options.no_sync && (!job->name.unsynced || order_of(sender)->key)) != 0)
+	if (write_options(sender, job) != 0) {
+		forget_one(sender, &sender->batch[--sender->count]);
 		return -1;
+	}
 	if (order_of(sender)->key || (sender->count <= FEW && !sender->options.no_sync))
 		return 0;
 	return sender->count == FEW + 1 ? close_all(sender) : close_job(sender, job);
@@ -260,6 +348,7 @@ static int sync_payload(const struct queue *queue, const struct sending *job)
 static int sync_each(const struct sender *sender)
 {
 	const struct queue *queue = &sender->queue;
+	bool options = false;
 
 	for (size_t i = 0; i < sender->count; i++) {
 		const struct sending *job = &sender->batch[i];
@@ -268,8 +357,9 @@ static int sync_each(const struct sender *sender)
 			return -1;
 		if (job->name.meta && meta_sync(queue, job->name.id) != 0)
 			return -1;
+		options |= job->name.meta;
 	}
-	if (sender->options.meta && sys_fsync(queue->dir[DIR_META]) != 0)
+	if (options && sys_fsync(queue->dir[DIR_META]) != 0)
 		return queue_fail(queue, DIR_META, NULL);
 	return 0;
 }
@@ -401,7 +491,7 @@ static int publish_to_wait(const struct sender *sender, const struct sending *jo
 static int publish_one(const struct sender *sender, const struct sending *job)
 {
 	const struct queue *queue = &sender->queue;
-	enum queue_dir to = destination(sender);
+	enum queue_dir to = destination(sender, job);
 	char file[JOB_NAME_SIZE];
 
 	if (to == DIR_WAIT)
@@ -421,6 +511,7 @@ static size_t publish(struct sender *sender)
 	stats_keep(&sender->queue, true);
 	while (i < sender->count && publish_one(sender, &sender->batch[i]) == 0) {
 		stats_add(&sender->queue, &sent);
+		sender->reached |= QUEUE_DIR_BIT(destination(sender, &sender->batch[i]));
 		i++;
 	}
 	stats_close(&sender->queue);
@@ -446,13 +537,18 @@ static int settle_waits(const struct sender *sender)
  * taken for a dead sender's, and the links of a job that is waiting would go (LINK-FIRST). */
 static int settle_dirs(const struct sender *sender)
 {
-	enum queue_dir to = destination(sender);
+	int settled = 0;
 
 	if (sender->options.no_sync)
 		return 0;
 	if (is_ordered(sender) && settle_dir(sender, DIR_TMP) != 0)
 		return -1;
-	return to == DIR_WAIT ? settle_waits(sender) : settle_dir(sender, to);
+	if (sender->wait_name[0])
+		return settle_waits(sender);
+	for (enum queue_dir dir = DIR_TMP; settled == 0 && dir < QUEUE_DIRS; dir++)
+		if (sender->reached & QUEUE_DIR_BIT(dir))
+			settled = settle_dir(sender, dir);
+	return settled;
 }
 
 /* OVER-FIRST: what they wait for may have ended just before they came. What fails here, the
@@ -466,45 +562,15 @@ static void look_again(const struct sender *sender)
 	errno = saved;
 }
 
-/* False if some are left. */
-static bool unlink_job(struct sender *sender, const struct sending *job)
-{
-	struct over over;
-
-	if (!job->linked)
-		return true;
-	if (links_release(&sender->queue, job->name.id, order_of(sender), false, &over) != 0)
-		return false;
-	(void)!after_let_go(sender->queue.spool, job->name.id, &over);
-	return true;
-}
-
-/* Removes the jobs from FIRST on, which this sender created and did not publish. The one
- * that is being written is no part of the batch yet: it begins the next. A job of which the name is left
- * keeps its links, for the sweep (LINK-FIRST), which finds them by its options. What is told is why they were not published. */
+/* Removes the jobs from FIRST on, which were not published. The one that is being written is no part of the batch
+ * yet: it begins the next. */
 static void forget(struct sender *sender, size_t first)
 {
-	struct spool *spool = sender->queue.spool;
-	char place[sizeof spool->place];
-	int saved = errno;
-
-	memcpy(place, spool->place, sizeof place);
-	for (size_t i = first; i < sender->count; i++) {
-		struct sending *job = &sender->batch[i];
-
-		bool all = !job->linked;
-
-		if (sys_unlink(sender->queue.dir[DIR_TMP], job->name.id) == 0)
-			all = unlink_job(sender, job);
-		sys_discard(&job->fd);
-		if (job->name.meta && all)
-			meta_remove(&sender->queue, job->name.id);
-	}
+	for (size_t i = first; i < sender->count; i++)
+		forget_one(sender, &sender->batch[i]);
 	if (sender->writing)
 		sender->batch[0] = sender->batch[sender->count];
 	sender->count = 0;
-	memcpy(spool->place, place, sizeof place);
-	errno = saved;
 }
 
 /* Then those that have a key are unlocked, in any case. */
@@ -525,6 +591,7 @@ int send_commit(struct sender *sender, send_report *report, void *arg)
 
 	if (sender->count == 0)
 		return 0;
+	sender->reached = 0;
 	if (prepare(sender) == 0)
 		published = publish(sender);
 	if (published < sender->count)

@@ -87,6 +87,8 @@ NODISCARD int queue_open(struct queue *queue, struct spool *spool, const char *n
 #define QUEUE_DIR_BIT(dir) (1u << (dir))
 NODISCARD int queue_open_dirs(
     struct queue *queue, struct spool *spool, const char *name, bool create, unsigned dirs);
+/* Opens of these what is not open yet. 0 / -1. */
+NODISCARD int queue_open_more(struct queue *queue, unsigned dirs);
 void queue_close(struct queue *queue);
 /* All closed: so that queue_close() is always allowed. */
 #define QUEUE_CLOSED ((struct queue){.fd = -1, .dir = {-1, -1, -1, -1, -1, -1, -1, -1, -1, -1}})

@@ -3,13 +3,12 @@
 
 #include <errno.h>
 #include <fcntl.h>
-#include <ftw.h>
 #include <sys/mman.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
 #include "sys/clock.h"
-#include "unit.h"
+#include "scratch.h"
 
 static int64_t now_ms;
 
@@ -36,32 +35,24 @@ int64_t clock_mono_ms(void)
 enum { MINUTE = 60000, HOUR = 60 * MINUTE, PROCESSES = 8, ROUNDS = 20000 };
 static const struct stats_news ran_5ms = {.count[COUNT_FINISHED] = 1, .waited_ms = -1, .ran_ms = 5};
 
-static char path[] = "/tmp/qspool-unit.XXXXXX";
 static struct spool *spool;
 static struct queue queue;
 
 static void begin(void)
 {
 	now_ms = INT64_C(1800000000000) / STATS_SPAN_MS * STATS_SPAN_MS;
-	memcpy(strrchr(path, '.'), ".XXXXXX", sizeof ".XXXXXX");
-	CHECK(mkdtemp(path) != NULL);
-	spool = spool_open(path, true);
+	scratch_make();
+	spool = spool_open(scratch, true);
 	CHECK(spool && queue_open(&queue, spool, "q", true) == 0);
 	CHECK(stats_check(&queue, true) == 0);
 	stats_keep(&queue, false);
-}
-
-static int remove_one(const char *name, const struct stat *st, int type, struct FTW *at)
-{
-	(void)st, (void)type, (void)at;
-	return remove(name);
 }
 
 static void end(void)
 {
 	queue_close(&queue);
 	spool_close(spool);
-	CHECK(nftw(path, remove_one, 8, FTW_DEPTH | FTW_PHYS) == 0);
+	scratch_remove();
 }
 
 static struct queue_stats read_all(void)

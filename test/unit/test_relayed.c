@@ -1,0 +1,305 @@
+/* Jobs that come from elsewhere: how they are sent, and what who told of them must be able to know. */
+#include "qspool.h"
+
+#include <dirent.h>
+#include <errno.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "format/strings.h"
+#include "scratch.h"
+#include "sys/files.h"
+
+#define ID_A "06d5kz3rwv8e0hj4mnpa"
+#define ID_B "06d5kz3rwv8e0hj4mnpb"
+#define ID_C "06d5kz3rwv8e0hj4mnpc"
+
+static struct spool *spool;
+static struct meta relayed;
+
+static void begin(void)
+{
+	scratch_make();
+	spool = spool_open(scratch, true);
+	CHECK(spool != NULL);
+	meta_init(&relayed);
+	relayed.relay = strdup("hub 17");
+}
+
+static void end(void)
+{
+	meta_release(&relayed);
+	spool_close(spool);
+	scratch_remove();
+}
+
+static struct sender *open_sender(const char *queue)
+{
+	const struct send_options options = {
+	    .priority = JOB_PRIORITY_DEFAULT, .due_ms = JOB_DUE_NONE};
+	struct sender *sender = send_open(spool, queue, &options);
+
+	CHECK(sender != NULL);
+	return sender;
+}
+
+static struct send_as as_of(const char *id)
+{
+	return (struct send_as){
+	    .id = id, .priority = JOB_PRIORITY_DEFAULT, .due_ms = JOB_DUE_NONE, .meta = &relayed};
+}
+
+static void count_sent(void *sent, const char *id, enum send_fate fate)
+{
+	(void)id;
+	CHECK(fate == SEND_DURABLE);
+	++*(int *)sent;
+}
+
+static int commit(struct sender *sender)
+{
+	int sent = 0;
+
+	return send_commit(sender, count_sent, &sent) == 0 ? sent : -1;
+}
+
+static int add(struct sender *sender, const struct send_as *as)
+{
+	return send_as(sender, as) == 0 && send_write(sender, "x", 1) == 0 ? send_end(sender) : -1;
+}
+
+static bool is_there(const char *name)
+{
+	char file[512];
+
+	snprintf(file, sizeof file, "%s/%s", scratch, name);
+	return access(file, F_OK) == 0;
+}
+
+static size_t files_in(const char *name)
+{
+	char path[512];
+	size_t count = 0;
+	DIR *dir;
+
+	snprintf(path, sizeof path, "%s/%s", scratch, name);
+	dir = opendir(path);
+	while (dir && readdir(dir))
+		count++;
+	if (dir)
+		closedir(dir);
+	return count - 2;
+}
+
+static void each_comes_with_what_it_had(void)
+{
+	struct send_as plain = as_of(ID_A), tried = as_of(ID_B), later = as_of(ID_C);
+	struct sender *sender;
+	struct meta meta;
+	const char *why;
+	struct job_place place = {.queue = "q", .state = JOB_READY, .ours = true};
+
+	begin();
+	sender = open_sender("q");
+	plain.meta = NULL;
+	tried.priority = 7;
+	tried.attempts = 3;
+	later.due_ms = 1795320951123;
+	CHECK(add(sender, &plain) == 0 && add(sender, &tried) == 0 && add(sender, &later) == 0);
+	CHECK(send_end(sender) == 0); /* and one of its own */
+	CHECK_INT(commit(sender), 4);
+	CHECK(is_there("q/new/50." ID_A ".0"));
+	CHECK(is_there("q/new/07." ID_B ".3,m"));
+	CHECK(is_there("q/delay/20261122T041551.123Z.50." ID_C ".0,m"));
+	CHECK_INT((int64_t)files_in("q/new"), 3);
+	CHECK_INT((int64_t)files_in("q/meta"), 2);
+	CHECK_INT((int64_t)files_in("q/tmp"), 0);
+	meta_init(&meta);
+	CHECK(job_name_parse("07." ID_B ".3,m", &place.name));
+	CHECK_INT(spool_meta(spool, &place, &meta, &why), 0);
+	CHECK_STR(meta.relay, "hub 17");
+	meta_release(&meta);
+	send_close(sender);
+	end();
+}
+
+static void what_cannot_be_is_refused(void)
+{
+	struct send_as wrong[7];
+	struct meta tied[3];
+	struct sender *sender;
+
+	begin();
+	sender = open_sender("q");
+	for (size_t i = 0; i < 3; i++)
+		meta_init(&tied[i]);
+	tied[0].key = strdup("k");
+	tied[1].batch = strdup("b");
+	CHECK(strings_add(&tied[2].after, ID_B) == 0);
+	for (size_t i = 0; i < 7; i++) {
+		wrong[i] = as_of(ID_A);
+		if (i < 3)
+			wrong[i].meta = &tied[i];
+	}
+	wrong[3].id = "06d5kz3rwv8e0hj4mnp";
+	wrong[4].priority = JOB_PRIORITY_MAX + 1;
+	wrong[5].attempts = JOB_ATTEMPTS_MAX + 1;
+	wrong[6].due_ms = WHEN_MAX_MS + 1;
+	for (size_t i = 0; i < 7; i++) {
+		errno = 0;
+		CHECK(send_as(sender, &wrong[i]) == -1 && errno == EINVAL);
+	}
+	CHECK(send_write(sender, "x", 1) == 0);
+	wrong[0].meta = NULL; /* too late for it */
+	CHECK(send_as(sender, &wrong[0]) == -1 && errno == EINVAL);
+	for (size_t i = 0; i < 3; i++)
+		meta_release(&tied[i]);
+	send_close(sender);
+	end();
+}
+
+static void a_sender_of_ordered_jobs_takes_none(void)
+{
+	struct meta tied;
+	struct send_as as = as_of(ID_A);
+	struct send_options options = {.priority = 50, .due_ms = JOB_DUE_NONE, .meta = &tied};
+	struct sender *sender;
+
+	begin();
+	meta_init(&tied);
+	tied.key = strdup("k");
+	sender = send_open(spool, "q", &options);
+	CHECK(sender && send_as(sender, &as) == -1 && errno == EINVAL);
+	send_close(sender);
+	meta_release(&tied);
+	end();
+}
+
+/* What has its options is another job, or the same one: these are not to be taken from it. */
+static void one_that_is_there_is_let_be(void)
+{
+	struct send_as a = as_of(ID_A), b = as_of(ID_B);
+	struct sender *first, *second;
+
+	begin();
+	first = open_sender("q");
+	second = open_sender("q");
+	CHECK(add(first, &a) == 0);
+	errno = 0;
+	CHECK(add(second, &a) == -1 && errno == EEXIST); /* in tmp/ */
+	CHECK_INT(commit(first), 1);
+	errno = 0;
+	CHECK(add(second, &a) == -1 && errno == EEXIST); /* in new/ */
+	CHECK(add(second, &b) == 0);
+	CHECK_INT(commit(second), 1);
+	CHECK(is_there("q/new/50." ID_A ".0,m") && is_there("q/meta/" ID_A));
+	CHECK(is_there("q/new/50." ID_B ".0,m") && is_there("q/meta/" ID_B));
+	CHECK_INT((int64_t)files_in("q/tmp"), 0);
+	send_close(first);
+	send_close(second);
+	end();
+}
+
+/* Which directories are synced, and how often anything is. */
+static struct {
+	unsigned tmp, new, delay, meta, all, fs;
+} synced;
+
+static bool leads_to(int fd, const char *name)
+{
+	char path[512];
+	struct stat a, b;
+
+	snprintf(path, sizeof path, "%s/q/%s", scratch, name);
+	return stat(path, &a) == 0 && fstat(fd, &b) == 0 && a.st_ino == b.st_ino &&
+	    a.st_dev == b.st_dev;
+}
+
+static void note_sync(const char *call, int fd, const char *name, int error)
+{
+	(void)name;
+	CHECK_INT(error, 0);
+	synced.fs += strcmp(call, "syncfs") == 0;
+	if (strcmp(call, "fsync") != 0)
+		return;
+	synced.all++;
+	synced.tmp += leads_to(fd, "tmp");
+	synced.new += leads_to(fd, "new");
+	synced.delay += leads_to(fd, "delay");
+	synced.meta += leads_to(fd, "meta");
+}
+
+static int go_on(const char *call, int fd, const char *name, size_t *len)
+{
+	(void)call, (void)fd, (void)name, (void)len;
+	return 0;
+}
+
+static int commit_noted(struct sender *sender)
+{
+	static const struct sys_hook noting = {go_on, note_sync};
+	int sent;
+
+	memset(&synced, 0, sizeof synced);
+	sys_hook = &noting;
+	sent = commit(sender);
+	sys_hook = NULL;
+	return sent;
+}
+
+static void each_directory_that_got_a_name_is_synced(void)
+{
+	struct send_as now = as_of(ID_A), later = as_of(ID_B);
+	struct sender *sender;
+
+	begin();
+	sender = open_sender("q");
+	CHECK(send_end(sender) == 0);
+	CHECK_INT(commit(sender), 1); /* the statistics are there from now on */
+	now.meta = NULL;
+	later.due_ms = 1795320951123;
+	CHECK(add(sender, &now) == 0 && add(sender, &later) == 0);
+	CHECK_INT(commit_noted(sender), 2);
+	CHECK_INT(synced.new, 1);
+	CHECK_INT(synced.delay, 1);
+	CHECK_INT(synced.meta, 1);
+	CHECK_INT(synced.all, 3 + 3); /* two payloads, the options of one */
+	now.id = ID_C;
+	CHECK(add(sender, &now) == 0);
+	CHECK_INT(commit_noted(sender), 1);
+	CHECK_INT(synced.new, 1);
+	CHECK_INT(synced.all, 2); /* what the batch before needed is none of its business */
+	send_close(sender);
+	end();
+}
+
+static void many_share_a_sync(void)
+{
+	char id[] = ID_A;
+	struct send_as as = as_of(id);
+	struct sender *sender;
+
+	begin();
+	sender = open_sender("q");
+	CHECK(send_end(sender) == 0);
+	CHECK_INT(commit(sender), 1);
+	for (char c = '0'; c <= '9'; c++) {
+		id[JOB_ID_LEN - 1] = c;
+		as.due_ms = c == '7' ? 1795320951123 : JOB_DUE_NONE;
+		CHECK(add(sender, &as) == 0);
+	}
+	CHECK_INT(commit_noted(sender), 10);
+	CHECK_INT(synced.fs, 1);
+	CHECK_INT(synced.all, 2);
+	CHECK_INT(synced.new, 1);
+	CHECK_INT(synced.delay, 1);
+	send_close(sender);
+	end();
+}
+
+int main(void)
+{
+	return UNIT_RUN(TEST(each_comes_with_what_it_had), TEST(what_cannot_be_is_refused),
+	    TEST(a_sender_of_ordered_jobs_takes_none), TEST(one_that_is_there_is_let_be),
+	    TEST(each_directory_that_got_a_name_is_synced), TEST(many_share_a_sync));
+}
