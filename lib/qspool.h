@@ -310,6 +310,9 @@ QSPOOL_NODISCARD int spool_bury(
  * edited, is made durable first. */
 QSPOOL_NODISCARD int spool_kick(struct spool *spool, const struct job_place *place);
 QSPOOL_NODISCARD int spool_delete(struct spool *spool, const struct job_place *place);
+/* Removes from done/ a job that is there only until somebody was told of its end (option relay), now that this is done. 1; 0 also if
+ * it is kept for its own sake; -1: EBADMSG if its options are damaged. A power cut may undo it. */
+QSPOOL_NODISCARD int spool_forget(struct spool *spool, const struct job_place *place);
 /* Ends a running job's handler: TERM to its process group, KILL after GRACE_MS.
  * 1 once nobody holds the lock in that place any more, 0 if it had moved, -1
  * (ETIMEDOUT: still held; EPERM: its holder is another user's). */

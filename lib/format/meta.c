@@ -60,6 +60,11 @@ bool meta_empty(const struct meta *meta)
 	    meta->env.count == 0 && meta->headers.count == 0;
 }
 
+bool meta_is_kept(const struct meta *meta)
+{
+	return meta->has_keep || meta->relay;
+}
+
 /* Where NAME stands among the resources or, if *THERE is false, belongs. */
 static size_t resource_place(const struct meta *meta, const char *name, bool *there)
 {

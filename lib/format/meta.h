@@ -90,6 +90,8 @@ struct meta {
 void meta_init(struct meta *meta);
 void meta_release(struct meta *meta); /* ends as after meta_init() */
 bool meta_empty(const struct meta *meta);
+/* Whether its job is kept once it has finished. */
+bool meta_is_kept(const struct meta *meta);
 
 /* Copies NAME; JOBS 0: not said. 0, or -1 with EINVAL (an empty name, more jobs than
  * RESOURCE_JOBS_MAX), EEXIST (META has it already), E2BIG (more than RESOURCES_MAX) or ENOMEM. */

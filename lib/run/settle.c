@@ -12,6 +12,9 @@
 
 enum { SETTLE_AGAIN_MS = 1000, UNHEARD_MAX = 10 }; /* lines that are told of one attempt */
 
+/* Who is to tell of its end elsewhere may be away so long. */
+#define RELAYED_KEEP_MS (INT64_C(30) * 24 * 60 * 60 * 1000)
+
 /* What became of an attempt. */
 struct verdict {
 	enum transition to;
@@ -288,7 +291,7 @@ static int64_t next_due(const struct running *r, const struct verdict *v)
 	if (v->asked_ms != NEVER)
 		return clock_real_ms() + v->asked_ms;
 	if (v->to == T_KEEP)
-		return clock_real_ms() + r->meta.keep_ms;
+		return clock_real_ms() + (r->meta.has_keep ? r->meta.keep_ms : RELAYED_KEEP_MS);
 	return v->to == T_RETRY ? retry_due(&r->backoff, r->job.name.attempts) : JOB_DUE_NONE;
 }
 
@@ -371,7 +374,7 @@ static void conclude(struct worker *w, struct running *r, int status, struct rus
 	r->job.failure = failure_of(v.cause);
 	obey(r, &said, &v);
 	heed_resources(w, r, &said, &v);
-	if (v.to == T_FINISH && r->meta.has_keep)
+	if (v.to == T_FINISH && meta_is_kept(&r->meta))
 		v.to = T_KEEP;
 	r->due_ms = next_due(r, &v);
 	r->job.name.asked = v.asked_ms != NEVER;

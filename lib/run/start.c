@@ -218,16 +218,19 @@ static void unkey_at_start(struct worker *w, const struct running *r)
 		worker_trouble(w, "the key of a job that starts stays held until it ends", errno);
 }
 
-/* Before the attempt is counted: that there is no room for its output is no fault of the job. */
-static bool open_output(struct worker *w, struct running *r)
+/* Before the attempt is counted: that there is no room for what is kept is no fault of the job. */
+static bool prepare_to_keep(struct worker *w, struct running *r)
 {
 	r->output = -1;
-	if (!r->meta.has_keep)
+	if (r->meta.has_keep)
+		r->output = output_create(&w->queue, r->job.name.id);
+	if (r->meta.has_keep ? r->output >= 0
+	                     : !meta_is_kept(&r->meta) || queue_make_dir(&w->queue, DIR_DONE) == 0)
 		return true;
-	r->output = output_create(&w->queue, r->job.name.id);
-	if (r->output < 0)
-		hold_queue(w, "the output of a job cannot be kept", errno, errno);
-	return r->output >= 0;
+	hold_queue(w,
+	    r->meta.has_keep ? "the output of a job cannot be kept" : "a job cannot be kept", errno,
+	    errno);
+	return false;
 }
 
 /* How long a job that is about to start has waited, by what its name or its file says. */
@@ -294,7 +297,7 @@ static bool start_open(struct worker *w, struct running *r)
 
 	if (taken != 1)
 		return taken == 0;
-	if (open_output(w, r))
+	if (prepare_to_keep(w, r))
 		return claim(w, r);
 	resources_not_used(w, r);
 	running_release(r);

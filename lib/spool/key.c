@@ -224,7 +224,8 @@ static int is_aside(const struct queue *queue, const char *id, const struct meta
 	if (waits_as_usual(queue, id, meta, &st))
 		return 0;
 	aside = is_in(queue, DIR_BURIED, id);
-	return aside == 0 && (meta->has_keep || !meta->key) ? is_in(queue, DIR_DONE, id) : aside;
+	return aside == 0 && (meta_is_kept(meta) || !meta->key) ? is_in(queue, DIR_DONE, id)
+	                                                        : aside;
 }
 
 /* Under its lock. What has its links only is over; what is in tmp/ will never be sent; what is

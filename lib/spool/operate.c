@@ -185,6 +185,22 @@ static int delete (struct job *job, const char *reason)
 	return done;
 }
 
+/* T22, before its time. */
+static int forget(struct job *job, const char *reason)
+{
+	struct meta meta;
+	const char *why;
+	int done;
+
+	(void)reason;
+	meta_init(&meta);
+	done = job_meta(job->queue, &job->name, &meta, &why);
+	if (done >= 0)
+		done = meta.relay && !meta.has_keep ? job_move(job, T_EXPIRE, JOB_DUE_NONE) : 0;
+	meta_release(&meta);
+	return done;
+}
+
 static int operate(struct spool *spool, const struct job_place *place,
     int (*verb)(struct job *job, const char *reason), const char *reason)
 {
@@ -220,6 +236,11 @@ int spool_kick(struct spool *spool, const struct job_place *place)
 int spool_delete(struct spool *spool, const struct job_place *place)
 {
 	return operate(spool, place, delete, NULL);
+}
+
+int spool_forget(struct spool *spool, const struct job_place *place)
+{
+	return operate(spool, place, forget, NULL);
 }
 
 /* Is the job still where it was, and held? -1 with errno. */

@@ -4,7 +4,10 @@
 #include <dirent.h>
 #include <errno.h>
 #include <sys/stat.h>
+#include <time.h>
 #include <unistd.h>
+
+#include <bsd/unistd.h>
 
 #include "format/strings.h"
 #include "scratch.h"
@@ -200,6 +203,110 @@ static void one_that_is_there_is_let_be(void)
 	end();
 }
 
+static void no_report(void *arg, const struct work_event *event)
+{
+	(void)arg, (void)event;
+}
+
+static char handler[] = "true";
+static char *const command[] = {handler, NULL};
+
+static void drain(void)
+{
+	const struct work_queue queue = {.name = "q"};
+	const struct meta none = {.trusted = false};
+	const struct work_options options = {.queues = &queue,
+	    .queue_count = 1,
+	    .jobs = 2,
+	    .means = {.min = 1},
+	    .drain = DRAIN_ALL,
+	    .scan_ms = 60000,
+	    .defaults = &none,
+	    .command = command,
+	    .report = no_report};
+
+	CHECK(spool_work(spool, &options) == 0);
+}
+
+static int take_place(void *arg, const struct job_place *place)
+{
+	*(struct job_place *)arg = *place;
+	return 1;
+}
+
+/* Of the one in done/. */
+static struct job_place finished(void)
+{
+	struct job_place place = {.queue = ""};
+
+	CHECK_INT(spool_each(spool, "q", JOB_DONE, take_place, &place), 1);
+	return place;
+}
+
+static void send_relayed(const char *id)
+{
+	struct sender *sender = open_sender("q");
+	struct send_as as = as_of(id);
+
+	CHECK(add(sender, &as) == 0);
+	CHECK_INT(commit(sender), 1);
+	send_close(sender);
+}
+
+static void finished_it_is_there_until_it_was_told(void)
+{
+	struct job_place place, gone;
+	struct timespec now;
+
+	begin();
+	send_relayed(ID_A);
+	drain();
+	CHECK_INT((int64_t)files_in("q/done"), 1);
+	CHECK(!is_there("q/out"));
+	place = finished();
+	clock_gettime(CLOCK_REALTIME, &now);
+	CHECK_STR(place.name.id, ID_A);
+	CHECK_INT((place.name.due_ms / 1000 - now.tv_sec + 1800) / 3600, 30 * 24);
+	CHECK_INT(spool_forget(spool, &place), 1);
+	CHECK_INT((int64_t)files_in("q/done"), 0);
+	CHECK_INT((int64_t)files_in("q/meta"), 0);
+	CHECK_INT((int64_t)files_in("q/log"), 0);
+	gone = place;
+	CHECK_INT(spool_forget(spool, &gone), 0);
+	end();
+}
+
+static void kept_for_its_own_sake_it_stays(void)
+{
+	struct job_place place;
+
+	begin();
+	relayed.has_keep = true;
+	relayed.keep_ms = 3600 * 1000;
+	send_relayed(ID_A);
+	drain();
+	place = finished();
+	CHECK(place.name.due_ms < (int64_t)(time(NULL) + 3601) * 1000);
+	CHECK(is_there("q/out/" ID_A));
+	CHECK_INT(spool_forget(spool, &place), 0);
+	CHECK_INT((int64_t)files_in("q/done"), 1);
+	end();
+}
+
+static void only_what_is_finished_is_forgotten(void)
+{
+	struct job_place place = {.queue = "q", .state = JOB_READY, .ours = true};
+
+	begin();
+	send_relayed(ID_A);
+	snprintf(place.file, sizeof place.file, "50." ID_A ".0,m");
+	CHECK(job_name_parse(place.file, &place.name));
+	errno = 0;
+	CHECK(spool_forget(spool, &place) == -1 && errno == EINVAL);
+	CHECK(is_there("q/new/50." ID_A ".0,m"));
+	end();
+}
+
 /* Which directories are synced, and how often anything is. */
 static struct {
 	unsigned tmp, new, delay, meta, all, fs;
@@ -297,9 +404,12 @@ static void many_share_a_sync(void)
 	end();
 }
 
-int main(void)
+int main(int argc, char **argv)
 {
+	setproctitle_init(argc, argv, environ);
 	return UNIT_RUN(TEST(each_comes_with_what_it_had), TEST(what_cannot_be_is_refused),
 	    TEST(a_sender_of_ordered_jobs_takes_none), TEST(one_that_is_there_is_let_be),
-	    TEST(each_directory_that_got_a_name_is_synced), TEST(many_share_a_sync));
+	    TEST(each_directory_that_got_a_name_is_synced), TEST(many_share_a_sync),
+	    TEST(finished_it_is_there_until_it_was_told), TEST(kept_for_its_own_sake_it_stays),
+	    TEST(only_what_is_finished_is_forgotten));
 }
