@@ -277,16 +277,27 @@ struct await_counts {
 struct await;
 struct await *await_open(struct spool *spool);
 void await_close(struct await *await); /* NULL is fine */
-/* Both before the first await_step(). 0, or -1 with errno. A job given twice counts once. */
-/* A job of QUEUE, or of any if that is NULL; ID is a whole one. */
+/* 0, or -1 with errno. A job given twice counts once. */
+/* A job of QUEUE, or of any if that is NULL; ID is a whole one. Also after the first await_step(): then best while it is a draft,
+ * between send_end() and send_commit(), of a queue that is watched already, for then nothing that becomes of it is missed. Where
+ * another one is, is found out soon; it is outstanding until then. */
 int await_job(struct await *await, const char *queue, const char *id);
-/* Seals BATCH, so that nobody can join it any more, durably, and adds those of its members that are not over.
+/* QUEUE is watched from the next await_step() on, for jobs that are to come. It need not exist. */
+int await_queue(struct await *await, const char *queue);
+/* It is not waited for any longer, whatever became of it. So must one be that was not sent after all: it would count as
+ * finished. */
+void await_forget(struct await *await, const char *id);
+/* Before the first await_step(). Seals BATCH, so that nobody can join it any more, durably, and adds those of its members that are not over.
  * ENOENT if it was never begun. */
 int await_batch(struct await *await, const char *batch);
 /* Returns when a fate has changed, and at the first call, or after TIMEOUT_MS (-1: never): 1 if none is
  * outstanding, 0 if some are, -1 with errno and spool_place(). Takes no locks, and sleeps in between. */
 QSPOOL_NODISCARD int await_step(
     struct await *await, int64_t timeout_ms, struct await_counts *counts);
+/* For who polls by itself: await_step() with a timeout of 0 is due when this descriptor can be read, or after so many
+ * milliseconds. Each await_step() may change both; -1: no descriptor. */
+int await_fd(const struct await *await);
+int await_timeout(const struct await *await);
 /* Of the batches that were added the first of which it is known that a member was deleted after it was sealed, also
  * if that was before it was added; or NULL. */
 const char *await_lacking(const struct await *await);

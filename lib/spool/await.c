@@ -5,7 +5,9 @@
 #include "spool/spool.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <poll.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
@@ -86,25 +88,38 @@ void await_close(struct await *await)
 
 static int add_queue(struct await *await, const char *queue)
 {
-	if (!queue) {
-		await->everywhere = true;
+	if (queue ? strings_has(&await->queues, queue) : await->everywhere)
 		return 0;
-	}
-	return strings_has(&await->queues, queue) ? 0 : strings_add(&await->queues, queue);
+	await->scan_again = await->begun;
+	if (queue)
+		return strings_add(&await->queues, queue);
+	await->everywhere = true;
+	return 0;
 }
 
-int await_job(struct await *await, const char *queue, const char *id)
+int await_queue(struct await *await, const char *queue)
+{
+	return add_queue(await, queue);
+}
+
+/* At AT, where it belongs, or at the end as long as they are not sorted. */
+static struct awaited *insert(struct await *await, size_t at, const char *id)
 {
 	struct awaited *job = with_room(await->job, await->count, sizeof *job);
 
 	if (!job)
-		return -1;
+		return NULL;
 	await->job = job;
-	job += await->count;
+	job += at;
+	memmove(job + 1, job, (await->count++ - at) * sizeof *job);
 	*job = (struct awaited){.state = NOWHERE};
 	memcpy(job->id, id, JOB_ID_LEN);
-	await->count++;
-	return add_queue(await, queue);
+	return job;
+}
+
+static int add_early(struct await *await, const char *queue, const char *id)
+{
+	return insert(await, await->count, id) ? add_queue(await, queue) : -1;
 }
 
 static int add_member(void *await, const char *name, bool regular)
@@ -112,7 +127,7 @@ static int add_member(void *await, const char *name, bool regular)
 	struct link_name link;
 
 	(void)regular;
-	return link_name_parse(name, &link) ? await_job(await, link.queue, link.id) : 0;
+	return link_name_parse(name, &link) ? add_early(await, link.queue, link.id) : 0;
 }
 
 int await_batch(struct await *await, const char *batch)
@@ -152,21 +167,40 @@ static void begin(struct await *await)
 	await->begun = await->changed = true;
 }
 
+/* The first that is not before ID, once they are sorted. */
+static size_t position(const struct await *await, const char *id)
+{
+	size_t first = 0, end = await->count;
+
+	while (first < end) {
+		size_t middle = first + (end - first) / 2;
+
+		if (strcmp(await->job[middle].id, id) < 0)
+			first = middle + 1;
+		else
+			end = middle;
+	}
+	return first;
+}
+
+static struct awaited *find_id(const struct await *await, const char *id)
+{
+	size_t at = position(await, id);
+
+	return at < await->count && strcmp(await->job[at].id, id) == 0 ? &await->job[at] : NULL;
+}
+
 /* Whose name it is: that of a job, also of one that waits, or in tmp/ its bare id; or NULL. */
 static struct awaited *find(const struct await *await, const char *file)
 {
 	char queue[QUEUE_NAME_SIZE];
 	struct job_name name;
-	struct awaited key = {.id = ""};
 
 	if (job_name_parse(file, &name) || waiting_name_parse(file, &name, queue))
 		file = name.id;
 	else if (!job_id_ok(file))
 		return NULL;
-	memcpy(key.id, file, sizeof key.id);
-	return await->count == 0
-	    ? NULL
-	    : bsearch(&key, await->job, await->count, sizeof *await->job, by_id);
+	return find_id(await, file);
 }
 
 /* --- what becomes of it --- */
@@ -339,6 +373,63 @@ static void read_events(struct await *await)
 		(void)!notify_each(await->fd, take_event, await);
 }
 
+/* --- what comes late, and what is not waited for any longer --- */
+
+static bool is_draft(struct await *await, const char *queue, const char *id)
+{
+	struct job_place place = {.state = JOB_SENDING};
+	struct stat st;
+	bool found;
+	int dir;
+
+	snprintf(place.queue, sizeof place.queue, "%s", queue);
+	dir = place_opendir(await->spool, &place);
+	found = dir >= 0 && fstatat(dir, id, &st, AT_SYMLINK_NOFOLLOW) == 0;
+	sys_discard(&dir);
+	return found;
+}
+
+/* From a draft its way is known by events; where another one is, a scan must find out. Events of an earlier job of its id
+ * that were not read yet do no harm: that a draft came is told behind them. */
+static int add_late(struct await *await, const char *queue, const char *id)
+{
+	struct awaited *job;
+
+	if (add_queue(await, queue) != 0)
+		return -1;
+	if (find_id(await, id))
+		return 0;
+	job = insert(await, position(await, id), id);
+	if (!job)
+		return -1;
+	await->counts.of[AWAIT_OUTSTANDING]++;
+	if (queue && is_draft(await, queue, id))
+		job->state = JOB_SENDING;
+	else
+		await->scan_again = true;
+	return 0;
+}
+
+int await_job(struct await *await, const char *queue, const char *id)
+{
+	return await->begun ? add_late(await, queue, id) : add_early(await, queue, id);
+}
+
+void await_forget(struct await *await, const char *id)
+{
+	struct awaited *job;
+
+	if (!await->begun)
+		begin(await);
+	job = find_id(await, id);
+	if (!job)
+		return;
+	set_moving(await, job, false);
+	await->counts.of[job->fate]--;
+	await->count--;
+	memmove(job, job + 1, (size_t)(await->job + await->count - job) * sizeof *job);
+}
+
 /* --- scans --- */
 
 /* Of several names the safest counts (rule TWINS), which comes first. */
@@ -456,8 +547,9 @@ int await_step(struct await *await, int64_t timeout_ms, struct await_counts *cou
 	if (!await->begun)
 		begin(await);
 	for (;;) {
-		struct pollfd events = {.fd = await->fd, .events = POLLIN};
+		struct pollfd events = {.events = POLLIN};
 
+		read_events(await);
 		if (clock_mono_ms() >= scan_due(await) && scan(await) != 0)
 			return -1;
 		if (await->changed || clock_mono_ms() >= until)
@@ -465,11 +557,20 @@ int await_step(struct await *await, int64_t timeout_ms, struct await_counts *cou
 		events.fd = await->fd;
 		if (poll(&events, 1, poll_timeout(await, until)) < 0 && errno != EINTR)
 			return -1;
-		read_events(await);
 	}
 	await->changed = false;
 	*counts = await->counts;
 	return await->counts.of[AWAIT_OUTSTANDING] == 0;
+}
+
+int await_fd(const struct await *await)
+{
+	return await->fd;
+}
+
+int await_timeout(const struct await *await)
+{
+	return await->begun ? poll_timeout(await, INT64_MAX) : 0;
 }
 
 const char *await_lacking(const struct await *await)

@@ -3,6 +3,7 @@
 
 #include <dirent.h>
 #include <errno.h>
+#include <poll.h>
 #include <sys/stat.h>
 #include <time.h>
 #include <unistd.h>
@@ -404,6 +405,246 @@ static void many_share_a_sync(void)
 	end();
 }
 
+/* --- waiting for a set that changes --- */
+
+enum { SOON_MS = 5000 }; /* sooner than the scan that is made in any case */
+
+static struct await *await;
+
+/* Nothing is to be looked for any more: what is known from now on is known by events. */
+static void rest(void)
+{
+	struct await_counts counts;
+
+	for (int i = 0; i < SOON_MS; i++) {
+		CHECK(await_step(await, 0, &counts) >= 0);
+		if (await_timeout(await) >= SOON_MS)
+			return;
+		poll(NULL, 0, 1);
+	}
+	CHECK(!"something is still to be looked for");
+}
+
+static void watch_from_the_start(const char *queue)
+{
+	await = await_open(spool);
+	CHECK(await && await_queue(await, queue) == 0);
+	rest();
+}
+
+static int note_fate(void *arg, const char *id, enum await_fate fate)
+{
+	char *fates = arg;
+
+	snprintf(fates + strlen(fates), 8, "%c%d", id[JOB_ID_LEN - 1], (int)fate);
+	return 0;
+}
+
+/* The last character of each id and its fate. */
+static const char *fates(void)
+{
+	static char text[256];
+
+	text[0] = '\0';
+	CHECK_INT(await_each(await, note_fate, text), 0);
+	return text;
+}
+
+static struct await_counts step(void)
+{
+	struct await_counts counts;
+
+	CHECK(await_step(await, 0, &counts) >= 0);
+	return counts;
+}
+
+/* Until COUNT have that fate; before any scan but those that an event asks for. */
+static bool come_to(enum await_fate fate, size_t count)
+{
+	struct pollfd events = {.events = POLLIN};
+	struct timespec start, now;
+
+	clock_gettime(CLOCK_MONOTONIC, &start);
+	do {
+		if (step().of[fate] == count)
+			return true;
+		events.fd = await_fd(await);
+		poll(&events, 1, await_timeout(await) < SOON_MS ? await_timeout(await) : SOON_MS);
+		clock_gettime(CLOCK_MONOTONIC, &now);
+	} while ((now.tv_sec - start.tv_sec) * 1000 < SOON_MS);
+	return false;
+}
+
+static void send_awaited(struct sender *sender, const char *queue, const char *id)
+{
+	struct send_as as = as_of(id);
+
+	CHECK(add(sender, &as) == 0);
+	CHECK(await_job(await, queue, id) == 0);
+	CHECK_INT(commit(sender), 1);
+}
+
+static void delete_ready(const char *id)
+{
+	struct job_place place = {.queue = "q", .state = JOB_READY, .ours = true};
+
+	snprintf(place.file, sizeof place.file, "50.%s.0,m", id);
+	CHECK(job_name_parse(place.file, &place.name));
+	CHECK_INT(spool_delete(spool, &place), 1);
+}
+
+static void begin_awaiting(struct sender **sender)
+{
+	begin();
+	*sender = open_sender("q");
+	watch_from_the_start("q");
+}
+
+static void end_awaiting(struct sender *sender)
+{
+	await_close(await);
+	send_close(sender);
+	end();
+}
+
+static void what_comes_late_is_seen_to_finish(void)
+{
+	struct sender *sender;
+
+	begin_awaiting(&sender);
+	send_awaited(sender, "q", ID_B);
+	CHECK_INT((int64_t)step().of[AWAIT_OUTSTANDING], 1);
+	send_awaited(sender, "q", ID_A);
+	send_awaited(sender, "q", ID_C);
+	CHECK(await_job(await, "q", ID_C) == 0); /* once more */
+	CHECK_INT((int64_t)step().of[AWAIT_OUTSTANDING], 3);
+	drain();
+	CHECK(come_to(AWAIT_FINISHED, 3));
+	CHECK_STR(fates(), "a1b1c1");
+	end_awaiting(sender);
+}
+
+/* Between two steps, from its draft to its end: only the events in their order tell that. */
+static void what_comes_late_is_seen_to_be_deleted(void)
+{
+	struct sender *sender;
+	struct pollfd events = {.events = POLLIN};
+
+	begin_awaiting(&sender);
+	send_awaited(sender, "q", ID_A);
+	delete_ready(ID_A);
+	events.fd = await_fd(await);
+	CHECK_INT(poll(&events, 1, 0), 1);
+	CHECK_INT((int64_t)step().of[AWAIT_DELETED], 1);
+	end_awaiting(sender);
+}
+
+static void one_that_is_there_already_is_looked_for(void)
+{
+	struct sender *sender;
+
+	begin_awaiting(&sender);
+	send_relayed(ID_A);
+	rest();
+	CHECK(await_job(await, "q", ID_A) == 0);
+	CHECK(await_timeout(await) < SOON_MS);
+	rest();
+	CHECK_STR(fates(), "a0");
+	delete_ready(ID_A);
+	CHECK_INT((int64_t)step().of[AWAIT_DELETED], 1);
+	end_awaiting(sender);
+}
+
+static void what_was_told_of_an_earlier_one_is_not_believed(void)
+{
+	struct sender *sender;
+	struct send_as again = as_of(ID_A);
+
+	begin_awaiting(&sender);
+	send_relayed(ID_A);
+	delete_ready(ID_A);
+	CHECK(add(sender, &again) == 0);
+	CHECK(await_job(await, "q", ID_A) == 0);
+	CHECK_STR(fates(), "a0");
+	CHECK_INT((int64_t)step().of[AWAIT_OUTSTANDING], 1);
+	CHECK_INT(commit(sender), 1);
+	delete_ready(ID_A);
+	CHECK_INT((int64_t)step().of[AWAIT_DELETED], 1);
+	end_awaiting(sender);
+}
+
+static void what_is_forgotten_counts_no_more(void)
+{
+	struct sender *sender;
+
+	begin_awaiting(&sender);
+	send_awaited(sender, "q", ID_C);
+	send_awaited(sender, "q", ID_A);
+	send_awaited(sender, "q", ID_B);
+	await_forget(await, ID_B);
+	await_forget(await, "06d5kz3rwv8e0hj4mnpz");
+	CHECK_STR(fates(), "a0c0");
+	CHECK_INT((int64_t)step().of[AWAIT_OUTSTANDING], 2);
+	delete_ready(ID_B);
+	delete_ready(ID_C);
+	CHECK_INT((int64_t)step().of[AWAIT_DELETED], 1);
+	CHECK_STR(fates(), "a0c3");
+	await_forget(await, ID_C);
+	CHECK_INT((int64_t)step().of[AWAIT_DELETED], 0);
+	delete_ready(ID_A);
+	CHECK_INT((int64_t)step().of[AWAIT_DELETED], 1);
+	end_awaiting(sender);
+}
+
+/* What a rename left to be looked for is not looked for in vain. */
+static void what_moves_can_be_forgotten(void)
+{
+	struct sender *sender;
+	char from[512], to[512];
+
+	begin_awaiting(&sender);
+	send_awaited(sender, "q", ID_A);
+	rest();
+	snprintf(from, sizeof from, "%s/q/new/50." ID_A ".0,m", scratch);
+	snprintf(to, sizeof to, "%s/elsewhere", scratch);
+	CHECK_INT(rename(from, to), 0);
+	(void)step();
+	CHECK(await_timeout(await) < SOON_MS);
+	await_forget(await, ID_A);
+	rest();
+	CHECK_STR(fates(), "");
+	end_awaiting(sender);
+}
+
+static void a_queue_may_come_later(void)
+{
+	struct sender *sender;
+
+	begin();
+	watch_from_the_start("q");
+	sender = open_sender("q");
+	send_awaited(sender, "q", ID_A);
+	CHECK_INT((int64_t)step().of[AWAIT_OUTSTANDING], 1);
+	drain();
+	CHECK(come_to(AWAIT_FINISHED, 1));
+	end_awaiting(sender);
+}
+
+static void a_queue_may_be_added_later(void)
+{
+	struct sender *sender;
+
+	begin();
+	sender = open_sender("q");
+	watch_from_the_start("other");
+	CHECK(await_queue(await, "q") == 0);
+	rest();
+	send_awaited(sender, "q", ID_A);
+	delete_ready(ID_A);
+	CHECK_INT((int64_t)step().of[AWAIT_DELETED], 1);
+	end_awaiting(sender);
+}
+
 int main(int argc, char **argv)
 {
 	setproctitle_init(argc, argv, environ);
@@ -411,5 +652,10 @@ int main(int argc, char **argv)
 	    TEST(a_sender_of_ordered_jobs_takes_none), TEST(one_that_is_there_is_let_be),
 	    TEST(each_directory_that_got_a_name_is_synced), TEST(many_share_a_sync),
 	    TEST(finished_it_is_there_until_it_was_told), TEST(kept_for_its_own_sake_it_stays),
-	    TEST(only_what_is_finished_is_forgotten));
+	    TEST(only_what_is_finished_is_forgotten), TEST(what_comes_late_is_seen_to_finish),
+	    TEST(what_comes_late_is_seen_to_be_deleted),
+	    TEST(one_that_is_there_already_is_looked_for),
+	    TEST(what_was_told_of_an_earlier_one_is_not_believed),
+	    TEST(what_is_forgotten_counts_no_more), TEST(what_moves_can_be_forgotten),
+	    TEST(a_queue_may_come_later), TEST(a_queue_may_be_added_later));
 }
