@@ -209,6 +209,10 @@ struct queue_count {
 };
 int spool_count(struct spool *spool, const char *name, struct queue_count *count);
 
+/* How many jobs of a queue the qworks that serve it just now run at once, at most, all together, whether it is paused or not; 0
+ * also where the file system cannot tell (record locks on a directory). -1 with ENOENT. */
+int spool_slots(struct spool *spool, const char *queue);
+
 /* What the statistics of a queue count. Each is done by a tool or the library: what a person does with mv
  * and rm is not seen. */
 enum stats_count {

@@ -188,6 +188,15 @@ static void obey_settings(struct worker *w, char *text, size_t len, bool again)
 		limits_prepare(w->pool);
 }
 
+static void publish_slots(struct worker *w)
+{
+	unsigned slots = start_ceiling(w);
+
+	if (slots != w->published)
+		queue_publish_slots(&w->queue, slots);
+	w->published = slots;
+}
+
 /* Those that cannot be read just now, for lack of descriptors say, are still what somebody wants. */
 void pool_settings(struct worker *w, bool again)
 {
@@ -205,6 +214,7 @@ void pool_settings(struct worker *w, bool again)
 		                     "qwork's user, and nobody else may write them"
 		                   : "settings cannot be read: what was read before counts",
 		    error);
+	publish_slots(w);
 }
 
 /* Tried with each scan, before it: what comes after it then is an event. */

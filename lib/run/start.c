@@ -19,12 +19,13 @@ enum {
 	ROUND_MAX = 200,
 };
 
-/* Of its own queue, beside those of others. */
-static unsigned ceiling(const struct worker *w)
+unsigned start_ceiling(const struct worker *w)
 {
+	unsigned all = w->pool->options->jobs, own = w->settings.jobs;
+
 	if (w->asked && w->asked->jobs > 0)
-		return w->asked->jobs;
-	return w->settings.jobs > 0 ? w->settings.jobs : WORK_JOBS_MAX;
+		own = w->asked->jobs;
+	return own > 0 && own < all ? own : all;
 }
 
 bool start_allowed(const struct worker *w)
@@ -33,7 +34,8 @@ bool start_allowed(const struct worker *w)
 
 	return w->scan.concluded && !w->paused && !w->dead && !w->leaving && p->stop == 0 &&
 	    !p->claims_nothing && !(p->options->once && p->started > 0) &&
-	    w->busy - w->held < ceiling(w) && clock_mono_ms() >= w->hold_until && persist_ready(w);
+	    w->busy - w->held < start_ceiling(w) && clock_mono_ms() >= w->hold_until &&
+	    persist_ready(w);
 }
 
 bool start_room(const struct pool *p)

@@ -151,6 +151,7 @@ struct worker {
 	char *settings_text; /* of which they were read */
 	size_t settings_len;
 	int settings_error; /* why they are not; or 0 */
+	unsigned published; /* slots: spool_slots() */
 	struct backlog backlog;
 	struct scan scan;
 	struct share share;
@@ -283,6 +284,8 @@ NODISCARD int scan_add(struct worker *w, const struct waiting *model, const char
 /* start.c */
 /* Starts jobs while there are free slots and ready names. */
 void start_jobs(struct pool *p);
+/* How many jobs of its own queue it may run at once. */
+unsigned start_ceiling(const struct worker *w);
 /* Whether W may start one, the pool's slots and names aside. */
 bool start_allowed(const struct worker *w);
 /* Whether one more may run. */

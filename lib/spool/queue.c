@@ -22,7 +22,8 @@ bool queue_dir_always(enum queue_dir dir)
 	return dir != DIR_DONE && dir != DIR_WAIT && dir != DIR_OUT;
 }
 
-enum { SERVE_TRIES = 100 };
+enum { SERVE_TRIES = 100, SLOTS_APART = 1 << 14 }; /* more than WORK_JOBS_MAX */
+#define SLOTS_END ((off_t)1 << 46)                 /* 2^32 places */
 
 static const char draft_prefix[] = ".draft-";
 
@@ -263,6 +264,57 @@ void queue_serve(const struct queue *queue)
 {
 	for (int i = 0; i < SERVE_TRIES && flock(queue->dir[DIR_CUR], LOCK_SH | LOCK_NB) != 0; i++)
 		poll(NULL, 0, 1); /* qstat looks just now */
+}
+
+void queue_publish_slots(const struct queue *queue, unsigned slots)
+{
+	struct flock range = {.l_type = F_UNLCK, .l_whence = SEEK_SET};
+
+	(void)fcntl(queue->dir[DIR_CUR], F_OFD_SETLK, &range);
+	range = (struct flock){.l_type = F_RDLCK,
+	    .l_whence = SEEK_SET,
+	    .l_start = (off_t)chance32() * SLOTS_APART,
+	    .l_len = slots};
+	(void)fcntl(queue->dir[DIR_CUR], F_OFD_SETLK, &range);
+}
+
+/* The kernel tells one lock of a range, and not the first: what is before it and behind it is asked for again. One that is too
+ * long is none of ours. */
+static int count_slots(int dir, off_t from, off_t end)
+{
+	int count = 0;
+
+	while (from < end) {
+		struct flock lock = {
+		    .l_type = F_WRLCK, .l_whence = SEEK_SET, .l_start = from, .l_len = end - from};
+
+		if (fcntl(dir, F_OFD_GETLK, &lock) != 0 || lock.l_type == F_UNLCK ||
+		    lock.l_len == 0)
+			break;
+		count += count_slots(dir, from, lock.l_start);
+		if (lock.l_len <= WORK_JOBS_MAX)
+			count += (int)lock.l_len;
+		from = lock.l_start + lock.l_len;
+	}
+	return count;
+}
+
+int spool_slots(struct spool *spool, const char *queue)
+{
+	struct job_place cur = {.state = JOB_RUNNING};
+	int dir, slots;
+
+	if (!queue_name_ok(queue)) {
+		errno = EINVAL;
+		return spool_fail(spool, queue, NULL, NULL);
+	}
+	snprintf(cur.queue, sizeof cur.queue, "%s", queue);
+	dir = place_opendir(spool, &cur);
+	if (dir < 0)
+		return -1;
+	slots = count_slots(dir, 0, SLOTS_END);
+	sys_discard(&dir);
+	return slots;
 }
 
 bool queue_served(const struct queue *queue)

@@ -113,5 +113,9 @@ bool queue_in_place(const struct queue *queue);
  * decided by it. */
 void queue_serve(const struct queue *queue);
 bool queue_served(const struct queue *queue);
+/* How many jobs of it this process may run at once, for who asks by spool_slots(): a read lock as long as that, at a place of
+ * chance, on the open description of cur/. The kernel forgets it with the last descriptor, which handlers do not have. Where
+ * the file system has no such locks nothing is known. */
+void queue_publish_slots(const struct queue *queue, unsigned slots);
 
 #endif

@@ -1,10 +1,12 @@
 /* Jobs that come from elsewhere: how they are sent, and what who told of them must be able to know. */
-#include "qspool.h"
+#include "spool/spool.h"
 
 #include <dirent.h>
 #include <errno.h>
 #include <poll.h>
+#include <signal.h>
 #include <sys/stat.h>
+#include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -212,21 +214,26 @@ static void no_report(void *arg, const struct work_event *event)
 static char handler[] = "true";
 static char *const command[] = {handler, NULL};
 
-static void drain(void)
+static int work(enum work_drain drain)
 {
 	const struct work_queue queue = {.name = "q"};
 	const struct meta none = {.trusted = false};
 	const struct work_options options = {.queues = &queue,
 	    .queue_count = 1,
-	    .jobs = 2,
+	    .jobs = 5,
 	    .means = {.min = 1},
-	    .drain = DRAIN_ALL,
+	    .drain = drain,
 	    .scan_ms = 60000,
 	    .defaults = &none,
 	    .command = command,
 	    .report = no_report};
 
-	CHECK(spool_work(spool, &options) == 0);
+	return spool_work(spool, &options);
+}
+
+static void drain(void)
+{
+	CHECK(work(DRAIN_ALL) == 0);
 }
 
 static int take_place(void *arg, const struct job_place *place)
@@ -645,6 +652,85 @@ static void a_queue_may_be_added_later(void)
 	end_awaiting(sender);
 }
 
+/* --- slots --- */
+
+static struct queue open_queue(void)
+{
+	struct queue queue;
+
+	CHECK(queue_open(&queue, spool, "q", true) == 0);
+	return queue;
+}
+
+static void slots_add_up_until_who_has_them_is_gone(void)
+{
+	enum { MANY = 40 };
+	struct queue one, many[MANY];
+
+	begin();
+	CHECK(spool_slots(spool, "q") == -1 && errno == ENOENT);
+	one = open_queue();
+	CHECK_INT(spool_slots(spool, "q"), 0);
+	queue_publish_slots(&one, 7);
+	CHECK_INT(spool_slots(spool, "q"), 7);
+	for (int i = 0; i < MANY; i++) {
+		many[i] = open_queue();
+		queue_publish_slots(&many[i], WORK_JOBS_MAX);
+	}
+	CHECK_INT(spool_slots(spool, "q"), 7 + MANY * WORK_JOBS_MAX);
+	queue_publish_slots(&one, 3);
+	CHECK_INT(spool_slots(spool, "q"), 3 + MANY * WORK_JOBS_MAX);
+	for (int i = 0; i < MANY; i++)
+		queue_close(&many[i]);
+	CHECK_INT(spool_slots(spool, "q"), 3);
+	queue_close(&one);
+	CHECK_INT(spool_slots(spool, "q"), 0);
+	end();
+}
+
+static void set_jobs(const char *line)
+{
+	char path[512];
+	FILE *file;
+
+	snprintf(path, sizeof path, "%s/q/settings", scratch);
+	file = fopen(path, "w");
+	CHECK(file && fchmod(fileno(file), 0600) == 0 && fputs(line, file) >= 0);
+	CHECK(file && fclose(file) == 0);
+}
+
+static bool slots_become(int slots)
+{
+	for (int i = 0; i < SOON_MS; i++) {
+		if (spool_slots(spool, "q") == slots)
+			return true;
+		poll(NULL, 0, 1);
+	}
+	return false;
+}
+
+static void a_worker_says_how_many_it_runs(void)
+{
+	struct queue queue;
+	pid_t worker;
+
+	begin();
+	queue = open_queue();
+	queue_close(&queue);
+	set_jobs("jobs 3\n");
+	worker = fork();
+	if (worker == 0)
+		_exit(work(DRAIN_NO) != 0);
+	CHECK(slots_become(3));
+	set_jobs("jobs 4\n");
+	CHECK(kill(worker, SIGHUP) == 0 && slots_become(4));
+	set_jobs("jobs 40\n");
+	CHECK(kill(worker, SIGHUP) == 0 && slots_become(5));
+	CHECK(kill(worker, SIGKILL) == 0 && slots_become(0));
+	CHECK(waitpid(worker, NULL, 0) == worker);
+	end();
+}
+
 int main(int argc, char **argv)
 {
 	setproctitle_init(argc, argv, environ);
@@ -657,5 +743,6 @@ int main(int argc, char **argv)
 	    TEST(one_that_is_there_already_is_looked_for),
 	    TEST(what_was_told_of_an_earlier_one_is_not_believed),
 	    TEST(what_is_forgotten_counts_no_more), TEST(what_moves_can_be_forgotten),
-	    TEST(a_queue_may_come_later), TEST(a_queue_may_be_added_later));
+	    TEST(a_queue_may_come_later), TEST(a_queue_may_be_added_later),
+	    TEST(slots_add_up_until_who_has_them_is_gone), TEST(a_worker_says_how_many_it_runs));
 }
