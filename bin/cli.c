@@ -275,6 +275,23 @@ static char *default_path(void)
 	return path;
 }
 
+void cli_variables(const char *option, char *text, struct strings *list)
+{
+	static const char letters[] =
+	    "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ_0123456789";
+	char *name;
+
+	while ((name = strsep(&text, ",")) != NULL) {
+		size_t len = strspn(name, letters);
+
+		if (!*name || (name[len] && strcmp(name + len, "*") != 0))
+			cli_usage("%s %s: names of variables are wanted, or with a '*' at the end",
+			    option, name);
+		if (strings_add(list, name) != 0)
+			err(EX_OSERR, NULL);
+	}
+}
+
 struct spool *cli_open(const struct cli *cli, bool create, bool missing_ok)
 {
 	char *path = cli->spool ? strdup(cli->spool) : default_path();

@@ -65,6 +65,9 @@ enum { CLI_MEMORY = 512, CLI_CPU, CLI_NICE };
 	}
 bool cli_policy(struct meta *meta, int option);
 
+/* Names of variables with commas between, the last character of each maybe '*': added to LIST. TEXT is taken apart. */
+void cli_variables(const char *option, char *text, struct strings *list);
+
 /* The spool that was named or the default one; exits if it cannot be opened. With
  * MISSING_OK returns NULL if there is none. */
 struct spool *cli_open(const struct cli *cli, bool create, bool missing_ok);

@@ -2,6 +2,7 @@
 #include "figures.h"
 
 #include <errno.h>
+#include <limits.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -17,6 +18,7 @@ static const char help[] =
     "  -j, --json              one JSON object a line\n"
     "  -S, --stats             of all queues, or each QUEUE, what was counted and how long it "
     "took\n"
+    "      --relay URL         instead of a spool, the streams of qrelay(1)\n"
     "  -w, --why               of a JOB only why it is not running\n"
     "  -s, --spool DIR         the spool ($QSPOOL)\n"
     "  -q, --queue QUEUE       only this queue\n"
@@ -775,11 +777,39 @@ static int show(const struct stat_tool *t, int count, char *const *words)
 	return status;
 }
 
+/* Only qrelay speaks to servers: the one beside this tool, or else in $PATH. */
+_Noreturn static void show_streams(const struct stat_tool *t, const char *url)
+{
+	char queue[QUEUE_NAME_SIZE], path[PATH_MAX];
+	const char *argv[7] = {"qrelay", "stat", url};
+	ssize_t len = readlink("/proc/self/exe", path, sizeof path);
+	char *slash = len > 0 ? memrchr(path, '/', (size_t)len) : NULL;
+	size_t count = 3;
+
+	if (t->json)
+		argv[count++] = "--json";
+	if (t->cli.queue) {
+		snprintf(queue, sizeof queue, "%s", t->cli.queue);
+		argv[count++] = "--queue";
+		argv[count] = queue;
+	}
+	if (slash && slash + sizeof "/qrelay" <= path + sizeof path) {
+		strcpy(slash, "/qrelay");
+		execv(path, (char *const *)(uintptr_t)argv);
+	}
+	execvp("qrelay", (char *const *)(uintptr_t)argv);
+	err(EX_UNAVAILABLE, "qrelay, which shows streams");
+}
+
+enum { OPT_RELAY = 256 };
+
 int main(int argc, char **argv)
 {
 	static const struct option options[] = {{"json", no_argument, NULL, 'j'},
-	    {"why", no_argument, NULL, 'w'}, {"stats", no_argument, NULL, 'S'}, CLI_LONG};
+	    {"relay", required_argument, NULL, OPT_RELAY}, {"why", no_argument, NULL, 'w'},
+	    {"stats", no_argument, NULL, 'S'}, CLI_LONG};
 	struct stat_tool t = {0};
+	const char *relay = NULL;
 	int option, status;
 
 	cli_begin(argv);
@@ -790,6 +820,8 @@ int main(int argc, char **argv)
 			t.why = true;
 		else if (option == 'S')
 			t.stats = true;
+		else if (option == OPT_RELAY)
+			relay = optarg;
 		else
 			cli_option(&t.cli, option, help);
 	}
@@ -797,6 +829,10 @@ int main(int argc, char **argv)
 		cli_usage("--why: of which job?");
 	if (t.why && t.stats)
 		cli_usage("--why and --stats exclude each other");
+	if (relay && (t.why || t.stats || optind < argc))
+		cli_usage("--relay shows streams: of one queue with --queue");
+	if (relay)
+		show_streams(&t, relay);
 	t.now_ms = cli_now_ms();
 	t.spool = cli_open(&t.cli, false, false);
 	status = show(&t, argc - optind, argv + optind);

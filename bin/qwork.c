@@ -1,16 +1,13 @@
 /* qwork: run a command on each job of a queue. See qwork(1). */
-#include "cli.h"
+#include "worklog.h"
 
 #include <bsd/stdlib.h>
 #include <bsd/unistd.h>
 #include <errno.h>
 #include <signal.h>
-#include <stdio_ext.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
-
-#include "format/logfmt.h"
 
 enum long_option {
 	OPT_DRAIN = 256,
@@ -67,74 +64,12 @@ struct working {
 	struct meta defaults;
 };
 
-static void put_now(void)
+static void report(void *arg, const struct work_event *event)
 {
-	char text[WHEN_SIZE];
-
-	when_rfc3339(cli_now_ms(), text);
-	fprintf(stderr, "time=%s", text);
-}
-
-static void put_due(int64_t due_ms)
-{
-	char text[WHEN_SIZE];
-
-	if (due_ms == JOB_DUE_NONE)
-		return;
-	duration_format(due_ms - cli_now_ms(), text);
-	fprintf(stderr, " wait=%s", text);
-	when_rfc3339(due_ms, text);
-	fprintf(stderr, " due=%s", text);
-}
-
-static const char *outcome_word(enum work_outcome outcome)
-{
-	static const char *const words[] = {
-	    "finished", "retry", "buried", "returned", "strange", "held", "note", "deferred"};
-
-	return words[outcome];
-}
-
-static const char *name_key(enum work_outcome outcome)
-{
-	return outcome == WORK_STRANGE ? "name" : outcome == WORK_HELD ? "handler" : "place";
-}
-
-/* A line that cannot be written (full disk) is lost, and if half of it was, the next does
- * not go on behind it. */
-static void report(void *arg, const struct work_event *e)
-{
-	static bool torn;
 	const struct working *w = arg;
 
-	if (e->outcome == WORK_FINISHED && !w->cli.verbose)
-		return;
-	if (torn)
-		fputc('\n', stderr);
-	put_now();
-	if (e->queue)
-		logfmt_put(stderr, "queue", e->queue);
-	if (e->id)
-		fprintf(stderr, " job=%s", e->id);
-	if (e->id && e->attempts > 0)
-		fprintf(stderr, " attempt=%u of=%u", e->attempt, e->attempts);
-	fprintf(stderr, " outcome=%s", outcome_word(e->outcome));
-	if (e->cause)
-		logfmt_put(stderr, "cause", e->cause);
-	if (!e->id && e->attempt > 0)
-		fprintf(stderr, " line=%u", e->attempt);
-	if (e->name)
-		logfmt_put(stderr, name_key(e->outcome), e->name);
-	if (e->reason)
-		logfmt_put(stderr, "reason", e->reason);
-	logfmt_status(stderr, e->status);
-	if (e->seconds >= 0)
-		fprintf(stderr, " seconds=%.3f", e->seconds);
-	put_due(e->due_ms);
-	fputc('\n', stderr);
-	torn = fflush(stderr) != 0;
-	if (torn)
-		__fpurge(stderr);
+	if (event->outcome != WORK_FINISHED || w->cli.verbose)
+		worklog(event);
 }
 
 /* "65,70-78" */
@@ -173,25 +108,6 @@ static void set_jobs(struct working *w, const char *text)
 	}
 	w->options.jobs =
 	    (unsigned)cli_number("--jobs", text, means->min > 0 ? means->min : 1, WORK_JOBS_MAX);
-}
-
-/* "HTTP_PROXY,MAGICK_*" */
-static void accept_env(struct working *w, char *names)
-{
-	static const char letters[] =
-	    "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ_0123456789";
-	char *name;
-
-	while ((name = strsep(&names, ",")) != NULL) {
-		size_t len = strspn(name, letters);
-
-		if (!*name || (name[len] && strcmp(name + len, "*") != 0))
-			cli_usage("--accept-env %s: names of variables are wanted, or with a '*' "
-			          "at the end",
-			    name);
-		if (strings_add(&w->options.accept_env, name) != 0)
-			err(EX_OSERR, NULL);
-	}
 }
 
 static void set_drain(struct working *w, const char *what)
@@ -286,7 +202,7 @@ static void take_option(struct working *w, int option)
 		w->options.no_new_privileges = true;
 		break;
 	case OPT_ACCEPT_ENV:
-		accept_env(w, optarg);
+		cli_variables("--accept-env", optarg, &w->options.accept_env);
 		break;
 	case OPT_MAX_LOAD:
 		w->options.means.max_load = cli_decimal("--max-load", optarg, WORK_JOBS_MAX);
@@ -407,7 +323,6 @@ static int complain(const struct spool *spool, bool all)
 
 int main(int argc, char **argv)
 {
-	static char line[8192];
 	struct working w = {.options = {.jobs = 1,
 	                        .means = {.min = 1},
 	                        .grace_ms = 10000,
@@ -417,8 +332,7 @@ int main(int argc, char **argv)
 	struct spool *spool;
 	int status = EX_OK;
 
-	/* One line in one write, so that lines of several qworks do not mix. */
-	setvbuf(stderr, line, _IOLBF, sizeof line);
+	worklog_begin();
 	setproctitle_init(argc, argv, environ); /* before anything keeps a word of them */
 	cli_begin(argv);
 	signal(SIGPIPE, SIG_IGN); /* of our own stderr; a handler starts with the default */

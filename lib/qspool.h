@@ -113,11 +113,11 @@ struct send_refusal {
 const struct send_refusal *send_refused(const struct sender *sender);
 /* A job that comes from elsewhere, with what it had there. */
 struct send_as {
-	const char *id;    /* a whole one; that it is nowhere in the spool, the caller knows */
-	unsigned priority; /* 0..JOB_PRIORITY_MAX */
-	int64_t due_ms;    /* or JOB_DUE_NONE */
-	unsigned attempts; /* started so far, 0..JOB_ATTEMPTS_MAX */
+	const char *id; /* a whole one; that it is nowhere in the spool, the caller knows */
+	int64_t due_ms; /* or JOB_DUE_NONE */
 	const struct meta *meta; /* NULL or empty: none; must outlive send_end() */
+	unsigned priority;       /* 0..JOB_PRIORITY_MAX */
+	unsigned attempts;       /* started so far, 0..JOB_ATTEMPTS_MAX */
 };
 /* The next job is that one, instead of a fresh one of the sender's options; to be called before its first
  * send_write() or send_end(), which say EEXIST if this id is being sent already, if there are options of it, or if a crash
@@ -125,6 +125,9 @@ struct send_as {
  * 0; -1 with EINVAL: not an id, out of range, or tied to others: META and what the sender was opened with must have no key,
  * batch or dependency. */
 QSPOOL_NODISCARD int send_as(struct sender *sender, const struct send_as *as);
+/* For who has spool_receive() and knows that the job ID is nowhere: removes what a crash left of it, for which send_write() said
+ * EEXIST. 0 / -1. */
+QSPOOL_NODISCARD int send_clear(struct sender *sender, const char *id);
 /* Adds to the payload of the job being written; the first piece begins a job. */
 QSPOOL_NODISCARD int send_write(struct sender *sender, const void *data, size_t len);
 /* Ends the job (an empty one, if nothing was written). Nothing is published yet.
@@ -231,6 +234,7 @@ enum stats_count {
 	COUNT_BURIED,   /* jobs, each time */
 	COUNT_KICKED,
 	COUNT_DELETED, /* jobs that had not finished */
+	COUNT_RELAYED, /* handed over to another engine */
 	COUNTS
 };
 /* "sent", "timed_out", ... */
@@ -262,6 +266,22 @@ struct job_runner {
 };
 /* 1 and *RUNNER if somebody holds the job's lock, 0 if nobody does, -1. */
 int spool_runner(struct spool *spool, const struct job_place *place, struct job_runner *runner);
+
+/* --- jobs from another engine, and back to it ----------------------------- */
+
+/* At most one process at a time may take jobs into QUEUE, which is created if it is missing, by send_as(): who has this descriptor
+ * open, the caller's to close. -1; EWOULDBLOCK: another one has it. */
+int spool_receive(struct spool *spool, const char *queue);
+/* 1 if RIGHT, which that returned, is still of the queue of this name; 0 if that was removed or moved; -1. */
+int spool_receives(struct spool *spool, const char *queue, int right);
+
+/* Holds a job at rest: nobody else starts, moves or deletes it. NULL with errno: ENOENT if it moved, EBUSY if somebody holds it. */
+struct spool_hold;
+struct spool_hold *spool_hold(struct spool *spool, const struct job_place *place);
+/* Another engine has it, durably: it goes, from new/, delay/, .wait/ or buried/. 1, 0 if somebody had moved it, -1. It may come back with a power cut. */
+QSPOOL_NODISCARD int spool_hand_over(struct spool_hold *hold);
+/* In any case, at the end. NULL is fine. */
+void spool_let_go(struct spool_hold *hold);
 
 /* --- waiting for jobs --------------------------------------------------- */
 
@@ -449,6 +469,7 @@ enum work_outcome {
 	WORK_HELD,     /* the queue waits, because something of its own is broken */
 	WORK_NOTE,     /* anything else worth a line */
 	WORK_DEFERRED, /* to delay/ because its handler said so, the attempt not spent */
+	WORK_RELAYED,  /* handed over to another engine */
 };
 
 /* What the tool logs. All strings are valid during the call only. */
@@ -464,6 +485,37 @@ struct work_event {
 	double seconds; /* -1 if nothing ran */
 	int64_t
 	    due_ms; /* of a retry or a deferred job, or the end of a hold; JOB_DUE_NONE otherwise */
+};
+
+/* --- handing jobs over to another engine, instead of running them */
+
+/* A job that is held where it is: nobody else starts, moves or deletes it, and if this process dies it is as before. */
+struct handover_job {
+	uint64_t ticket; /* what an answer is to say; never 0 */
+	const char *queue, *id;
+	unsigned priority, attempts;
+	int64_t due_ms;          /* or JOB_DUE_NONE */
+	const struct meta *meta; /* without what it has waited for */
+	int fd;                  /* the payload, of SIZE bytes; its offset is anything */
+	uint64_t size;
+};
+/* One of the three. */
+struct handover_answer {
+	uint64_t ticket;
+	bool taken;          /* the engine has it, durably: it goes from the spool */
+	const char *refused; /* for good, and why: it is buried; valid until the next call */
+	                     /* neither: it is offered again a little later */
+};
+/* Another engine; all is called in the thread that works. A job that is not answered in ten seconds is offered again, under the
+ * same id and another ticket. What is in order with others of its spool (a key, a batch, a job that waits for it) is
+ * buried, and what came from an engine (meta->relay) stays. */
+struct handover {
+	bool (*ready)(void *arg); /* for more jobs */
+	/* Begins to hand JOB over, whose strings are valid during the call. 0; -1: not now, or with *WHY: never. */
+	int (*begin)(void *arg, const struct handover_job *job, const char **why);
+	bool (*answer)(void *arg, struct handover_answer *answer); /* the next; false: no more */
+	int fd; /* readable when ready() or answer() may say something else than before */
+	void *arg;
 };
 
 enum { WORK_JOBS_MAX = 10000, WORK_WEIGHT_MAX = 1000 };
@@ -502,6 +554,7 @@ struct work_options {
 	unsigned max_jobs;    /* one ends after so many; 0: after any number */
 	uint64_t max_rss;     /* bytes: one that is larger ends after its job; 0: however large */
 	char *const *command; /* NULL: each queue's `handler` */
+	const struct handover *handover; /* NULL: jobs are run here */
 	void (*report)(void *arg, const struct work_event *event);
 	void *arg;
 };

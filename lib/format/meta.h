@@ -67,24 +67,24 @@ struct meta_resource {
 struct meta {
 	bool has_attempts, has_backoff, has_timeout, has_expires, has_keep;
 	bool has_memory, has_cpu, has_nice;
-	unsigned attempts; /* 1..JOB_ATTEMPTS_MAX */
+	bool key_until_start; /* counts only with a key */
+	bool trusted;         /* for who reads it from a file: nobody else can have written it */
+	unsigned attempts;    /* 1..JOB_ATTEMPTS_MAX */
+	unsigned nice;        /* 0..NICE_MAX */
 	struct backoff backoff;
 	int64_t timeout_ms; /* > 0 */
 	int64_t memory;     /* bytes, >= MEMORY_MIN */
 	int64_t cpu_ms;     /* > 0 */
-	unsigned nice;      /* 0..NICE_MAX */
 	int64_t expires_ms; /* ms since the epoch */
 	int64_t keep_ms;    /* > 0 */
 	char *name;         /* NULL if none, and never empty; so are key, batch and relay */
 	char *key;
-	bool key_until_start; /* counts only with a key */
 	char *batch;
 	char *relay;
 	struct strings after; /* none of them empty */
 	struct meta_resource *resource;
 	size_t resources; /* sorted by name, which meta_add_resource() sees to */
 	struct strings args, env, headers;
-	bool trusted; /* for who reads it from a file: nobody else can have written it */
 };
 
 void meta_init(struct meta *meta);

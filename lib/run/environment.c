@@ -192,16 +192,16 @@ static int add_each(struct strings *list, const struct strings *more)
 	return 0;
 }
 
-static int add_brought(struct strings *env, const struct child_start *start)
+int environment_brought(struct strings *env, const struct job *job, const struct meta *meta,
+    const struct strings *accept)
 {
-	const struct strings *brought = &start->meta->env;
-	uid_t owner = start->job->st.st_uid;
-	bool trusted = start->meta->trusted && (owner == 0 || owner == geteuid());
+	uid_t owner = job->st.st_uid;
+	bool trusted = meta->trusted && (owner == 0 || owner == geteuid());
 
-	for (size_t i = 0; i < brought->count; i++)
-		if (!reserved(brought->item[i]) &&
-		    (trusted || allowed_from_others(brought->item[i], start->accept_env)) &&
-		    strings_add(env, brought->item[i]) != 0)
+	for (size_t i = 0; i < meta->env.count; i++)
+		if (!reserved(meta->env.item[i]) &&
+		    (trusted || allowed_from_others(meta->env.item[i], accept)) &&
+		    strings_add(env, meta->env.item[i]) != 0)
 			return -1;
 	return 0;
 }
@@ -217,7 +217,8 @@ int environment_build(
 	if (!may_repeat(start->meta))
 		return 0;
 	*inherited = NULL;
-	if (add_brought(env, start) != 0 || add_each(env, own) != 0)
+	if (environment_brought(env, start->job, start->meta, start->accept_env) != 0 ||
+	    add_each(env, own) != 0)
 		return -1;
 	return drop_repeated(env);
 }

@@ -17,6 +17,9 @@ __attribute__((format(printf, 2, 3))) NODISCARD int environment_add(
 /* What a job is, its headers too: QJOB_*, but not where its file is. */
 NODISCARD int environment_job(
     struct strings *env, const struct job *job, const struct meta *meta, unsigned attempts);
+/* What it brings of that its sender may set; any sender what ACCEPT says. */
+NODISCARD int environment_brought(struct strings *env, const struct job *job,
+    const struct meta *meta, const struct strings *accept);
 /* Our own environment, but for names that are for qwork to give; each name once. */
 NODISCARD int environment_own(struct strings *env);
 

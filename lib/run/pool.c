@@ -190,7 +190,7 @@ static void obey_settings(struct worker *w, char *text, size_t len, bool again)
 
 static void publish_slots(struct worker *w)
 {
-	unsigned slots = start_ceiling(w);
+	unsigned slots = handover_is_on(w->pool) ? 0 : start_slots(w);
 
 	if (slots != w->published)
 		queue_publish_slots(&w->queue, slots);
@@ -308,7 +308,7 @@ static int worker_serve(struct worker *w, bool create)
 		return spool_fail(p->spool, w->name, NULL, NULL);
 	if (queue_open(&w->queue, p->spool, w->name, create) != 0)
 		return -1;
-	if (handler_open(&w->handler, &w->queue, p->options->command) != 0) {
+	if (!handover_is_on(p) && handler_open(&w->handler, &w->queue, p->options->command) != 0) {
 		handler_release(&w->handler);
 		queue_close(&w->queue);
 		return -1;

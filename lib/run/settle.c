@@ -192,7 +192,7 @@ static void hear(struct worker *w, const struct running *r, struct control *said
 	worker_report(w, &event);
 }
 
-static void release(struct worker *w, struct running *r)
+void settle_release(struct worker *w, struct running *r)
 {
 	running_release(r);
 	if (r->settling) {
@@ -201,6 +201,7 @@ static void release(struct worker *w, struct running *r)
 	}
 	r->active = false;
 	r->settling = false;
+	r->handed = 0;
 	w->busy--;
 	w->pool->busy--;
 }
@@ -244,20 +245,20 @@ static void move_on(struct worker *w, struct running *r)
 		worker_moved(w, &r->job, moved);
 		if (moved > 0 && r->to == T_HOLD_BACK)
 			blocked_add(w, &r->job, clock_real_ms());
-		if (r->to == T_FINISH)
+		if (r->to == T_FINISH || r->to == T_HAND_OVER)
 			close_finished(w, &r->job);
-		release(w, r);
+		settle_release(w, r);
 		return;
 	}
 	if (!r->settling)
 		report_held(w, &r->job, errno);
 	if (w->pool->stop > 0 || w->dead) /* whoever recovers it will try */
-		release(w, r);
+		settle_release(w, r);
 	else
 		hold(w, r);
 }
 
-static void settle_to(struct worker *w, struct running *r, enum transition to, int64_t due_ms)
+void settle_to(struct worker *w, struct running *r, enum transition to, int64_t due_ms)
 {
 	r->to = to;
 	r->due_ms = due_ms;

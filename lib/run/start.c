@@ -19,13 +19,20 @@ enum {
 	ROUND_MAX = 200,
 };
 
-unsigned start_ceiling(const struct worker *w)
+/* Of its own queue, beside those of others: whether there is room in the pool, too, is another question, or a queue of which as many run as may
+ * run in all would count as one that has no jobs. */
+static unsigned ceiling(const struct worker *w)
 {
-	unsigned all = w->pool->options->jobs, own = w->settings.jobs;
-
 	if (w->asked && w->asked->jobs > 0)
-		own = w->asked->jobs;
-	return own > 0 && own < all ? own : all;
+		return w->asked->jobs;
+	return w->settings.jobs > 0 ? w->settings.jobs : WORK_JOBS_MAX;
+}
+
+unsigned start_slots(const struct worker *w)
+{
+	unsigned all = w->pool->options->jobs, own = ceiling(w);
+
+	return own < all ? own : all;
 }
 
 bool start_allowed(const struct worker *w)
@@ -34,8 +41,8 @@ bool start_allowed(const struct worker *w)
 
 	return w->scan.concluded && !w->paused && !w->dead && !w->leaving && p->stop == 0 &&
 	    !p->claims_nothing && !(p->options->once && p->started > 0) &&
-	    w->busy - w->held < start_ceiling(w) && clock_mono_ms() >= w->hold_until &&
-	    persist_ready(w);
+	    w->busy - w->held < ceiling(w) && clock_mono_ms() >= w->hold_until &&
+	    persist_ready(w) && handover_ready(p);
 }
 
 bool start_room(const struct pool *p)
@@ -99,9 +106,7 @@ void start_job_failed(struct worker *w, const char *cause, int error)
 	w->hold_error = error;
 }
 
-/* Held, and never to run: its reason goes into the log, then it goes to buried/. False
- * if it cannot go there. */
-static bool bury_unfit(struct worker *w, struct job *job, const struct meta *meta, const char *why)
+bool start_unfit(struct worker *w, struct job *job, const struct meta *meta, const char *why)
 {
 	struct work_event event = settle_event(w, job, WORK_BURIED);
 	int moved;
@@ -292,11 +297,43 @@ static enum claim open_entry(
 	return claim_open_waiting(&r->job, &w->queue, wait, entry->file + len + 1, &r->meta, why);
 }
 
+/* The job is held and must never run. True if it is done with. */
+static bool end_unfit(struct worker *w, struct running *r, const char *why)
+{
+	bool buried = start_unfit(w, &r->job, &r->meta, why);
+
+	running_release(r);
+	return buried;
+}
+
+/* The same if another engine is to have it. */
+static bool hand_over(struct worker *w, struct running *r)
+{
+	const char *why;
+
+	switch (handover_start(w, r, &why)) {
+	case HANDED:
+		return true;
+	case HANDED_UNFIT:
+		return end_unfit(w, r, why);
+	case HANDED_NOT:
+		running_release(r);
+		return true;
+	case HANDED_LATER:
+		running_release(r);
+		break;
+	}
+	return false;
+}
+
 /* The job is held and may run. True if it is done with. */
 static bool start_open(struct worker *w, struct running *r)
 {
-	int taken = resources_take(w, r);
+	int taken;
 
+	if (handover_is_on(w->pool))
+		return hand_over(w, r);
+	taken = resources_take(w, r);
 	if (taken != 1)
 		return taken == 0;
 	if (prepare_to_keep(w, r))
@@ -304,15 +341,6 @@ static bool start_open(struct worker *w, struct running *r)
 	resources_not_used(w, r);
 	running_release(r);
 	return false;
-}
-
-/* The job is held and must never run. True if it is done with. */
-static bool end_unfit(struct worker *w, struct running *r, const char *why)
-{
-	bool buried = bury_unfit(w, &r->job, &r->meta, why);
-
-	running_release(r);
-	return buried;
 }
 
 /* To be adopted, buried or checked, or it needs what others have. */

@@ -113,11 +113,13 @@ static void add_foreign(struct worker *w, const char *name, enum known known)
 	add(w, &model, name, known);
 }
 
-static struct waiting model_of(const struct job_name *name, enum job_state state)
+/* What another engine is to have, it has before it is due. */
+static struct waiting model_of(
+    const struct worker *w, const struct job_name *name, enum job_state state)
 {
 	struct waiting model = {.state = state, .priority = (unsigned char)name->priority};
 
-	if (state == JOB_DELAYED)
+	if (state == JOB_DELAYED && !handover_is_on(w->pool))
 		model.at_ms = name->due_ms;
 	memcpy(model.id, name->id, sizeof model.id);
 	return model;
@@ -134,7 +136,7 @@ static void take_new(struct worker *w, const char *name, enum known known)
 		add_foreign(w, name, known);
 		return;
 	}
-	model = model_of(&parsed, JOB_READY);
+	model = model_of(w, &parsed, JOB_READY);
 	add(w, &model, name, known);
 }
 
@@ -183,7 +185,7 @@ static void bring_nearer(
 		worker_trouble(w, "a retry that waits too long could not be brought nearer", errno);
 		w->scan.known = false;
 	}
-	model = model_of(&job.name, JOB_DELAYED);
+	model = model_of(w, &job.name, JOB_DELAYED);
 	add(w, &model, job.file, known);
 	meta_release(&meta);
 	job_release(&job);
@@ -204,8 +206,18 @@ static void take_delayed(struct worker *w, const char *name, enum known known)
 		bring_nearer(w, name, &parsed, known);
 		return;
 	}
-	model = model_of(&parsed, JOB_DELAYED);
+	model = model_of(w, &parsed, JOB_DELAYED);
 	add(w, &model, name, known);
+}
+
+void take_again(struct worker *w, const struct job *job, int64_t at_ms)
+{
+	struct waiting model = model_of(w, &job->name, job->state);
+
+	if (job->state == JOB_WAITING) /* the next look at what waits finds it */
+		return;
+	model.at_ms = at_ms;
+	add(w, &model, job->file, RENAMED_IN);
 }
 
 void take_found(struct worker *w, enum queue_dir dir, const char *name)

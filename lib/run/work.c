@@ -75,8 +75,10 @@ static void stop_more(struct pool *p)
 		p->grace_at = clock_mono_ms() + p->options->grace_ms;
 	if (p->stop == 1 && p->busy > 0)
 		pool_note(p, "told to end: running jobs have the grace, unless told again", 0);
-	if (p->stop > 1)
+	if (p->stop > 1) {
 		settle_stop(p, p->stop == 2 ? SIGTERM : SIGKILL);
+		handover_stop(p);
+	}
 }
 
 static void read_again(struct pool *p)
@@ -351,6 +353,10 @@ static nfds_t fill_poll_set(const struct pool *p, int64_t now, struct pollfd *se
 	set[0] = (struct pollfd){.fd = p->signals, .events = POLLIN};
 	set[1] = (struct pollfd){.fd = p->timer, .events = POLLIN};
 	set[2] = (struct pollfd){.fd = p->watch.fd, .events = POLLIN};
+	if (handover_is_on(p)) { /* then there are no handlers */
+		set[used++] = (struct pollfd){.fd = handover_fd(p), .events = POLLIN};
+		return used;
+	}
 	for (unsigned i = 0; i < p->slots; i++)
 		if (errors_fd(&p->slot[i], now) >= 0)
 			set[used++] =
@@ -410,12 +416,15 @@ static int wait_for_events(struct pool *p)
 	n = poll(p->poll_set, used + staying, poll_timeout(p, now));
 	if (n <= 0)
 		return n == 0 || errno == EINTR ? 0 : -1;
-	drain_errors(p, now, set, used);
+	if (!handover_is_on(p))
+		drain_errors(p, now, set, used);
 	persist_read(p, set + used, staying);
 	if (set[1].revents)
 		read_timer(p);
 	if (set[2].revents)
 		read_events(p);
+	if (handover_is_on(p) && set[POOL_FDS].revents)
+		handover_answers(p);
 	if (set[0].revents)
 		read_signals(p); /* the last, which uses the set anew */
 	return 0;
@@ -608,6 +617,7 @@ static void round_of(struct pool *p)
 		read_on(p, now);
 	}
 	settle_tick(p, now);
+	handover_tick(p, now);
 	release_tick(p, now);
 	LIST_FOREACH (w, &p->workers, link)
 		look_after(w, now);

@@ -9,6 +9,7 @@
  *   start.c      from the backlog to a running handler
  *   persist.c    handlers that stay
  *   limits.c     what a job may take of memory and processors
+ *   handover.c   jobs that another engine is to have, instead of handlers
  *   settle.c     from a handler's end to the job's next state
  *   recover.c    jobs in cur/ whose worker is lost
  *   release.c    jobs that waited for what is over
@@ -61,6 +62,7 @@ struct running {
 	bool speaks;                     /* it may be there */
 	struct grip grip;                /* what it has of its resources */
 	bool active;                     /* the slot is taken */
+	uint64_t handed;                 /* to another engine, as the so-manieth; 0: not */
 	bool timed_out;
 	bool stopped;      /* told to end because qwork ends */
 	unsigned attempts; /* budget */
@@ -90,9 +92,10 @@ struct probe {
 
 enum {
 	PROBES_MAX = 256,
-	HELD_MAX = 32,       /* jobs that wait for being moved on, beside those that run */
-	TROUBLES_MAX = 32,   /* of the pool, and of each queue */
-	POOL_FDS = 3,        /* of the poll set: signals, timer, events, then stderr of slots */
+	HELD_MAX = 32,     /* jobs that wait for being moved on, beside those that run */
+	TROUBLES_MAX = 32, /* of the pool, and of each queue */
+	POOL_FDS =
+	    3, /* of the poll set: signals, timer, events; then answers, or stderr of slots */
 	DEAF_SCAN_MS = 1000, /* without inotify, and after a scan that failed */
 };
 
@@ -261,6 +264,8 @@ void shares_tried(struct worker *w);
 /* A name that the scan read in new/ or delay/. */
 void take_found(struct worker *w, enum queue_dir dir, const char *name);
 void take_event(void *pool, const struct watched_event *event);
+/* A job that was taken out of the backlog is to be looked at again at AT_MS, real time. */
+void take_again(struct worker *w, const struct job *job, int64_t at_ms);
 /* Looks whether the queue is paused, and removes a pause that is over. */
 void take_pause(struct worker *w);
 /* Reports a name that cannot be a job, once. */
@@ -285,7 +290,7 @@ NODISCARD int scan_add(struct worker *w, const struct waiting *model, const char
 /* Starts jobs while there are free slots and ready names. */
 void start_jobs(struct pool *p);
 /* How many jobs of its own queue it may run at once. */
-unsigned start_ceiling(const struct worker *w);
+unsigned start_slots(const struct worker *w);
 /* Whether W may start one, the pool's slots and names aside. */
 bool start_allowed(const struct worker *w);
 /* Whether one more may run. */
@@ -293,6 +298,9 @@ bool start_room(const struct pool *p);
 struct running *start_free_slot(struct pool *p);
 /* Lets go of its job, with all that it holds for it. */
 void running_release(struct running *r);
+/* Held, and never to run: its reason goes into the log, then it goes to buried/. False if it cannot go there. */
+NODISCARD bool start_unfit(
+    struct worker *w, struct job *job, const struct meta *meta, const char *why);
 /* One job cannot be started now: it is tried again later. */
 void start_job_failed(struct worker *w, const char *cause, int error);
 /* Whether ERROR says that this process or machine is short of something, so that it is no
@@ -319,6 +327,25 @@ const char *limits_end(struct running *r, int status, struct rusage *used, const
 /* With each scan. */
 void limits_keep(struct pool *p);
 
+/* handover.c */
+bool handover_is_on(const struct pool *p);
+/* Whether the other engine takes jobs just now, if there is one. */
+bool handover_ready(const struct pool *p);
+int handover_fd(const struct pool *p); /* to be polled, or -1 */
+/* R's job is held and may go. */
+enum handed {
+	HANDED,       /* the slot has it, or had */
+	HANDED_NOT,   /* it is not to be looked at again */
+	HANDED_LATER, /* but later */
+	HANDED_UNFIT, /* it cannot go: *WHY */
+};
+NODISCARD enum handed handover_start(struct worker *w, struct running *r, const char **why);
+void handover_answers(struct pool *p);
+/* Tries again what was not answered. */
+void handover_tick(struct pool *p, int64_t now);
+/* Lets go of all that is not answered. */
+void handover_stop(struct pool *p);
+
 /* settle.c */
 /* What a job brings, or the command line, or the settings, or what is built in. */
 unsigned settle_attempts(const struct worker *w, const struct meta *meta);
@@ -339,6 +366,10 @@ void settle_bury(struct worker *w, struct running *r, const char *cause);
 /* The next state of a lost job that is held: logged and moved. The caller releases it,
  * unless it could not be moved: then it stays held here until it can, and job->fd is -1. */
 void settle_lost(struct worker *w, struct job *job);
+/* Moves R's job on, now or once it can be, and lets go of the slot. */
+void settle_to(struct worker *w, struct running *r, enum transition to, int64_t due_ms);
+/* Lets go of R's slot, wherever its job is. */
+void settle_release(struct worker *w, struct running *r);
 /* An event about a job, with nothing run. */
 struct work_event settle_event(
     const struct worker *w, const struct job *job, enum work_outcome outcome);

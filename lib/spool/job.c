@@ -58,6 +58,9 @@ static const struct {
     [T_HOLD_BACK] = {BIT(DIR_CUR), DIR_WAIT, N_MINUS_ONE, false, false, COUNT_DEFERRED, COUNT_NONE},
     [T_KEEP] = {BIT(DIR_CUR), DIR_DONE, N_SAME, true, false, COUNT_FINISHED, COUNT_NONE},
     [T_EXPIRE] = {BIT(DIR_DONE), GONE, N_SAME, false, false, COUNT_NONE, COUNT_NONE},
+    [T_ADOPT] = {BIT(DIR_NEW), DIR_NEW, N_SAME, false, false, COUNT_NONE, COUNT_NONE},
+    [T_HAND_OVER] = {BIT(DIR_NEW) | BIT(DIR_DELAY) | BIT(DIR_WAIT) | BIT(DIR_BURIED), GONE, N_SAME,
+        false, false, COUNT_NONE, COUNT_RELAYED},
 };
 
 int job_dir(const struct job *job)
@@ -489,7 +492,7 @@ static void count_move(
 	if (end == COUNT_FAILED)
 		news.count[job->failure] = 1;
 	news.count[COUNT_NONE] = 0;
-	if (end != COUNT_NONE || also != COUNT_NONE)
+	if (end != COUNT_NONE || also != COUNT_NONE || adopted)
 		stats_add(job->queue, &news);
 	job->took_ms = -1;
 	job->failure = COUNT_NONE;
@@ -497,7 +500,8 @@ static void count_move(
 
 static int move(struct job *job, enum transition transition, struct target *target, int64_t due_ms)
 {
-	bool gone = target->to == GONE, adopted = transition == T_CLAIM && !job->ours;
+	bool gone = target->to == GONE,
+	     adopted = !job->ours && (transition == T_CLAIM || transition == T_ADOPT);
 	enum job_state from = job->state;
 	int moved;
 

@@ -94,6 +94,8 @@ enum transition {
 	T_HOLD_BACK,       /* cur -> waiting for a resource, the attempt given back */
 	T_KEEP,            /* cur -> done */
 	T_EXPIRE,          /* done -> nothing */
+	T_ADOPT,           /* new -> new: a foreign file gets the name that job->name says */
+	T_HAND_OVER,       /* new, delay, waiting, buried -> nothing: another engine has it */
 	TRANSITIONS
 };
 

@@ -326,6 +326,37 @@ int send_end(struct sender *sender)
 	return sender->count == FEW + 1 ? close_all(sender) : close_job(sender, job);
 }
 
+/* Its lock is free: a taker's, since there is one at a time, that died. */
+static int remove_draft(const struct queue *queue, const char *id)
+{
+	struct job draft;
+	int result = 0;
+
+	switch (job_hold(&draft, queue, JOB_SENDING, id, O_RDWR)) {
+	case HOLD_DONE:
+		result = sys_unlink(queue->dir[DIR_TMP], id) == 0 ? 0 : job_fail(&draft, id);
+		job_release(&draft);
+		return result;
+	case HOLD_GONE:
+		return 0;
+	case HOLD_LOCKED:
+		errno = EBUSY;
+		break;
+	case HOLD_STRANGE:
+	case HOLD_ERROR:
+		break;
+	}
+	return queue_fail(queue, DIR_TMP, id);
+}
+
+int send_clear(struct sender *sender, const char *id)
+{
+	if (remove_draft(&sender->queue, id) != 0)
+		return -1;
+	meta_remove(&sender->queue, id);
+	return 0;
+}
+
 size_t send_pending(const struct sender *sender)
 {
 	return sender->count;

@@ -29,7 +29,8 @@ static const char *const count_name[COUNTS] = {[COUNT_SENT] = "sent",
     [COUNT_RETRIED] = "retried",
     [COUNT_BURIED] = "buried",
     [COUNT_KICKED] = "kicked",
-    [COUNT_DELETED] = "deleted"};
+    [COUNT_DELETED] = "deleted",
+    [COUNT_RELAYED] = "relayed"};
 
 /* The file, in memory. */
 struct stats {

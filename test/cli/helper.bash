@@ -117,8 +117,8 @@ nothing_runs() {
 
 now_ms() { echo $((${EPOCHREALTIME/[.,]/} / 1000)); }
 
-# wait_for SECONDS CONDITION [ARG...]: until the command CONDITION succeeds. The
-# only place that sleeps.
+# wait_for SECONDS CONDITION [ARG...]: until the command CONDITION succeeds, which is looked at every
+# $WAIT_PAUSE seconds. The only place that sleeps.
 wait_for() {
 	local deadline=$(($(now_ms) + $1 * 1000))
 	shift
@@ -128,7 +128,7 @@ wait_for() {
 			echo "waited in vain for: $*" | batslib_decorate 'deadline' | fail
 			return 1
 		fi
-		sleep 0.02
+		sleep "${WAIT_PAUSE:-0.02}"
 	done
 }
 

@@ -2,19 +2,22 @@
 # The units of systemd: as systemd's own tools see them, and under a systemd of the test's own.
 
 load helper
+load nats
 
 setup() {
 	common_setup
 	need_command systemd-analyze
 	units=$test_dir/units
 	mkdir "$units"
-	for unit in qwork.service qwork@.service; do
+	for unit in qwork.service qwork@.service qrelay-push@.service qrelay-pull@.service; do
 		sed "s|@bindir@|$QSPOOL_BIN|" "${top_srcdir:-$BATS_TEST_DIRNAME/../..}/share/systemd/$unit.in" >"$units/$unit"
 	done
 }
 
 @test 'systemd-analyze verify has nothing to say of the units' {
-	run systemd-analyze verify --man=no "$units/qwork.service" "$units/qwork@.service"
+	# Of a program that is missing it has something to say.
+	[[ -x $QSPOOL_BIN/qrelay ]] || rm "$units"/qrelay-*
+	run systemd-analyze verify --man=no "$units"/*.service
 	assert_success
 	assert_output ''
 }
@@ -25,11 +28,15 @@ setup() {
 		run systemd-analyze security --offline=true --threshold=85 "$units/$unit"
 		assert_success
 	done
+	for unit in qrelay-push@.service qrelay-pull@.service; do
+		run systemd-analyze security --offline=true --threshold=25 "$units/$unit"
+		assert_success
+	done
 }
 
 @test 'nothing in the units keeps handlers from sendmail or sudo' {
 	# systemd.exec(5): each of these is NoNewPrivileges=, or implies it for a unit with User=.
-	run grep -E '^(NoNewPrivileges|DynamicUser|PrivateDevices|Protect(Clock|Hostname|Kernel[A-Za-z]*)|LockPersonality|MemoryDenyWriteExecute|Restrict(AddressFamilies|FileSystems|Namespaces|Realtime|SUIDSGID)|SystemCall[A-Za-z]*)=' "$units"/*
+	run grep -E '^(NoNewPrivileges|DynamicUser|PrivateDevices|Protect(Clock|Hostname|Kernel[A-Za-z]*)|LockPersonality|MemoryDenyWriteExecute|Restrict(AddressFamilies|FileSystems|Namespaces|Realtime|SUIDSGID)|SystemCall[A-Za-z]*)=' "$units"/qwork*
 	assert_output ''
 	assert_file_contains "$units/qwork.service" '^User=qspool$'
 }
@@ -99,7 +106,7 @@ localize() {
 	END
 }
 
-@test 'both units run under systemd: ready, reloaded, started again if they hang, and ended' {
+@test 'the units of qwork run under systemd: ready, reloaded, started again if they hang, and ended' {
 	localize
 	make_gate
 	for queue in a b; do
@@ -130,4 +137,40 @@ localize() {
 	assert_spool_empty b
 	ctl stop qwork
 	assert_equal "$(property qwork Result)" success
+}
+
+@test 'the units of qrelay run under systemd, as strictly as they are confined, and end without leaving anything behind' {
+	need_nats
+	localize
+	for unit in push pull; do
+		mkdir "$units/qrelay-$unit@.service.d"
+		# The test and the tools may be in the first two; the others need mounts that this systemd cannot make.
+		cat >"$units/qrelay-$unit@.service.d/relay.conf" <<-END
+			[Service]
+			EnvironmentFile=
+			EnvironmentFile=$test_dir/relay.env
+			ReadWritePaths=$test_dir
+			PrivateTmp=no
+			ProtectHome=no
+			PrivateDevices=no
+			ProtectKernelTunables=no
+		END
+	done
+	start_nats one
+	echo "QRELAY_URL=${nats_url[one]}" >"$test_dir/relay.env"
+	boot_systemd
+	send x -q a
+	ctl start qrelay-push@a
+	wait_for 20 stream_has 1 QSPOOL_JOBS_a
+	wait_for 20 property_is qrelay-push@a StatusText 'a: 0 running, 0 ready'
+	ctl stop qrelay-push@a
+	assert_equal "$(property qrelay-push@a Result)" success
+	assert_spool_empty a
+
+	ctl start qrelay-pull@a
+	start_qwork -q a -j 2 -- true
+	wait_for 60 stream_has 0 QSPOOL_JOBS_a
+	kill -TERM "$qwork"
+	ctl stop qrelay-pull@a
+	assert_equal "$(property qrelay-pull@a Result)" success
 }

@@ -344,6 +344,8 @@ static void note_sync(const char *call, int fd, const char *name, int error)
 	synced.meta += leads_to(fd, "meta");
 }
 
+/* Of the type that the hook has. */
+/* NOLINTNEXTLINE(readability-non-const-parameter) */
 static int go_on(const char *call, int fd, const char *name, size_t *len)
 {
 	(void)call, (void)fd, (void)name, (void)len;
@@ -398,8 +400,8 @@ static void many_share_a_sync(void)
 	sender = open_sender("q");
 	CHECK(send_end(sender) == 0);
 	CHECK_INT(commit(sender), 1);
-	for (char c = '0'; c <= '9'; c++) {
-		id[JOB_ID_LEN - 1] = c;
+	for (int c = '0'; c <= '9'; c++) {
+		id[JOB_ID_LEN - 1] = (char)c;
 		as.due_ms = c == '7' ? 1795320951123 : JOB_DUE_NONE;
 		CHECK(add(sender, &as) == 0);
 	}

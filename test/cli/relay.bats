@@ -1,0 +1,601 @@
+#!/usr/bin/env bats
+# qrelay: jobs go from spool to spool by way of real nats-servers.
+
+load helper
+load nats
+
+setup() {
+	common_setup
+	need_nats
+}
+
+# push HOST [OPTION...]: all that is there, and ends.
+push() { on "$1" run_tool timeout 60 qrelay push -q jobs --drain "${@:2}" "${nats_url[one]}"; }
+
+# start_pull HOST [OPTION...]
+start_pull() { start_on "$1" qrelay pull -q jobs "${@:2}" "${nats_url[one]}"; }
+
+# A handler that writes what it was given, one line a job, to the file done of its host.
+start_worker() {
+	start_on "$1" qwork -q jobs "${@:2}" -- sh -c \
+		'read -r text; echo "$text attempt=$QJOB_ATTEMPT id=$QJOB_ID" >>"$QSPOOL/../done.$0"' "$1"
+}
+done_are() { (($(cat "$test_dir"/done.* 2>/dev/null | wc -l) == $1)); }
+
+@test 'a job that is pushed leaves the spool once the stream has it, and runs on the host that pulls it' {
+	start_nats one
+	id=$(echo hello | on sender qsend -q jobs -H 'X-Kind: test')
+	push sender -v
+	assert_success
+	assert_regex "$stderr" "queue=jobs job=$id outcome=relayed"
+	QSPOOL=$test_dir/sender assert_spool_empty jobs
+
+	start_worker worker
+	start_pull worker --room 5
+	wait_for 20 done_are 1
+	run cat "$test_dir/done.worker"
+	assert_output "hello attempt=1 id=$id"
+}
+
+@test 'jobs go in order of priority' {
+	start_nats one
+	for priority in 90 10 50 49 51; do echo "$priority" | on sender qsend -q jobs -p "$priority"; done
+	push sender
+	start_pull worker --room 10
+	QSPOOL=$test_dir/worker wait_for 20 jobs_are 5 new jobs
+	run ls "$test_dir/worker/jobs/new"
+	assert_output --regexp $'^10\\..*\n49\\..*\n50\\..*\n51\\..*\n90\\.'
+}
+
+@test 'with the engine away jobs stay in the spool, and go when it is back' {
+	start_nats one
+	kill_nats one
+	start_on sender qrelay push -q jobs -v "${nats_url[one]}"
+	seq 20 | on sender qsend -q jobs --lines
+	wait_for 10 grep -q 'not connected' "$test_dir/sender.qrelay.log"
+	QSPOOL=$test_dir/sender assert jobs_are 20 new jobs
+	start_nats one
+	QSPOOL=$test_dir/sender wait_for 20 jobs_are 0 new jobs
+	assert_equal "$(grep -c outcome=relayed "$test_dir/sender.qrelay.log")" 20
+}
+
+@test 'what has ended is acknowledged, twice, and then forgotten' {
+	start_nats one
+	id=$(echo hello | on sender qsend -q jobs)
+	push sender
+	start_worker worker
+	start_pull worker --room 5 --lease 3s
+	wait_for 20 done_are 1
+	wait_for 20 stream_has 0 QSPOOL_JOBS_jobs
+	export QSPOOL=$test_dir/worker
+	wait_for 20 jobs_are 0 'done' jobs
+	assert_spool_empty jobs
+}
+
+@test 'a relay that was killed between the end of a job and its acknowledgement does not run it again' {
+	start_nats one
+	id=$(echo hello | on sender qsend -q jobs)
+	push sender
+	start_pull worker --room 5 --lease 3s
+	QSPOOL=$test_dir/worker wait_for 20 jobs_are 1 new jobs
+	kill -KILL "$started"
+	wait_for 5 gone "$started"
+	start_worker worker
+	wait_for 20 done_are 1
+	QSPOOL=$test_dir/worker assert jobs_are 1 'done' jobs
+	start_pull worker --room 5 --lease 3s
+	wait_for 20 stream_has 0 QSPOOL_JOBS_jobs
+	QSPOOL=$test_dir/worker wait_for 20 jobs_are 0 'done' jobs
+	assert done_are 1
+}
+
+@test 'a job lives as long as its host says so, and goes to another one when the host is dead' {
+	start_nats one
+	id=$(echo hello | on sender qsend -q jobs)
+	push sender
+	start_pull first --room 5 --lease 2s
+	first=$started
+	QSPOOL=$test_dir/first wait_for 20 jobs_are 1 new jobs
+	start_worker second
+	start_on second qrelay pull -q jobs --room 5 -v "${nats_url[one]}"
+	# Three leases long.
+	wait_for 20 after_ms $(($(now_ms) + 6000))
+	assert done_are 0
+	kill -KILL "$first"
+	wait_for 20 done_are 1
+	run cat "$test_dir/done.second"
+	assert_output "hello attempt=2 id=$id"
+}
+
+@test 'a buried job is put on a stream of its own, with its history' {
+	start_nats one
+	id=$(echo hello | on sender qsend -q jobs -A 2 -b 10ms..10ms)
+	push sender
+	start_on worker qwork -q jobs -- sh -c 'echo no such luck >&2; exit 1'
+	start_pull worker --room 5 --lease 3s
+	nats_monitor=$nats_monitor wait_for 20 stream_has 1 QSPOOL_BURIED_jobs
+	wait_for 20 stream_has 0 QSPOOL_JOBS_jobs
+	QSPOOL=$test_dir/worker assert_spool_empty jobs
+}
+
+@test 'told to end, a host gives back what it has not begun, with the attempts it had' {
+	start_nats one
+	seq 10 | on sender qsend -q jobs --lines
+	push sender
+	start_pull first --room 10 --lease 5s
+	QSPOOL=$test_dir/first wait_for 20 jobs_are 10 new jobs
+	kill -TERM "$started"
+	exit_status 20 "$started"
+	assert_equal "$status" 0
+	QSPOOL=$test_dir/first assert_spool_empty jobs
+	start_worker second
+	start_pull second --room 10
+	wait_for 20 done_are 10
+	refute grep -v 'attempt=1' "$test_dir/done.second"
+}
+
+@test 'a delayed job travels at once, and is run when it is due' {
+	start_nats one
+	echo later | on sender qsend -q jobs -d 4s
+	push sender
+	QSPOOL=$test_dir/sender assert_spool_empty jobs
+	start_worker worker
+	start_pull worker --room 5
+	wait_for 3 stream_has 1 QSPOOL_JOBS_jobs
+	refute test -e "$test_dir/done.worker"
+	wait_for 20 done_are 1
+	assert grep -q 'later attempt=1' "$test_dir/done.worker"
+}
+
+@test 'what is left by a relay that died while it took a job does no harm' {
+	start_nats one
+	id=$(echo hello | on sender qsend -q jobs -A 5)
+	push sender
+	echo other | on worker qsend -q jobs -A 5 >/dev/null
+	on worker qdel -q jobs --all
+	echo half >"$test_dir/worker/jobs/tmp/$id"
+	echo half >"$test_dir/worker/jobs/meta/$id"
+	start_worker worker
+	start_pull worker --room 5
+	wait_for 10 done_are 1
+	run cat "$test_dir/done.worker"
+	assert_output "hello attempt=1 id=$id"
+}
+
+@test 'only one relay at a time pulls a queue into a spool' {
+	start_nats one
+	start_pull worker --room 5
+	wait_for 10 grep -q connected "$test_dir/worker.qrelay.log"
+	on worker run_tool timeout 20 qrelay pull -q jobs --room 5 "${nats_url[one]}"
+	assert_failure 75
+	assert_regex "$stderr" 'jobs/meta: another qrelay pull'
+}
+
+# Buries a job of the sender's on the worker: its id in $id.
+bury_one() {
+	id=$(printf 'hello\0there' | on sender qsend -q jobs -A 1 -p 40 -H 'X-Kind: test')
+	push sender
+	start_on worker qwork -q jobs -- sh -c 'echo no such luck >&2; exit 1'
+	start_pull worker --room 5 --lease 3s
+	wait_for 20 stream_has 1 QSPOOL_BURIED_jobs
+	wait_for 20 stream_has 0 QSPOOL_JOBS_jobs
+}
+
+@test 'what is buried is looked at from any host, and kicked' {
+	start_nats one
+	bury_one
+	export QRELAY_URL=${nats_url[one]}
+	run_tool qrelay buried
+	assert_success
+	assert_output --regexp "^$id 40   1 jobs .* attempt=1 of=1 cause=failed exit=1"
+	run_tool qrelay buried "${id:0:12}"
+	assert_success
+	assert_line 'attempts: 1'
+	assert_line 'header X-Kind: test'
+	assert_line --regexp '\| no such luck'
+	qrelay buried --payload "$id" | cmp - <(printf 'hello\0there')
+	run_tool qrelay buried -j
+	assert_equal "$(jq -r .id <<<"$output")" "$id"
+
+	start_worker third
+	start_pull third --room 5
+	kill -TERM "${started_pids[1]}" "${started_pids[2]}"
+	run_tool qrelay kick -v "$id"
+	assert_success
+	assert_output "$id"
+	wait_for 20 done_are 1
+	run cat "$test_dir/done.third"
+	assert_output --partial "attempt=1 id=$id"
+	wait_for 5 stream_has 0 QSPOOL_BURIED_jobs
+	run_tool qrelay kick "$id"
+	assert_failure 66
+	assert_regex "$stderr" "no buried job $id"
+}
+
+@test 'qstat --relay shows what is in the streams and who has it' {
+	start_nats one
+	seq 9 | on sender qsend -q jobs --lines
+	push sender
+	start_pull worker --room 4
+	QSPOOL=$test_dir/worker wait_for 20 jobs_are 4 new jobs
+	run_tool qstat --relay "${nats_url[one]}"
+	assert_success
+	assert_line --regexp '^jobs +5 +4 +0 +0 +0 +[0-9]'
+	assert_line --regexp "^  $(hostname) +4$"
+	run_tool qstat --relay "${nats_url[one]}" -j
+	assert_equal "$(jq -c '[.queue, .depth, .waiting, .in_flight, .buried, .hosts[0].in_flight]' <<<"$output")" \
+		'["jobs",9,5,4,0,4]'
+}
+
+@test 'a limit holds for all hosts together, and priorities hold with it' {
+	start_nats one
+	seq 12 | on sender qsend -q jobs --lines
+	echo later | on sender qsend -q jobs -d 1h
+	push sender
+	start_pull first --room 10 --limit 3
+	QSPOOL=$test_dir/first wait_for 20 jobs_are 3 new jobs
+	start_pull second --room 10
+	wait_for 10 relay_says in_flight 3
+	start_worker second
+	start_worker first
+	wait_for 30 done_are 12
+}
+# relay_says KEY VALUE: a condition.
+relay_says() {
+	[[ $(qrelay stat -j "${nats_url[one]}" | jq ".$1") == "$2" ]]
+}
+
+@test 'a job that is kicked while its burial is still being acknowledged runs again, on the same host too' {
+	start_nats one
+	id=$(echo hello | on sender qsend -q jobs -A 1)
+	push sender
+	start_on worker qwork -q jobs -- sh -c 'test -e "$QSPOOL/../mended" && echo "$QJOB_ID" >>"$QSPOOL/../done.worker"'
+	start_pull worker --room 5 --lease 30s
+	wait_for 20 stream_has 1 QSPOOL_BURIED_jobs
+	touch "$test_dir/mended"
+	run_tool qrelay kick --all "${nats_url[one]}"
+	assert_success
+	wait_for 20 done_are 1
+	QSPOOL=$test_dir/worker wait_for 5 jobs_are 0 buried jobs
+}
+
+@test 'a job that came into the stream twice runs once' {
+	start_nats one
+	nats_request '$JS.API.STREAM.CREATE.QSPOOL_JOBS_jobs' '{"name": "QSPOOL_JOBS_jobs",
+		"subjects": ["qspool.jobs.jobs.>"], "retention": "workqueue", "storage": "file",
+		"num_replicas": 1, "duplicate_window": 100000000}' >/dev/null
+	id=$(echo hello | on sender qsend -q jobs -A 5)
+	cp -a "$test_dir/sender" "$test_dir/copy"
+	push sender
+	start_pull worker --room 5 --lease 3s
+	QSPOOL=$test_dir/worker wait_for 20 jobs_are 1 new jobs
+	# As a pusher that died before it knew: the stream's window for duplicates is over.
+	push copy
+	assert_success
+	wait_for 20 grep -q 'once is enough' "$test_dir/worker.qrelay.log"
+	start_worker worker
+	wait_for 20 done_are 1
+	wait_for 20 stream_has 0 QSPOOL_JOBS_jobs
+	assert done_are 1
+}
+
+@test 'TLS with certificates on both sides, and a user known by a key' {
+	make_certificates
+	key=$(make_nkey)
+	cat >"$test_dir/nats.conf" <<-END
+		authorization { users: [ { nkey: $key } ] }
+		tls { cert_file: "$test_dir/server.pem", key_file: "$test_dir/server.key"
+			ca_file: "$test_dir/ca.pem", verify: true }
+	END
+	start_nats one -c "$test_dir/nats.conf"
+	url=tls://127.0.0.1:${nats_port[one]}
+	echo hello | on sender qsend -q jobs
+	QRELAY_TLS_CA=$test_dir/ca.pem on sender run_tool timeout 20 qrelay push -q jobs --drain \
+		--tls-cert "$test_dir/client.pem" --tls-key "$test_dir/client.key" \
+		--nkey "$key" --nkey-seed "$test_dir/nkey.seed" "$url"
+	assert_success
+	QSPOOL=$test_dir/sender assert_spool_empty jobs
+
+	# Without the key it is told why it does not get in, and ends.
+	on sender run_tool timeout 30 qrelay push -q jobs --tls-ca "$test_dir/ca.pem" \
+		--tls-cert "$test_dir/client.pem" --tls-key "$test_dir/client.key" "$url"
+	assert_failure 77
+	assert_regex "$stderr" '[Aa]uthorization'
+	on sender run_tool timeout 30 qrelay stat --tls-ca "$test_dir/ca.pem" \
+		--tls-cert "$test_dir/client.pem" --tls-key "$test_dir/client.key" "$url"
+	assert_failure 77
+	assert_regex "$stderr" '[Aa]uthorization'
+	# And that a certificate is not to be trusted.
+	on sender run_tool timeout 30 qrelay stat "$url"
+	assert_failure 77
+	assert_regex "$stderr" '(SSL|TLS|certificate)'
+}
+
+@test 'a payload that is longer than the server takes is buried with the reason' {
+	echo 'max_payload: 4096' >"$test_dir/nats.conf"
+	start_nats one -c "$test_dir/nats.conf"
+	head -c 5000 /dev/zero | on sender qsend -q jobs
+	echo short | on sender qsend -q jobs
+	push sender
+	assert_success
+	assert_regex "$stderr" 'outcome=buried cause="too long for the server: 5000 bytes of payload'
+	QSPOOL=$test_dir/sender assert jobs_are 1 buried jobs
+	QSPOOL=$test_dir/sender assert jobs_are 0 new jobs
+	assert stream_has 1 QSPOOL_JOBS_jobs
+}
+
+@test 'what is tied to others of its spool is buried with the reason, and a paused queue is not pushed' {
+	start_nats one
+	keyed=$(echo keyed | on sender qsend -q jobs --key k)
+	member=$(echo member | on sender qsend -q jobs --batch b)
+	first=$(echo first | on sender qsend -q jobs)
+	last=$(echo last | on sender qsend -q jobs --after "$first")
+	push sender
+	assert_success
+	export QSPOOL=$test_dir/sender
+	assert_job "$keyed" buried jobs
+	assert_job "$member" buried jobs
+	assert_job "$first" buried jobs
+	run qstat "$first"
+	assert_output --partial 'other jobs wait for it'
+	refute job_is "$last" new jobs
+	send paused -q jobs
+	qpause -q jobs
+	push sender
+	assert jobs_are 1 new jobs
+}
+
+@test 'files that are dropped into a queue go, too, and what a lost worker had' {
+	start_nats one
+	echo one | on sender qsend -q jobs
+	start_on sender qwork -q jobs -- sleep 60
+	QSPOOL=$test_dir/sender wait_for 10 jobs_are 1 cur jobs
+	kill -KILL "$started"
+	echo two >"$test_dir/file"
+	mv "$test_dir/file" "$test_dir/sender/jobs/new/dropped"
+	wait_for 20 nothing_of_handlers
+	start_on sender qrelay push -q jobs "${nats_url[one]}"
+	QSPOOL=$test_dir/sender wait_for 20 jobs_are 0 new jobs
+	wait_for 20 stream_has 2 QSPOOL_JOBS_jobs
+	QSPOOL=$test_dir/sender assert_spool_empty jobs
+}
+# A condition: no handler is left that has a job locked.
+nothing_of_handlers() {
+	local pid
+	for pid in $(test_processes); do
+		if is_handler "$pid"; then return 1; fi
+	done
+}
+
+@test 'wrong words are told, and nothing is done' {
+	run_tool qrelay
+	assert_failure 64
+	run_tool qrelay shove
+	assert_failure 64
+	run_tool qrelay push nats://127.0.0.1:1
+	assert_failure 64
+	assert_regex "$stderr" 'of which queue'
+	QRELAY_URL='' run_tool qrelay stat
+	assert_failure 64
+	run_tool qrelay stat --creds "$test_dir/nowhere" nats://127.0.0.1:1
+	assert_failure 66
+	run_tool qrelay kick nats://127.0.0.1:1
+	assert_failure 69
+	run_tool qrelay buried nats://127.0.0.1:1 not-an-id
+	assert_failure
+}
+
+@test 'a password in the URL is not shown by ps' {
+	start_nats one --user me --pass secret
+	start_on worker qrelay pull -q jobs --room 5 "nats://me:secret@127.0.0.1:${nats_port[one]}"
+	wait_for 10 grep -q connected "$test_dir/worker.qrelay.log"
+	run cat "/proc/$started/cmdline"
+	refute_output --partial secret
+	refute grep -q secret "$test_dir/worker.qrelay.log"
+}
+
+@test 'what a host has at once is bounded, also where all fail or wait; told to end, it gives all of it back' {
+	start_nats one
+	seq 100 | on sender qsend -q jobs --lines --resource R
+	push sender
+	assert_equal "$stderr" ''
+	on worker qlimit --open R
+	start_worker worker
+	start_pull worker --room 3 --lease 30s
+	pull=$started
+	QSPOOL=$test_dir/worker wait_for 20 waiting_are 30
+	wait_for 5 relay_says in_flight 30
+	kill -TERM "$pull"
+	exit_status 30 "$pull"
+	assert_equal "$status" 0
+	QSPOOL=$test_dir/worker assert waiting_are 0
+	wait_for 5 relay_says waiting 100
+}
+waiting_are() { [[ $(find "$QSPOOL/.wait" -name '*@jobs' 2>/dev/null | wc -l) == "$1" ]]; }
+
+@test 'whose variables a handler would not get here, it does not get elsewhere' {
+	need_root
+	start_nats one
+	echo hello | on sender qsend -q jobs --env FOO=evil --env TZ=UTC --env MAGICK_X=1
+	chown 65534 "$test_dir"/sender/jobs/{new,meta}/*
+	push sender --accept-env 'MAGICK_*'
+	start_on worker qwork -q jobs -- sh -c 'echo "${FOO-} ${TZ-} ${MAGICK_X-}" >>"$QSPOOL/../done.worker"'
+	start_pull worker --room 5
+	wait_for 20 done_are 1
+	assert grep -qx ' UTC 1' "$test_dir/done.worker"
+}
+
+# nats_say SUBJECT REPLY: publishes an empty message to the server one.
+nats_say() {
+	python3 - "${nats_port[one]}" "$1" "$2" <<-'END'
+		import socket, sys
+		link = socket.create_connection(("127.0.0.1", int(sys.argv[1])), 10)
+		link.sendall(b'CONNECT {"verbose":false}\r\nPUB %s %s 0\r\n\r\nPING\r\n'
+		             % (sys.argv[2].encode(), sys.argv[3].encode()))
+		for line in link.makefile("rb"):
+		    if line.startswith(b"PONG"):
+		        break
+	END
+}
+
+@test 'who asks which jobs a host has cannot have it say that to the engine' {
+	start_nats one
+	seq 5 | on sender qsend -q jobs --lines
+	push sender
+	start_pull worker --room 1
+	QSPOOL=$test_dir/worker wait_for 20 jobs_are 1 new jobs
+	nats_say qspool.ask.jobs '$JS.API.STREAM.PURGE.QSPOOL_JOBS_jobs'
+	# By now it was heard, and answered.
+	wait_for 10 relay_says in_flight 1
+	assert_equal "$(relay_hosts)" 1
+	assert stream_has 5 QSPOOL_JOBS_jobs
+}
+relay_hosts() { qrelay stat -j "${nats_url[one]}" | jq '.hosts | length'; }
+
+# A proxy before the server one, for one connection: once a job was published, what the server says is held
+# back for 6 seconds. Its port is in $test_dir/slow.port.
+start_slow_proxy() {
+	start python3 - "${nats_port[one]}" <<-'END' >"$test_dir/slow.port"
+		import socket, sys, threading, time
+		until = 0
+		def up(client, server):
+		    global until
+		    while data := client.recv(65536):
+		        if b"HPUB qspool.jobs." in data and not until: until = time.monotonic() + 6
+		        server.sendall(data)
+		listener = socket.create_server(("127.0.0.1", 0))
+		print(listener.getsockname()[1], flush=True)
+		client = listener.accept()[0]
+		server = socket.create_connection(("127.0.0.1", int(sys.argv[1])))
+		threading.Thread(target=up, args=(client, server), daemon=True).start()
+		while data := server.recv(65536):
+		    time.sleep(max(0, until - time.monotonic()))
+		    client.sendall(data)
+	END
+	wait_for 10 test -s "$test_dir/slow.port"
+}
+
+@test 'an answer that comes too late to a kick is not taken for that of the next' {
+	start_nats one
+	seq 2 | on sender qsend -q jobs --lines -A 1
+	push sender
+	start_on worker qwork -q jobs -- false
+	start_pull worker --room 5 --lease 1s
+	wait_for 20 stream_has 2 QSPOOL_BURIED_jobs
+	wait_for 20 stream_has 0 QSPOOL_JOBS_jobs
+	kill -TERM "${started_pids[1]}" "${started_pids[2]}"
+	wait_for 20 gone "${started_pids[2]}"
+	# There is room for the first one, whose answer is late.
+	nats_request '$JS.API.STREAM.UPDATE.QSPOOL_JOBS_jobs' '{"name": "QSPOOL_JOBS_jobs",
+		"subjects": ["qspool.jobs.jobs.>"], "retention": "workqueue", "storage": "file",
+		"discard": "new", "max_msgs": 1, "num_replicas": 1}' >/dev/null
+	start_slow_proxy
+	run_tool qrelay kick --all "nats://127.0.0.1:$(<"$test_dir/slow.port")"
+	assert_failure 75
+	assert stream_has 1 QSPOOL_JOBS_jobs
+	assert stream_has 2 QSPOOL_BURIED_jobs
+}
+
+@test 'a job that was kicked elsewhere and is here still goes to another host when this one is dead' {
+	start_nats one
+	id=$(echo hello | on sender qsend -q jobs -A 1)
+	push sender
+	start_pull first --room 5 --lease 2s
+	first=$started
+	QSPOOL=$test_dir/first wait_for 20 jobs_are 1 new jobs
+	# Cut off for longer than its lease.
+	kill -STOP "$first"
+	start_pull second --room 5
+	wait_for 20 stream_has 1 QSPOOL_BURIED_jobs
+	wait_for 20 stream_has 0 QSPOOL_JOBS_jobs
+	kill -TERM "$started"
+	wait_for 20 gone "$started"
+	kill -CONT "$first"
+	run_tool qrelay kick --all "${nats_url[one]}"
+	assert_success
+	wait_for 20 grep -q 'once is enough' "$test_dir/first.qrelay.log"
+	kill -KILL "$first"
+	# Which has spent its one attempt.
+	start_pull third --room 5
+	wait_for 20 stream_has 1 QSPOOL_BURIED_jobs
+	assert grep -q "job=$id outcome=buried" "$test_dir/third.qrelay.log"
+}
+
+@test 'a job that came back to the spool that pushes it is not over when its first name goes' {
+	start_nats one
+	id=$(echo hello | on worker qsend -q jobs)
+	# As a pusher that died before it removed what the stream had.
+	cp -a "$test_dir/worker" "$test_dir/copy"
+	push copy
+	start_pull worker --room 5 --lease 3s
+	QSPOOL=$test_dir/worker wait_for 20 jobs_are 2 new jobs
+	push worker
+	QSPOOL=$test_dir/worker wait_for 20 jobs_are 1 new jobs
+	# It would be acknowledged at once.
+	wait_for 20 after_ms $(($(now_ms) + 2000))
+	assert stream_has 1 QSPOOL_JOBS_jobs
+	start_worker worker
+	wait_for 20 done_are 1
+	wait_for 20 stream_has 0 QSPOOL_JOBS_jobs
+}
+
+@test 'a stream that does not keep what it takes is given nothing' {
+	local settings
+	start_nats one
+	echo hello | on sender qsend -q jobs
+	for settings in '"retention": "interest"' '"retention": "workqueue", "no_ack": true' \
+		'"retention": "workqueue", "discard": "old", "max_msgs": 1'; do
+		nats_request '$JS.API.STREAM.CREATE.QSPOOL_JOBS_jobs' "{\"name\": \"QSPOOL_JOBS_jobs\",
+			\"subjects\": [\"qspool.jobs.jobs.>\"], \"storage\": \"file\", \"num_replicas\": 1, $settings}" >/dev/null
+		on sender run_tool timeout 3 qrelay push -q jobs --drain "${nats_url[one]}"
+		assert_regex "$stderr" 'a stream of jobs is not to be had.*the stream QSPOOL_JOBS_jobs '
+		QSPOOL=$test_dir/sender assert jobs_are 1 new jobs
+		nats_request '$JS.API.STREAM.DELETE.QSPOOL_JOBS_jobs' '' >/dev/null
+	done
+	push sender
+	assert_success
+	assert stream_has 1 QSPOOL_JOBS_jobs
+}
+
+@test 'the end of a job of a stream that was lost is not taken for that of a job of the new one' {
+	start_nats one
+	echo old | on sender qsend -q jobs
+	push sender
+	start_pull worker --room 1 --lease 3s
+	QSPOOL=$test_dir/worker wait_for 20 jobs_are 1 new jobs
+	kill_nats one
+	rm -r "$test_dir/one/js"
+	start_nats one
+	wait_for 20 connected_again
+	echo new | on sender qsend -q jobs
+	push sender
+	start_worker worker
+	wait_for 20 done_are 2
+	assert grep -q new "$test_dir/done.worker"
+	QSPOOL=$test_dir/worker wait_for 20 jobs_are 0 'done' jobs
+}
+connected_again() { (($(grep -c '"connected to' "$test_dir/worker.qrelay.log") == 2)); }
+
+@test 'a job is buried with as much of its history as there is room for' {
+	echo 'max_payload: 8192' >"$test_dir/nats.conf"
+	start_nats one -c "$test_dir/nats.conf"
+	id=$(head -c 7000 /dev/zero | on sender qsend -q jobs -A 1)
+	push sender
+	start_on worker qwork -q jobs -- sh -c 'seq 1000 >&2; exit 1'
+	start_pull worker --room 5 --lease 3s
+	wait_for 20 stream_has 1 QSPOOL_BURIED_jobs
+	run_tool qrelay buried "${nats_url[one]}" "$id"
+	assert_line '  | 1000'
+}
+
+@test 'jobs of a queue that was moved away are not over' {
+	start_nats one
+	seq 3 | on sender qsend -q jobs --lines
+	push sender
+	start_pull worker --room 5 --lease 30s
+	QSPOOL=$test_dir/worker wait_for 20 jobs_are 3 new jobs
+	mv "$test_dir/worker/jobs" "$test_dir/worker/jobs.old"
+	exit_status 30 "$started"
+	assert_equal "$status" 75
+	assert stream_has 3 QSPOOL_JOBS_jobs
+}
