@@ -1,6 +1,6 @@
 /*
- * What the programs that measure share. None of them lets go on after an error: err(3). They link nothing but libc,
- * so that each can be linked as the tool that it is compared with.
+ * What the programs that measure share. None of them lets go on after an error: err(3). But for stream they link nothing but
+ * libc, so that each can be linked as the tool that it is compared with.
  */
 #ifndef QSPOOL_BENCH_H
 #define QSPOOL_BENCH_H

@@ -41,6 +41,9 @@ that makes only the system calls that cannot be left out, in a loop: starting a 
 and
 .Xr execve 2 ;
 a durable send; the sends of a batch; or a claim and the removal of a job.
+That of
+.Xr qrelay 1
+publishes payloads by libnats, and nothing else.
 The peers are served by clients and workers in C where they are servers, over sockets of the Unix domain.
 .Xr nq 1
 and

@@ -1,6 +1,8 @@
 """What users would take instead of qspool: how each is started, fed and ended, and what it promises."""
 
 import contextlib
+import glob
+import json
 import os
 import re
 import shutil
@@ -39,6 +41,7 @@ PROGRAMS = {
     "xargs": ("xargs", "xargs --version"),
     "GNU parallel": ("parallel", "parallel --version"),
     "Sidekiq": ("sidekiq", "sidekiq --version"),
+    "nats-server": ("nats-server", "nats-server --version"),
 }
 
 DEADLINE = 300  # seconds for one call
@@ -102,13 +105,19 @@ def answers(address):
 
 
 @contextlib.contextmanager
-def server(place, argv, address):
+def running(place, argv, condition):
     with open(place.path("servers.log"), "a", encoding="utf-8") as log:
         process = subprocess.Popen(
             argv, stdin=subprocess.DEVNULL, stdout=log, stderr=log, env=place.env
         )
     with ended(process):
-        wait_until(argv[0], lambda: answers(address))
+        wait_until(argv[0], condition)
+        yield
+
+
+@contextlib.contextmanager
+def server(place, argv, address):
+    with running(place, argv, lambda: answers(address)):
         yield address
 
 
@@ -148,6 +157,22 @@ def gearmand(place):
     if os.getuid() == 0:
         argv += ["-u", "root"]
     return server(place, argv, ("127.0.0.1", port))
+
+
+def nats_url(directory):
+    """What a server has written there; None before it listens."""
+    for path in glob.glob(f"{directory}/*.ports"):
+        with contextlib.suppress(ValueError), open(path, encoding="utf-8") as file:
+            return json.load(file)["nats"][0]
+    return None
+
+
+@contextlib.contextmanager
+def nats(place, directory):
+    """One that keeps what it has in DIRECTORY."""
+    argv = ["nats-server", "-js", "-sd", directory, "-a", "127.0.0.1", "-p", "-1"]
+    with running(place, [*argv, "--ports_file_dir", directory], lambda: nats_url(directory)):
+        yield nats_url(directory)
 
 
 class Server:

@@ -9,10 +9,11 @@ import statistics
 import struct
 import subprocess
 import sys
+import tempfile
 import time
 
 import calls
-from peers import Peers, beanstalkd, is_there, wait_until
+from peers import Peers, beanstalkd, is_there, nats, wait_until
 from place import BIN, Place, ended
 
 OURS, LIMIT = "qspool", "limit"
@@ -32,6 +33,7 @@ SIZES = {
         "claims": 20_000,
         "idle": 10,
         "rest": 70,
+        "relayed": 100_000,
     },
     True: {
         "run": 500,
@@ -48,6 +50,7 @@ SIZES = {
         "claims": 5000,
         "idle": 3,
         "rest": 5,
+        "relayed": 10_000,
     },
 }
 SETTLED = 3  # seconds after which what is known of a directory is trusted
@@ -85,6 +88,15 @@ def at_most(bound, unit=""):
     return Goal(
         f"at most {bound:g} {unit}".strip(),
         lambda row: row.median(OURS) is not None and row.median(OURS) <= bound,
+    )
+
+
+def enough(rate, factor):
+    """Where the limit is high, so many will do."""
+    part = at_least(factor)
+    return Goal(
+        f"{part.text}, or {rate:,}, whichever is less",
+        lambda row: (row.median(OURS) or 0) >= rate or part.holds(row),
     )
 
 
@@ -632,6 +644,35 @@ def idle_rows(place, n, peers, quick):
     yield Row(f"idle, {n['idle']} s", "calls", {OURS: measured}, [at_most(0)], rounds=1)
 
 
+def relay_rows(place, n, peers, quick):
+    """Into one server on the loopback; the spool is in memory, and so is what the server keeps."""
+    count = n["relayed"]
+    if not (is_there("nats-server") and os.path.exists(f"{BIN}/qrelay")):
+        return
+
+    def rate(argv_of):
+        with tempfile.TemporaryDirectory(prefix="qspool-bench-", dir="/dev/shm") as memory:
+            with nats(place, memory) as url:
+                return count / place.timed(argv_of(memory, url))
+
+    def push(memory, url):
+        spool = f"{memory}/spool"
+        argv = place.tool("qsend", spool, "--lines", "--no-sync")
+        place.call(argv, stdin=place.lines(count))
+        return place.tool("qrelay", spool, "push", "-q", "default", "--drain", url)
+
+    contestants = {
+        OURS: lambda: rate(push),
+        LIMIT: lambda: rate(lambda _, url: [place.program("stream"), url, str(count)]),
+    }
+    yield Row(
+        f"qrelay push --drain, {count:,} jobs of 200 bytes",
+        "jobs/s",
+        contestants,
+        [enough(10_000, 0.8)],
+    )
+
+
 GROUPS = {
     "spawn": spawn_rows,
     "calls": calls_rows,
@@ -642,6 +683,7 @@ GROUPS = {
     "idle": idle_rows,
     "delay": delay_rows,
     "million": million_rows,
+    "relay": relay_rows,
 }
 
 
