@@ -132,23 +132,13 @@ static unsigned budget(const struct meta *meta)
 	return meta->has_attempts ? meta->attempts : WORK_ATTEMPTS;
 }
 
-static int write_once(struct incoming *queue, const struct send_as *as, natsMsg *msg)
+static int write_job(struct incoming *queue, const struct send_as *as, natsMsg *msg)
 {
 	if (send_as(queue->sender, as) != 0 ||
 	    send_write(queue->sender, natsMsg_GetData(msg), (size_t)natsMsg_GetDataLength(msg)) !=
 	        0)
 		return -1;
 	return send_end(queue->sender);
-}
-
-/* An earlier relay may have died while it took this very job. */
-static int write_job(struct incoming *queue, const struct send_as *as, natsMsg *msg, bool again)
-{
-	if (write_once(queue, as, msg) == 0)
-		return 0;
-	if (errno != EEXIST || !again)
-		return -1;
-	return send_clear(queue->sender, as->id) == 0 ? write_once(queue, as, msg) : -1;
 }
 
 static void abandon(struct pulling *p, struct incoming *queue)
@@ -195,6 +185,27 @@ static bool is_again(const struct delivery *d, natsMsg *msg)
 	    (natsMsgHeader_Get(msg, "Nats-Msg-Id", &id) == NATS_OK && id && strchr(id, '.'));
 }
 
+/* Of a job that is in the way: where it is, and whether it came from the stream. */
+enum here { HERE_UNKNOWN = -1, HERE_LEFTOVERS, HERE_RELAYED, HERE_OTHERWISE };
+
+static enum here look_here(struct pulling *p, const struct incoming *queue, const char *id)
+{
+	struct job_word word = {.text = id};
+	enum here here = HERE_OTHERWISE;
+	const char *why;
+	struct meta meta;
+
+	if (spool_find(p->spool, queue->name, &word, 1) != 0)
+		return HERE_UNKNOWN;
+	if (word.matches == 0)
+		return HERE_LEFTOVERS;
+	meta_init(&meta);
+	if (spool_meta(p->spool, &word.place, &meta, &why) == 0 && meta.relay)
+		here = HERE_RELAYED;
+	meta_release(&meta);
+	return here;
+}
+
 /* 0; -1 with errno: it is not begun, and the batch is as it was if that is EEXIST. */
 static int begin_job(struct pulling *p, const struct delivery *d, natsMsg *msg,
     const struct job_name *name, const struct meta *meta)
@@ -204,32 +215,58 @@ static int begin_job(struct pulling *p, const struct delivery *d, natsMsg *msg,
 	    .due_ms = name->due_ms,
 	    .attempts = name->attempts,
 	    .meta = meta};
-	struct held *held = add_held(p, d, name->id);
 
-	if (held && open_sender(p, d->queue) &&
-	    write_job(d->queue, &as, msg, is_again(d, msg)) == 0)
+	if (!open_sender(p, d->queue) || write_job(d->queue, &as, msg) != 0)
+		return -1;
+	return await_job(p->await, d->queue->name, name->id);
+}
+
+/* Something of that id is in the spool: the job itself, which an earlier relay took; what one left that died while it took it;
+ * or what a push of this very spool is just letting go of, and then the job is not here yet. */
+static int make_way(struct pulling *p, const struct delivery *d, natsMsg *msg,
+    const struct job_name *name, const struct meta *meta, struct held *held)
+{
+	switch (look_here(p, d->queue, name->id)) {
+	case HERE_RELAYED:
+		held->phase = HELD_ALIVE;
 		return await_job(p->await, d->queue->name, name->id);
-	if (held && errno == EEXIST)
-		held_remove(&p->held, held);
+	case HERE_LEFTOVERS:
+		if (is_again(d, msg) && send_clear(d->queue->sender, name->id) == 0)
+			return begin_job(p, d, msg, name, meta);
+		break;
+	case HERE_OTHERWISE:
+	case HERE_UNKNOWN:
+		break;
+	}
+	errno = EEXIST;
 	return -1;
 }
 
-/* What is not taken in now the stream gives out again, here or elsewhere, when the lease is over. A job that a push of this very
- * spool is just letting go of has left something of it here. */
+/* What is not taken in now the stream gives out again, here or elsewhere, when the lease is over. */
 static void take_in(struct pulling *p, const struct delivery *d, natsMsg *msg,
     const struct job_name *name, struct meta *meta)
 {
+	struct held *held = add_held(p, d, name->id);
+
 	meta->relay = strdup(d->lease);
-	if (meta->relay && begin_job(p, d, msg, name, meta) == 0)
-		return;
-	if (errno == EEXIST && !is_again(d, msg)) {
-		free(meta->relay);
-		meta->relay = NULL;
-		give_back(p, d, msg, name, meta);
+	if (!held || !meta->relay) {
+		spool_trouble(p, "a job could not be taken in");
+		if (held)
+			held_remove(&p->held, held);
 		return;
 	}
-	spool_trouble(p, "a job could not be taken in");
-	abandon(p, d->queue);
+	if (begin_job(p, d, msg, name, meta) == 0 ||
+	    (errno == EEXIST && make_way(p, d, msg, name, meta, held) == 0))
+		return;
+	if (errno != EEXIST) {
+		spool_trouble(p, "a job could not be taken in");
+		abandon(p, d->queue);
+		return;
+	}
+	held_remove(&p->held, held);
+	free(meta->relay);
+	meta->relay = NULL;
+	give_back(p, d, msg, name, meta);
 }
 
 /* A message that was here before, and whose lease was lost in between. */
@@ -752,10 +789,13 @@ static int find_held(struct pulling *p)
 	static const enum job_state states[] = {
 	    JOB_READY, JOB_DELAYED, JOB_WAITING, JOB_RUNNING, JOB_BURIED, JOB_DONE};
 
-	for (size_t i = 0; i < p->queues; i++)
-		for (size_t s = 0; s < sizeof states / sizeof *states; s++)
-			if (spool_each(p->spool, p->queue[i].name, states[s], find_one, p) != 0)
-				return -1;
+	/* Twice: one that moves may be met nowhere. */
+	for (int pass = 0; pass < 2; pass++)
+		for (size_t i = 0; i < p->queues; i++)
+			for (size_t s = 0; s < sizeof states / sizeof *states; s++)
+				if (spool_each(
+				        p->spool, p->queue[i].name, states[s], find_one, p) != 0)
+					return -1;
 	return 0;
 }
 

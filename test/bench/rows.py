@@ -650,16 +650,32 @@ def relay_rows(place, n, peers, quick):
     if not (is_there("nats-server") and os.path.exists(f"{BIN}/qrelay")):
         return
 
-    def rate(argv_of):
+    @contextlib.contextmanager
+    def served():
         with tempfile.TemporaryDirectory(prefix="qspool-bench-", dir="/dev/shm") as memory:
             with nats(place, memory) as url:
-                return count / place.timed(argv_of(memory, url))
+                yield memory, url
+
+    def rate(argv_of):
+        with served() as (memory, url):
+            return count / place.timed(argv_of(memory, url))
 
     def push(memory, url):
         spool = f"{memory}/spool"
         argv = place.tool("qsend", spool, "--lines", "--no-sync")
         place.call(argv, stdin=place.lines(count))
         return place.tool("qrelay", spool, "push", "-q", "default", "--drain", url)
+
+    def first_job():
+        with served() as (memory, url):
+            place.timed(push(memory, url))
+            host, mark = f"{memory}/host", f"{memory}/ran"
+            begin = time.perf_counter()
+            worker = place.start(place.qwork(host, "-q", "default", "--", "touch", mark))
+            relay = place.start(place.tool("qrelay", host, "pull", "-q", "default", url))
+            with ended(relay), ended(worker):
+                wait_until("a job on a new host", lambda: os.path.exists(mark))
+            return time.perf_counter() - begin
 
     contestants = {
         OURS: lambda: rate(push),
@@ -670,6 +686,12 @@ def relay_rows(place, n, peers, quick):
         "jobs/s",
         contestants,
         [enough(10_000, 0.8)],
+    )
+    yield Row(
+        "from the start of a new host to the end of its first job",
+        "s",
+        {OURS: first_job},
+        [at_most(2, "s")],
     )
 
 

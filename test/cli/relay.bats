@@ -599,3 +599,67 @@ connected_again() { (($(grep -c '"connected to' "$test_dir/worker.qrelay.log") =
 	assert_equal "$status" 75
 	assert stream_has 3 QSPOOL_JOBS_jobs
 }
+
+# send_all NUMBER: one qsend after the other, of all priorities; sets `took`, in milliseconds.
+send_all() {
+	local begin i
+	begin=$(now_ms)
+	for ((i = 0; i < $1; i++)); do
+		echo "$i" | QSPOOL=$test_dir/sender qsend -q jobs -p $((i * 7 % 100)) >/dev/null || return 1
+	done
+	took=$(($(now_ms) - begin))
+}
+
+@test 'a thousand jobs that are sent while the engine is down arrive when it is back, by priority' {
+	start_nats one
+	start_on sender qrelay push -q jobs -v "${nats_url[one]}"
+	wait_for 10 grep -q 'connected to' "$test_dir/sender.qrelay.log"
+	send_all 200
+	up=$((took * 5))
+	QSPOOL=$test_dir/sender wait_for 30 jobs_are 0 new jobs
+	wait_for 10 stream_has 200 QSPOOL_JOBS_jobs
+	kill_nats one
+	wait_for 10 grep -q 'not connected' "$test_dir/sender.qrelay.log"
+	: >"$test_dir/sender.qrelay.log"
+	send_all 1000
+	echo "# 1,000 jobs sent with the engine up: $up ms (by 200), down: $took ms" >&3
+	QSPOOL=$test_dir/sender assert jobs_are 1000 new jobs
+	ls "$test_dir/sender/jobs/new" | cut -d . -f 2 >"$test_dir/wanted"
+	start_nats one
+	QSPOOL=$test_dir/sender wait_for 60 jobs_are 0 new jobs
+	wait_for 10 stream_has 1200 QSPOOL_JOBS_jobs
+	# It logs what the stream has answered, in the order in which that was published.
+	sed -n 's/.* job=\([^ ]*\) outcome=relayed.*/\1/p' "$test_dir/sender.qrelay.log" >"$test_dir/got"
+	assert cmp "$test_dir/wanted" "$test_dir/got"
+}
+
+@test 'a host that is started works soon' {
+	start_nats one
+	seq 100 | on sender qsend -q jobs --lines >/dev/null
+	push sender
+	begin=$(now_ms)
+	start_worker worker
+	start_pull worker
+	WAIT_PAUSE=0.02 wait_for 10 test -s "$test_dir/done.worker"
+	echo "# the first job after $(($(now_ms) - begin)) ms" >&3
+}
+
+@test 'a job that its relay does not know any more is found when the stream gives it out again' {
+	start_nats one
+	id=$(echo hello | on sender qsend -q jobs -A 5)
+	push sender
+	start_pull worker --room 5 --lease 2s
+	QSPOOL=$test_dir/worker wait_for 20 jobs_are 1 new jobs
+	kill -KILL "$started"
+	# Where no relay looks when it starts.
+	mv "$test_dir/worker/jobs/new"/* "$test_dir/aside"
+	start_pull worker --room 5
+	wait_for 10 lines_are 2 "$test_dir/worker.qrelay.log"
+	mv "$test_dir/aside" "$test_dir/worker/jobs/new/50.$id.0,m"
+	wait_for 20 relay_says redelivered 1
+	start_worker worker
+	wait_for 20 done_are 1
+	run cat "$test_dir/done.worker"
+	assert_output "hello attempt=1 id=$id"
+	wait_for 20 stream_has 0 QSPOOL_JOBS_jobs
+}
