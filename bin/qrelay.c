@@ -151,11 +151,13 @@ static int run_on_buried(struct relay *relay, int (*run)(const struct buried *bu
 
 static int run_buried(struct relay *relay)
 {
+	buried_check_show(&relay->buried);
 	return run_on_buried(relay, buried_show);
 }
 
 static int run_kick(struct relay *relay)
 {
+	buried_check_kick(&relay->buried);
 	return run_on_buried(relay, buried_kick);
 }
 

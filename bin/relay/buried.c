@@ -244,13 +244,17 @@ static int show_one(const struct buried *b, struct grave *grave)
 	return EX_OK;
 }
 
+void buried_check_show(const struct buried *b)
+{
+	check_words(b);
+	if (b->payload && b->count != 1)
+		cli_usage("--payload: of which one job?");
+}
+
 int buried_show(const struct buried *b)
 {
 	int status;
 
-	check_words(b);
-	if (b->payload && b->count != 1)
-		cli_usage("--payload: of which one job?");
 	status = b->count > 0 ? check_matches(b) : EX_OK;
 	if (status == EX_OK)
 		status = visit_all(b, show_one);
@@ -339,15 +343,19 @@ static int kick_one(const struct buried *b, struct grave *grave)
 	return EX_OK;
 }
 
-int buried_kick(const struct buried *b)
+void buried_check_kick(const struct buried *b)
 {
-	int status;
-
 	check_words(b);
 	if (b->count == 0 && !b->all)
 		cli_usage("kick: which jobs? Ids are wanted, or --all");
 	if (b->count > 0 && b->all)
 		cli_usage("kick: --all, or ids, not both");
+}
+
+int buried_kick(const struct buried *b)
+{
+	int status;
+
 	status = b->count > 0 ? check_matches(b) : EX_OK;
 	if (status == EX_OK)
 		status = visit_all(b, kick_one);

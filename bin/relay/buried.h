@@ -12,6 +12,9 @@ struct buried {
 	bool json, payload, all, verbose;
 };
 
+/* Exits with EX_USAGE if what is wanted is wrong; before anything is opened. */
+void buried_check_show(const struct buried *buried);
+void buried_check_kick(const struct buried *buried);
 /* Both: a status of sysexits.h. */
 int buried_show(const struct buried *buried);
 int buried_kick(const struct buried *buried);

@@ -845,10 +845,20 @@ static void read_signals(struct pulling *p)
 		p->grace_at = clock_mono_ms() + p->options->grace_ms;
 }
 
+/* All that is here has ended, and that was answered once. The second time is left to the relay that comes next, for which done/ has
+ * what is not removed yet: who ends us waits. */
+static bool all_told(struct pulling *p)
+{
+	for (struct held *held = held_first(&p->held); held; held = held_next(held))
+		if (held->phase != HELD_OVER && held->confirmed == 0)
+			return false;
+	return true;
+}
+
 static bool is_over(struct pulling *p, int64_t now)
 {
 	return wire_is_over(p->wire) || p->displaced || p->told > 1 ||
-	    (p->told == 1 && (!held_first(&p->held) || now >= p->grace_at));
+	    (p->told == 1 && (all_told(p) || now >= p->grace_at));
 }
 
 static int64_t earliest(int64_t a, int64_t b)

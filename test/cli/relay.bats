@@ -380,9 +380,12 @@ nothing_of_handlers() {
 	run_tool qrelay stat --creds "$test_dir/nowhere" nats://127.0.0.1:1
 	assert_failure 66
 	run_tool qrelay kick nats://127.0.0.1:1
-	assert_failure 69
+	assert_failure 64
 	run_tool qrelay buried nats://127.0.0.1:1 not-an-id
-	assert_failure
+	assert_failure 64
+	run_tool qrelay stat nats://127.0.0.1:1
+	assert_failure 69
+	assert_regex "$stderr" 'No server available'
 }
 
 @test 'a password in the URL is not shown by ps' {
@@ -644,6 +647,9 @@ send_all() {
 	echo "# the first job after $(($(now_ms) - begin)) ms" >&3
 }
 
+# was_connected TIMES: the relay of the worker.
+was_connected() { [[ $(grep -c 'connected to' "$test_dir/worker.qrelay.log") == "$1" ]]; }
+
 @test 'a job that its relay does not know any more is found when the stream gives it out again' {
 	start_nats one
 	id=$(echo hello | on sender qsend -q jobs -A 5)
@@ -654,7 +660,7 @@ send_all() {
 	# Where no relay looks when it starts.
 	mv "$test_dir/worker/jobs/new"/* "$test_dir/aside"
 	start_pull worker --room 5
-	wait_for 10 lines_are 2 "$test_dir/worker.qrelay.log"
+	wait_for 10 was_connected 2
 	mv "$test_dir/aside" "$test_dir/worker/jobs/new/50.$id.0,m"
 	wait_for 20 relay_says redelivered 1
 	start_worker worker
