@@ -627,7 +627,7 @@ send_all() {
 	send_all 1000
 	echo "# 1,000 jobs sent with the engine up: $up ms (by 200), down: $took ms" >&3
 	QSPOOL=$test_dir/sender assert jobs_are 1000 new jobs
-	ls "$test_dir/sender/jobs/new" | cut -d . -f 2 >"$test_dir/wanted"
+	(cd "$test_dir/sender/jobs/new" && printf '%s\n' *) | cut -d . -f 2 >"$test_dir/wanted"
 	start_nats one
 	QSPOOL=$test_dir/sender wait_for 60 jobs_are 0 new jobs
 	wait_for 10 stream_has 1200 QSPOOL_JOBS_jobs
