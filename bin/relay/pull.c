@@ -99,6 +99,28 @@ static bool parse_delivery(struct pulling *p, natsMsg *msg, struct delivery *d)
 	return d->queue && d->consumer < CONSUMERS;
 }
 
+/* What a job keeps as its option relay, for the relay that comes next: the subject for what is to be said of it, and when its stream
+ * came into being. */
+static char *relay_option(const struct delivery *d)
+{
+	char *text = NULL;
+
+	return asprintf(&text, "%s %lld", d->lease, (long long)d->queue->created) < 0 ? NULL : text;
+}
+
+static struct held *held_from_option(
+    struct pulling *p, const char *id, const char *queue, const char *text)
+{
+	size_t len = strcspn(text, " ");
+	char *lease = strndup(text, len);
+	struct held *held = lease ? held_add(&p->held, id, queue, lease) : NULL;
+
+	if (held && text[len])
+		held->stream = strtoll(text + len, NULL, 10);
+	free(lease);
+	return held;
+}
+
 static struct held *add_held(struct pulling *p, const struct delivery *d, const char *id)
 {
 	struct held *held = held_add(&p->held, id, d->queue->name, d->lease);
@@ -248,7 +270,7 @@ static void take_in(struct pulling *p, const struct delivery *d, natsMsg *msg,
 {
 	struct held *held = add_held(p, d, name->id);
 
-	meta->relay = strdup(d->lease);
+	meta->relay = relay_option(d);
 	if (!held || !meta->relay) {
 		spool_trouble(p, "a job could not be taken in");
 		if (held)
@@ -775,7 +797,7 @@ static int find_one(void *pulling, const struct job_place *place)
 	meta_init(&meta);
 	if (spool_meta(p->spool, place, &meta, &why) == 0 && meta.relay && queue &&
 	    !held_here(&p->held, place->name.id))
-		held = held_add(&p->held, place->name.id, queue->name, meta.relay);
+		held = held_from_option(p, place->name.id, queue->name, meta.relay);
 	meta_release(&meta);
 	if (!held)
 		return 0;

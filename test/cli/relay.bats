@@ -669,3 +669,22 @@ was_connected() { [[ $(grep -c 'connected to' "$test_dir/worker.qrelay.log") == 
 	assert_output "hello attempt=1 id=$id"
 	wait_for 20 stream_has 0 QSPOOL_JOBS_jobs
 }
+
+@test 'nor by a relay that was started anew since' {
+	start_nats one
+	echo old | on sender qsend -q jobs
+	push sender
+	start_pull worker --room 1 --lease 3s
+	QSPOOL=$test_dir/worker wait_for 20 jobs_are 1 new jobs
+	kill -KILL "$started"
+	kill_nats one
+	rm -r "$test_dir/one/js"
+	start_nats one
+	echo new | on sender qsend -q jobs
+	push sender
+	start_worker worker
+	wait_for 20 done_are 1
+	start_pull worker --room 1
+	wait_for 20 done_are 2
+	assert grep -q new "$test_dir/done.worker"
+}
