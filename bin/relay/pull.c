@@ -453,12 +453,28 @@ static void commit(struct pulling *p)
 
 /* --- ends --- */
 
+/* Otherwise all jobs of a queue that was moved would seem to be over. */
+static bool all_in_place(struct pulling *p)
+{
+	bool all = true;
+
+	for (size_t i = 0; i < p->queues; i++) {
+		int receives = spool_receives(p->spool, p->queue[i].name, p->queue[i].right);
+
+		p->displaced |= receives == 0;
+		all &= receives == 1;
+	}
+	return all;
+}
+
 static int see_fate(void *pulling, const char *id, enum await_fate fate)
 {
 	struct pulling *p = pulling;
 	struct held *held = held_here(&p->held, id);
 
 	if (held && held->phase == HELD_ALIVE) {
+		if ((fate == AWAIT_FINISHED || fate == AWAIT_DELETED) && !all_in_place(p))
+			return 1;
 		held->buried = fate == AWAIT_BURIED;
 		held->vanished = fate == AWAIT_DELETED;
 		if (fate == AWAIT_FINISHED)
@@ -501,20 +517,6 @@ static void look_for_vanished(struct pulling *p)
 			held_ended(held);
 }
 
-/* Otherwise all jobs of a queue that was moved would seem to be over. */
-static bool all_in_place(struct pulling *p)
-{
-	bool all = true;
-
-	for (size_t i = 0; i < p->queues; i++) {
-		int receives = spool_receives(p->spool, p->queue[i].name, p->queue[i].right);
-
-		p->displaced |= receives == 0;
-		all &= receives == 1;
-	}
-	return all;
-}
-
 static void look_at_fates(struct pulling *p)
 {
 	struct await_counts counts;
@@ -523,10 +525,8 @@ static void look_at_fates(struct pulling *p)
 		spool_trouble(p, "what became of jobs could not be looked at");
 		return;
 	}
-	if (counts.of[AWAIT_FINISHED] + counts.of[AWAIT_DELETED] > 0 && !all_in_place(p))
-		return;
-	(void)await_each(p->await, see_fate, p);
-	look_for_vanished(p);
+	if (await_each(p->await, see_fate, p) == 0)
+		look_for_vanished(p);
 }
 
 /* Of what has ended for certain the spool need not remember anything. */
