@@ -120,7 +120,6 @@ void meta_remove(const struct queue *queue, const char *id)
 {
 	int saved = errno;
 
-	if (sys_unlink(queue->dir[DIR_META], id) != 0)
-		errno = saved;
+	(void)!sys_unlink(queue->dir[DIR_META], id);
 	errno = saved;
 }

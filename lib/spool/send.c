@@ -351,9 +351,12 @@ static int remove_draft(const struct queue *queue, const char *id)
 
 int send_clear(struct sender *sender, const char *id)
 {
-	if (remove_draft(&sender->queue, id) != 0)
+	const struct queue *queue = &sender->queue;
+
+	if (remove_draft(queue, id) != 0)
 		return -1;
-	meta_remove(&sender->queue, id);
+	if (sys_unlink(queue->dir[DIR_META], id) != 0 && errno != ENOENT)
+		return queue_fail(queue, DIR_META, id);
 	return 0;
 }
 

@@ -244,6 +244,18 @@ def order_drafts(template):
         os.utime(path, (0, 0))
 
 
+def half_taken_in(identity):
+    """What died left that took it in."""
+
+    def prepare(template):
+        queue(template)
+        for name in ("tmp", "meta"):
+            with open(os.path.join(template.directory(name), identity), "w") as file:
+                file.write("half of it")
+
+    return prepare
+
+
 def buried(payload, *arguments):
     def prepare(template):
         template.send(payload, *arguments)
@@ -444,6 +456,10 @@ def is_no_matter(run):
 
 def sends(run):
     return run.scenario.judge in (judge_send, judge_held)
+
+
+def hands_over(run):
+    return run.scenario.command[:2] == ["carry", "push"]
 
 
 def marks_not_synced(run):
@@ -689,7 +705,7 @@ def judge_job(run, payload, attempts, buried_as):
         yield f"{payload} ran"
     if kind(payload) not in NEVER_RUN and not attempts and not out_of_attempts:
         yield f"{payload} never ran"
-    if kind(payload) == "stop":  # the end of qwork gives the attempt back
+    if kind(payload) == "stop" or hands_over(run):  # gives the attempt back, or spends none
         exact = attempts
     if run.sent[payload] is None and run.scenario.standing and (run.killed or run.cannot_remove):
         exact = attempts  # a foreign file whose old name stayed is taken in once more
@@ -704,6 +720,18 @@ def judge_job(run, payload, attempts, buried_as):
 
 
 # --- all of them --------------------------------------------------------------
+
+
+def push(name, *prepare, **more):
+    return Scenario(f"push {name}", "carry", ["push", "STARTS"], judge_work, prepare, **more)
+
+
+TAKEN_IN = "1htjfe0f8p4gpfag9ah8"
+
+
+def pull(name, prepare):
+    more = {"payloads": [b"payload\n"], "stdin": b"payload\n"}
+    return Scenario(f"pull {name}", "carry", ["pull", TAKEN_IN], judge_send, [prepare], **more)
 
 
 def lines(count):
@@ -819,6 +847,11 @@ SCENARIOS = [
         prefix=["prlimit", "--stack=524288"],
     ),
     work("hands back at its end", sent("stop"), options=["-g", "0s"]),
+    push("hands over", sent("ok"), sent("ok2", "-A", "2")),
+    push("hands over what is delayed", sent("ok", "-d", "1s")),
+    push("hands over what was adopted", foreign("ok adopted"), ahead=3),
+    pull("takes in", queue),
+    pull("takes in what was begun before", half_taken_in(TAKEN_IN)),
     operate("qbury", "of a ready job", ["--all"], sent("ok")),
     operate("qbury", "of a delayed job", ["--all", "-r", "why"], sent("ok", "-d", "1h", "-A", "3")),
     operate("qbury", "of a lost job", ["ok lost"], lost("ok lost")),
@@ -944,6 +977,8 @@ SCENARIOS += [
         "qwork gives up",
         "qwork recovers",
         "qwork adopts",
+        "push hands over what was adopted",
+        "pull takes in what was begun before",
         "qwork hands back at its end",
         "qbury of a ready job",
         "qkick of a buried job",
