@@ -95,6 +95,7 @@ void held_remove(struct held_tree *tree, struct held *held)
 {
 	RB_REMOVE(held_tree, tree, held);
 	spool_let_go(held->hold);
+	natsMsg_Destroy(held->msg);
 	free(held->lease);
 	free(held);
 }

@@ -40,6 +40,7 @@ struct held {
 	unsigned confirmed; /* acknowledgements that were answered */
 	int64_t at;         /* monotonic ms: when the next word is due */
 	int64_t again_at;   /* and when to try again what failed or was not answered */
+	natsMsg *msg;       /* as it came, until it is in the spool */
 	struct spool_hold *hold; /* while it leaves the spool */
 };
 

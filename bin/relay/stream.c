@@ -64,43 +64,31 @@ static int ensure(struct wire *wire, jsStreamConfig *config, int replicas, int64
 	return result == 0 && created ? ensure(wire, config, replicas, created) : result;
 }
 
-static int ensure_jobs(struct wire *wire, const char *queue, int replicas, int64_t *created)
+static int ensure_named(struct wire *wire, const char *name, const char *subject,
+    jsRetentionPolicy retention, int replicas, int64_t *created)
 {
-	char name[SUBJECT_SIZE], subject[SUBJECT_SIZE];
-	const char *subjects[] = {subject};
 	jsStreamConfig config;
 
-	jobs_stream(queue, name);
-	jobs_subject(queue, ">", subject);
 	jsStreamConfig_Init(&config);
 	config.Name = name;
-	config.Subjects = subjects;
+	config.Subjects = &subject;
 	config.SubjectsLen = 1;
-	config.Retention = js_WorkQueuePolicy;
+	config.Retention = retention;
+	config.AllowDirect = retention == js_LimitsPolicy; /* they are read one after the other */
 	return ensure(wire, &config, replicas, created);
-}
-
-static int ensure_buried(struct wire *wire, const char *queue, int replicas)
-{
-	char name[SUBJECT_SIZE], subject[SUBJECT_SIZE];
-	const char *subjects[] = {subject};
-	jsStreamConfig config;
-
-	buried_stream(queue, name);
-	buried_subject(queue, "*", subject);
-	jsStreamConfig_Init(&config);
-	config.Name = name;
-	config.Subjects = subjects;
-	config.SubjectsLen = 1;
-	config.AllowDirect = true; /* they are read one after the other */
-	return ensure(wire, &config, replicas, NULL);
 }
 
 int stream_ensure(struct wire *wire, const char *queue, int replicas, int64_t *created)
 {
-	return ensure_jobs(wire, queue, replicas, created) == 0
-	    ? ensure_buried(wire, queue, replicas)
-	    : -1;
+	char name[SUBJECT_SIZE], subject[SUBJECT_SIZE];
+
+	jobs_stream(queue, name);
+	jobs_subject(queue, ">", subject);
+	if (ensure_named(wire, name, subject, js_WorkQueuePolicy, replicas, created) != 0)
+		return -1;
+	buried_stream(queue, name);
+	buried_subject(queue, "*", subject);
+	return ensure_named(wire, name, subject, js_LimitsPolicy, replicas, NULL);
 }
 
 /* --- consumers --- */

@@ -162,6 +162,26 @@ done_are() { (($(cat "$test_dir"/done.* 2>/dev/null | wc -l) == $1)); }
 	assert_output "hello attempt=1 id=$id"
 }
 
+@test 'what a host has no room on its disk for goes back with the attempts it had, and others run it' {
+	start_nats one
+	seq 5 | on sender qsend -q jobs --lines
+	seq 5000 | on sender qsend -q jobs >/dev/null
+	push sender
+	# The spool takes no file that is longer than that.
+	start_on small env --ignore-signal=XFSZ prlimit --fsize=4096 \
+		qrelay pull -q jobs --room 10 --lease 2s "${nats_url[one]}"
+	wait_for 30 times_noted 2 'could not be taken in'
+	kill -TERM "$started"
+	exit_status 20 "$started"
+	assert_equal "$status" 0
+	QSPOOL=$test_dir/small assert_spool_empty jobs
+	start_worker large
+	start_pull large --room 10
+	wait_for 20 done_are 6
+	refute grep -v 'attempt=1' "$test_dir/done.large"
+}
+times_noted() { (($(grep -c "$2" "$test_dir/small.env.log") >= $1)); }
+
 @test 'only one relay at a time pulls a queue into a spool' {
 	start_nats one
 	start_pull worker --room 5

@@ -1,0 +1,183 @@
+/* What becomes of the jobs that were taken in: each end is told to the stream, and what was buried is put on a stream of its own. */
+#include "pulling.h"
+
+#include "leave.h"
+#include "sys/clock.h"
+
+/* Otherwise all jobs of a queue that was moved would seem to be over. */
+static bool all_in_place(struct pulling *p)
+{
+	bool all = true;
+
+	for (size_t i = 0; i < p->queues; i++) {
+		int receives = spool_receives(p->spool, p->queue[i].name, p->queue[i].right);
+
+		p->displaced |= receives == 0;
+		all &= receives == 1;
+	}
+	return all;
+}
+
+static int see_fate(void *pulling, const char *id, enum await_fate fate)
+{
+	struct pulling *p = pulling;
+	struct held *held = held_here(&p->held, id);
+
+	if (held && held->phase == HELD_ALIVE) {
+		if ((fate == AWAIT_FINISHED || fate == AWAIT_DELETED) && !all_in_place(p))
+			return 1;
+		held->buried = fate == AWAIT_BURIED;
+		held->vanished = fate == AWAIT_DELETED;
+		if (fate == AWAIT_FINISHED)
+			held_ended(held);
+	}
+	return 0;
+}
+
+static int find_again(void *pulling, const struct job_place *place)
+{
+	struct pulling *p = pulling;
+	struct held *held = place->ours ? held_here(&p->held, place->name.id) : NULL;
+
+	if (!held || !held->vanished)
+		return 0;
+	held->vanished = false;
+	await_forget(p->await, held->id);
+	return await_job(p->await, held->queue, held->id);
+}
+
+/* It may have been another of its names that was removed, by "push" of this very spool: one that died before it did so
+ * is told later that the stream has the job, when it came back from there already. */
+static void look_for_vanished(struct pulling *p)
+{
+	bool any = false;
+	struct held *held;
+
+	for (held = held_first(&p->held); held; held = held_next(held))
+		any |= held->vanished;
+	if (!any || each_job(p, find_again) != 0)
+		return;
+	for (held = held_first(&p->held); held; held = held_next(held))
+		if (held->vanished)
+			held_ended(held);
+}
+
+static void look_at_fates(struct pulling *p)
+{
+	struct await_counts counts;
+
+	if (await_step(p->await, 0, &counts) < 0) {
+		spool_trouble(p, "what became of jobs could not be looked at");
+		return;
+	}
+	if (await_each(p->await, see_fate, p) == 0)
+		look_for_vanished(p);
+}
+
+/* Of what has ended for certain the spool need not remember anything. */
+static int forget_one(void *pulling, const struct job_place *place)
+{
+	struct pulling *p = pulling;
+	struct held *held = place->ours ? held_here(&p->held, place->name.id) : NULL;
+
+	if (held && held->phase == HELD_OVER && spool_forget(p->spool, place) < 0)
+		spool_trouble(p, "a finished job could not be removed");
+	return 0;
+}
+
+static bool is_over_with(const struct held *held)
+{
+	return held->phase == HELD_OVER || held->phase == HELD_LOST;
+}
+
+static void drop(struct pulling *p, struct held *held)
+{
+	if (!held->left)
+		await_forget(p->await, held->id);
+	held_remove(&p->held, held);
+}
+
+static void forget(struct pulling *p)
+{
+	struct held *held, *next;
+	bool any = false;
+
+	for (held = held_first(&p->held); held; held = held_next(held))
+		any |= held->phase == HELD_OVER && !held->left;
+	for (size_t i = 0; any && i < p->queues; i++)
+		(void)spool_each(p->spool, p->queue[i].name, JOB_DONE, forget_one, p);
+	for (held = held_first(&p->held); held; held = next) {
+		next = held_next(held);
+		if (is_over_with(held))
+			drop(p, held);
+	}
+}
+
+/* Buried ones leave; and so do all that rest, once this host is to have none any more. */
+static bool is_to_leave(const struct pulling *p, const struct held *held, int64_t now)
+{
+	return held->phase == HELD_ALIVE && (held->buried || p->told > 0) &&
+	    now >= held->again_at && wire_is_up(p->wire);
+}
+
+static int let_leave(void *pulling, const struct job_place *place)
+{
+	struct pulling *p = pulling;
+	struct held *held = place->ours ? held_here(&p->held, place->name.id) : NULL;
+
+	if (held && is_to_leave(p, held, clock_mono_ms()))
+		(void)leave_begin(held, p->wire, p->spool, place);
+	return 0;
+}
+
+static void send_away(struct pulling *p, int64_t now)
+{
+	static const enum job_state states[] = {JOB_BURIED, JOB_READY, JOB_DELAYED, JOB_WAITING};
+	size_t leaving = p->told > 0 ? sizeof states / sizeof *states : 1;
+	bool any = false;
+	struct held *held;
+
+	for (held = held_first(&p->held); held; held = held_next(held)) {
+		leave_tick(held, now);
+		any |= is_to_leave(p, held, now);
+	}
+	for (size_t i = 0; any && i < p->queues; i++)
+		for (size_t s = 0; s < leaving; s++)
+			(void)spool_each(p->spool, p->queue[i].name, states[s], let_leave, p);
+}
+
+/* What is said while there is no connection libnats says to whatever server comes next. */
+static void tick(struct pulling *p, int64_t now)
+{
+	bool known = wire_is_up(p->wire) && p->ready && p->times == wire_times(p->wire);
+	struct held *held;
+
+	for (held = held_first(&p->held); held; held = held_next(held)) {
+		if (held->phase == HELD_COMING)
+			continue;
+		if (known && is_of_another_stream(p, held))
+			held_without_stream(held, now, p->lease_ms);
+		else
+			held_tick(held, p->wire, now, p->lease_ms, known);
+	}
+}
+
+/* --- the whole --- */
+
+void ends_step(struct pulling *p, int64_t now)
+{
+	look_at_fates(p);
+	send_away(p, now);
+	forget(p);
+	tick(p, now);
+}
+
+void ends_answer(struct pulling *p, const char *tag, natsMsg *msg)
+{
+	struct held *held = held_of_tag(&p->held, tag);
+
+	if (held && tag[0] == 'a' && !natsMsg_IsNoResponders(msg))
+		held_confirmed(held, clock_mono_ms(), p->lease_ms);
+	if (held && tag[0] == 'b' && leave_answer(held, msg))
+		await_forget(p->await, held->id);
+}
