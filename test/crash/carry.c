@@ -21,6 +21,7 @@ static const char help[] = "usage: carry [-s SPOOL] push TAKEN | pull ID\n";
 
 struct engine {
 	int taken; /* the file */
+	int fd;    /* readable while there are answers */
 	uint64_t tickets[FLIGHT];
 	size_t count;
 };
@@ -46,13 +47,15 @@ static int begin(void *arg, const struct handover_job *job, const char **why)
 	if (write(engine->taken, line, (size_t)len) != len)
 		err(EX_IOERR, NULL);
 	engine->tickets[engine->count++] = job->ticket;
-	return 0;
+	return eventfd_write(engine->fd, 1);
 }
 
 static bool answer(void *arg, struct handover_answer *answer)
 {
 	struct engine *engine = arg;
+	eventfd_t events;
 
+	(void)eventfd_read(engine->fd, &events);
 	if (engine->count == 0)
 		return false;
 	*answer =
@@ -69,14 +72,11 @@ static void report(void *arg, const struct work_event *event)
 static int push(struct spool *spool, const char *taken)
 {
 	struct engine engine = {
-	    .taken = open(taken, O_WRONLY | O_APPEND | O_CREAT | O_CLOEXEC, 0666)};
+	    .taken = open(taken, O_WRONLY | O_APPEND | O_CREAT | O_CLOEXEC, 0666),
+	    .fd = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC)};
 	struct work_queue queue = {.name = "default"};
-	/* That it is readable all the time costs time only. */
-	struct handover to = {.ready = ready,
-	    .begin = begin,
-	    .answer = answer,
-	    .fd = eventfd(1, EFD_CLOEXEC),
-	    .arg = &engine};
+	struct handover to = {
+	    .ready = ready, .begin = begin, .answer = answer, .fd = engine.fd, .arg = &engine};
 	const struct work_options options = {.queues = &queue,
 	    .queue_count = 1,
 	    .jobs = FLIGHT,
@@ -88,10 +88,10 @@ static int push(struct spool *spool, const char *taken)
 	    .report = report};
 	int status;
 
-	if (engine.taken < 0 || to.fd < 0)
+	if (engine.taken < 0 || engine.fd < 0)
 		err(EX_OSERR, "%s", taken);
 	status = spool_work(spool, &options) == 0 ? EX_OK : cli_complain(spool, NULL);
-	close(to.fd);
+	close(engine.fd);
 	close(engine.taken);
 	return status;
 }
