@@ -125,7 +125,7 @@ struct send_as {
  * 0; -1 with EINVAL: not an id, out of range, or tied to others: META and what the sender was opened with must have no key,
  * batch or dependency. */
 QSPOOL_NODISCARD int send_as(struct sender *sender, const struct send_as *as);
-/* For who has spool_receive() and knows that the job ID is nowhere: removes what a crash left of it, for which send_write() said
+/* For who has the right to receive and knows that the job ID is nowhere: removes what a crash left of it, for which send_write() said
  * EEXIST. 0 / -1. */
 QSPOOL_NODISCARD int send_clear(struct sender *sender, const char *id);
 /* Adds to the payload of the job being written; the first piece begins a job. */
@@ -212,6 +212,9 @@ struct queue_count {
 };
 int spool_count(struct spool *spool, const char *name, struct queue_count *count);
 
+/* What the settings of a queue say of how often its jobs are tried; 0: nothing, or they cannot be read. */
+unsigned spool_attempts(struct spool *spool, const char *queue);
+
 /* How many jobs of a queue the qworks that serve it just now run at once, at most, all together, whether it is paused or not; 0
  * also where the file system cannot tell (record locks on a directory). -1 with ENOENT. */
 int spool_slots(struct spool *spool, const char *queue);
@@ -269,15 +272,20 @@ int spool_runner(struct spool *spool, const struct job_place *place, struct job_
 
 /* --- jobs from another engine, and back to it ----------------------------- */
 
-/* At most one process at a time may take jobs into QUEUE, which is created if it is missing, by send_as(): who has this descriptor
- * open, the caller's to close. -1; EWOULDBLOCK: another one has it. */
-int spool_receive(struct spool *spool, const char *queue);
-/* 1 if RIGHT, which that returned, is still of the queue of this name; 0 if that was removed or moved; -1. */
-int spool_receives(struct spool *spool, const char *queue, int right);
+/* At most one process at a time may take jobs into QUEUE, which is created if it is missing, by send_as(): who has this right, until
+ * it is closed. NULL with errno; EWOULDBLOCK: another one has it. */
+struct receiver;
+struct receiver *receiver_open(struct spool *spool, const char *queue);
+/* Whether the queue of this name and its directories are still those of which it is the right. If not, what is sent goes to where nobody
+ * looks for it, and what was taken in is not where it is looked for. */
+bool receiver_in_place(const struct receiver *receiver);
+/* NULL is fine. */
+void receiver_close(struct receiver *receiver);
 
-/* Holds a job at rest: nobody else starts, moves or deletes it. NULL with errno: ENOENT if it moved, EBUSY if somebody holds it. */
+/* Holds a job of that queue at rest: nobody else starts, moves or deletes it. NULL with errno: ENOENT if it moved, EBUSY if somebody
+ * holds it. To be let go before the right is closed. */
 struct spool_hold;
-struct spool_hold *spool_hold(struct spool *spool, const struct job_place *place);
+struct spool_hold *spool_hold(const struct receiver *receiver, const struct job_place *place);
 /* Another engine has it, durably: it goes, from new/, delay/, .wait/ or buried/. 1, 0 if somebody had moved it, -1. It may come back with a power cut. */
 QSPOOL_NODISCARD int spool_hand_over(struct spool_hold *hold);
 /* In any case, at the end. NULL is fine. */

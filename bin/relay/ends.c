@@ -4,33 +4,33 @@
 #include "leave.h"
 #include "sys/clock.h"
 
-/* Otherwise all jobs of a queue that was moved would seem to be over. */
-static bool all_in_place(struct pulling *p)
-{
-	bool all = true;
+enum {
+	LEAVING_MAX = 256, /* at once: each is open */
+	LACKING_MAX = 16,  /* in a round: each costs a round trip */
+};
 
-	for (size_t i = 0; i < p->queues; i++) {
-		int receives = spool_receives(p->spool, p->queue[i].name, p->queue[i].right);
-
-		p->displaced |= receives == 0;
-		all &= receives == 1;
-	}
-	return all;
-}
-
+/* Nothing of a job is left that is over; but what came from a stream is in done/ then. So of one that is not there it is made sure: it
+ * may have moved unseen, or it may be another of its names that was removed, by "push" of this very spool: one that died before
+ * it did so is told later that the stream has the job, when it came back from there already. */
 static int see_fate(void *pulling, const char *id, enum await_fate fate)
 {
 	struct pulling *p = pulling;
 	struct held *held = held_here(&p->held, id);
 
 	if (held && held->phase == HELD_ALIVE) {
-		if ((fate == AWAIT_FINISHED || fate == AWAIT_DELETED) && !all_in_place(p))
-			return 1;
 		held->buried = fate == AWAIT_BURIED;
-		held->vanished = fate == AWAIT_DELETED;
-		if (fate == AWAIT_FINISHED)
-			held_ended(held);
+		held->vanished = fate == AWAIT_FINISHED || fate == AWAIT_DELETED;
 	}
+	return 0;
+}
+
+static int find_done(void *pulling, const struct job_place *place)
+{
+	struct pulling *p = pulling;
+	struct held *held = place->ours ? held_here(&p->held, place->name.id) : NULL;
+
+	if (held && held->vanished)
+		held_ended(held);
 	return 0;
 }
 
@@ -46,16 +46,25 @@ static int find_again(void *pulling, const struct job_place *place)
 	return await_job(p->await, held->queue, held->id);
 }
 
-/* It may have been another of its names that was removed, by "push" of this very spool: one that died before it did so
- * is told later that the stream has the job, when it came back from there already. */
+static bool any_vanished(struct pulling *p)
+{
+	struct held *held = held_first(&p->held);
+
+	while (held && !held->vanished)
+		held = held_next(held);
+	return held != NULL;
+}
+
 static void look_for_vanished(struct pulling *p)
 {
-	bool any = false;
 	struct held *held;
 
-	for (held = held_first(&p->held); held; held = held_next(held))
-		any |= held->vanished;
-	if (!any || each_job(p, find_again) != 0)
+	if (!any_vanished(p) || !queues_in_place(p))
+		return;
+	for (size_t i = 0; i < p->queues; i++)
+		if (spool_each(p->spool, p->queue[i].name, JOB_DONE, find_done, p) != 0)
+			return;
+	if (!any_vanished(p) || each_job(p, find_again) != 0)
 		return;
 	for (held = held_first(&p->held); held; held = held_next(held))
 		if (held->vanished)
@@ -85,11 +94,6 @@ static int forget_one(void *pulling, const struct job_place *place)
 	return 0;
 }
 
-static bool is_over_with(const struct held *held)
-{
-	return held->phase == HELD_OVER || held->phase == HELD_LOST;
-}
-
 static void drop(struct pulling *p, struct held *held)
 {
 	if (!held->left)
@@ -108,7 +112,7 @@ static void forget(struct pulling *p)
 		(void)spool_each(p->spool, p->queue[i].name, JOB_DONE, forget_one, p);
 	for (held = held_first(&p->held); held; held = next) {
 		next = held_next(held);
-		if (is_over_with(held))
+		if (held->phase == HELD_OVER)
 			drop(p, held);
 	}
 }
@@ -117,7 +121,7 @@ static void forget(struct pulling *p)
 static bool is_to_leave(const struct pulling *p, const struct held *held, int64_t now)
 {
 	return held->phase == HELD_ALIVE && (held->buried || p->told > 0) &&
-	    now >= held->again_at && wire_is_up(p->wire);
+	    now >= held->again_at && wire_is_up(p->wire) && !p->displaced;
 }
 
 static int let_leave(void *pulling, const struct job_place *place)
@@ -125,9 +129,10 @@ static int let_leave(void *pulling, const struct job_place *place)
 	struct pulling *p = pulling;
 	struct held *held = place->ours ? held_here(&p->held, place->name.id) : NULL;
 
-	if (held && is_to_leave(p, held, clock_mono_ms()))
-		(void)leave_begin(held, p->wire, p->spool, place);
-	return 0;
+	if (!held || !is_to_leave(p, held, clock_mono_ms()))
+		return 0;
+	(void)leave_begin(held, p->wire, p->spool, incoming_of(p, held->queue)->right, place);
+	return ++p->leaving >= LEAVING_MAX;
 }
 
 static void send_away(struct pulling *p, int64_t now)
@@ -137,19 +142,27 @@ static void send_away(struct pulling *p, int64_t now)
 	bool any = false;
 	struct held *held;
 
+	p->leaving = 0;
 	for (held = held_first(&p->held); held; held = held_next(held)) {
-		leave_tick(held, now);
+		leave_tick(held, p->wire, now);
 		any |= is_to_leave(p, held, now);
+		p->leaving += held->phase == HELD_LEAVES && !held->left;
 	}
 	for (size_t i = 0; any && i < p->queues; i++)
-		for (size_t s = 0; s < leaving; s++)
+		for (size_t s = 0; s < leaving && p->leaving < LEAVING_MAX; s++)
 			(void)spool_each(p->spool, p->queue[i].name, states[s], let_leave, p);
+}
+
+/* That they are those of which it is known when they came into being. */
+static bool streams_known(const struct pulling *p)
+{
+	return wire_is_up(p->wire) && p->ready && p->times == wire_times(p->wire);
 }
 
 /* What is said while there is no connection libnats says to whatever server comes next. */
 static void tick(struct pulling *p, int64_t now)
 {
-	bool known = wire_is_up(p->wire) && p->ready && p->times == wire_times(p->wire);
+	bool known = streams_known(p);
 	struct held *held;
 
 	for (held = held_first(&p->held); held; held = held_next(held)) {
@@ -166,17 +179,35 @@ static void tick(struct pulling *p, int64_t now)
 
 void ends_step(struct pulling *p, int64_t now)
 {
+	p->lacking = 0;
 	look_at_fates(p);
 	send_away(p, now);
 	forget(p);
 	tick(p, now);
 }
 
+/* The consumer that gave it out is gone, and maybe the message with it: which was acknowledged if it was ever answered, for
+ * else somebody removed a consumer by hand. */
+static void end_without_consumer(struct pulling *p, struct held *held)
+{
+	int64_t now = clock_mono_ms();
+
+	if (!streams_known(p) || is_of_another_stream(p, held))
+		return;
+	if (held->confirmed > 0 ||
+	    (p->lacking++ < LACKING_MAX && stream_drop(p->wire, held->queue, held->number) == 0))
+		held_without_stream(held, now, p->lease_ms);
+	else
+		held->at = now + p->lease_ms / 3;
+}
+
 void ends_answer(struct pulling *p, const char *tag, natsMsg *msg)
 {
 	struct held *held = held_of_tag(&p->held, tag);
 
-	if (held && tag[0] == 'a' && !natsMsg_IsNoResponders(msg))
+	if (held && tag[0] == 'a' && natsMsg_IsNoResponders(msg))
+		end_without_consumer(p, held);
+	else if (held && tag[0] == 'a')
 		held_confirmed(held, clock_mono_ms(), p->lease_ms);
 	if (held && tag[0] == 'b' && leave_answer(held, msg))
 		await_forget(p->await, held->id);

@@ -3,11 +3,11 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "sys/clock.h"
+
 enum {
 	ANSWER_MS = 2000,
-	WAIT_MS = 10000,
 	TURN_MS = 250, /* where consumers take turns */
-	BATCH_MAX = 256,
 	LATER_BATCH = 64,
 	/* Statuses of a request's end: none left; its time is over. */
 	NONE_LEFT = 404,
@@ -25,11 +25,23 @@ static enum consumer end(const struct fetch *fetch)
 	return (fetch->limited ? CONSUMER_LIMITED : CONSUMER_LOW) + 1;
 }
 
-void fetch_reset(struct fetch *fetch, bool limited)
+static int64_t later(int64_t a, int64_t b)
+{
+	return a > b ? a : b;
+}
+
+static unsigned least(unsigned a, unsigned b)
+{
+	return a < b ? a : b;
+}
+
+void fetch_reset(struct fetch *fetch, const struct consuming *consuming)
 {
 	for (enum consumer i = 0; i < CONSUMERS; i++)
 		fetch->request[i].left = 0;
-	fetch->limited = limited;
+	fetch->limited = consuming->limited;
+	fetch->batch = consuming->batch;
+	fetch->wait_ms = consuming->wait_ms;
 	fetch->sweep = first(fetch);
 }
 
@@ -83,7 +95,7 @@ static void skip_waiting(struct fetch *fetch)
 static void wait_for_any(struct fetch *fetch, struct wire *wire, unsigned room, int64_t now)
 {
 	unsigned many = (unsigned)(end(fetch) - first(fetch));
-	int64_t wait_ms = room >= many ? WAIT_MS : TURN_MS;
+	int64_t wait_ms = room >= many || fetch->wait_ms < TURN_MS ? fetch->wait_ms : TURN_MS;
 
 	for (unsigned i = 0; i < many && room > 0; i++) {
 		unsigned at = (fetch->turn + i) % many;
@@ -103,7 +115,8 @@ void fetch_step(struct fetch *fetch, struct wire *wire, unsigned room, int64_t n
 
 	forget_lost(fetch, now);
 	if (fetch->request[CONSUMER_LATER].left == 0)
-		request(fetch, wire, CONSUMER_LATER, LATER_BATCH, WAIT_MS, now);
+		request(fetch, wire, CONSUMER_LATER, least(LATER_BATCH, fetch->batch),
+		    fetch->wait_ms, now);
 	asked = reserved(fetch);
 	if (room <= asked)
 		return;
@@ -112,7 +125,7 @@ void fetch_step(struct fetch *fetch, struct wire *wire, unsigned room, int64_t n
 	if (fetch->sweep == end(fetch))
 		wait_for_any(fetch, wire, room, now);
 	else if (fetch->request[fetch->sweep].left == 0)
-		request(fetch, wire, fetch->sweep, room < BATCH_MAX ? room : BATCH_MAX, 0, now);
+		request(fetch, wire, fetch->sweep, least(room, fetch->batch), 0, now);
 }
 
 /* After all that were asked for: what is urgent may have come meanwhile. */
@@ -122,6 +135,8 @@ void fetch_came(struct fetch *fetch, enum consumer consumer)
 
 	if (request->left > 0)
 		request->left--;
+	request->until =
+	    later(request->until, clock_mono_ms() + ANSWER_MS); /* what is long takes long */
 	if (request->left == 0)
 		fetch->sweep = first(fetch);
 }
@@ -136,7 +151,7 @@ bool fetch_tag(const char *tag, unsigned *index)
 	return *rest == '-';
 }
 
-int fetch_answer(struct fetch *fetch, const char *tag, natsMsg *msg)
+const char *fetch_answer(struct fetch *fetch, const char *tag, natsMsg *msg)
 {
 	unsigned index, consumer, serial;
 	const char *text = NULL;
@@ -144,16 +159,18 @@ int fetch_answer(struct fetch *fetch, const char *tag, natsMsg *msg)
 
 	if (sscanf(tag, "r%u-%u-%u", &index, &consumer, &serial) != 3 || consumer >= CONSUMERS ||
 	    fetch->request[consumer].serial != serial)
-		return 0;
+		return NULL;
 	fetch->request[consumer].left = 0;
 	if (natsMsgHeader_Get(msg, "Status", &text) != NATS_OK || !text)
-		return 0;
+		return NULL;
 	status = atoi(text);
 	if (status != NONE_LEFT && status != TIME_OVER)
-		return status;
+		return natsMsgHeader_Get(msg, "Description", &text) == NATS_OK && text
+		    ? text
+		    : "the consumer does not answer";
 	if (fetch->sweep == consumer)
 		fetch->sweep++;
-	return 0;
+	return NULL;
 }
 
 int64_t fetch_next(const struct fetch *fetch)

@@ -12,7 +12,7 @@ static int compare(const struct held *a, const struct held *b)
 {
 	int order = strcmp(a->id, b->id);
 
-	return order != 0 ? order : strcmp(a->number, b->number);
+	return order != 0 ? order : (a->serial > b->serial) - (a->serial < b->serial);
 }
 
 /* tree.h compares pointers to what may be changed. */
@@ -25,29 +25,40 @@ static int compare_nodes(struct held *a, struct held *b)
 RB_PROTOTYPE_INTERNAL(held_tree, held, link, compare_nodes, LOCAL)
 RB_GENERATE_INTERNAL(held_tree, held, link, compare_nodes, LOCAL)
 
-static struct held key_of(const char *id, const char *number)
+/* The first of that id, and those that follow. */
+static struct held *first_of(struct held_tree *tree, const char *id)
 {
-	struct held key = {.id = ""};
+	struct held key = {.id = ""}, *held;
 
 	snprintf(key.id, sizeof key.id, "%s", id);
-	snprintf(key.number, sizeof key.number, "%s", number);
-	return key;
+	held = RB_NFIND(held_tree, tree, &key);
+	return held && strcmp(held->id, key.id) == 0 ? held : NULL;
 }
 
-struct held *held_find(struct held_tree *tree, const char *id, const char *number)
+static struct held *next_of(struct held *held)
 {
-	struct held key = key_of(id, number);
+	struct held *next = held_next(held);
 
-	return RB_FIND(held_tree, tree, &key);
+	return next && strcmp(next->id, held->id) == 0 ? next : NULL;
+}
+
+struct held *held_find(
+    struct held_tree *tree, const char *id, const char *queue, const char *number)
+{
+	struct held *held = first_of(tree, id);
+
+	while (held && (held->queue != queue || strcmp(held->number, number) != 0))
+		held = next_of(held);
+	return held;
 }
 
 struct held *held_here(struct held_tree *tree, const char *id)
 {
-	struct held key = key_of(id, ""), *held = RB_NFIND(held_tree, tree, &key);
+	struct held *held = first_of(tree, id);
 
-	while (held && held->left && strcmp(held->id, id) == 0)
-		held = held_next(held);
-	return held && strcmp(held->id, id) == 0 ? held : NULL;
+	while (held && held->left)
+		held = next_of(held);
+	return held;
 }
 
 int held_lease(struct held *held, const char *lease)
@@ -61,15 +72,13 @@ int held_lease(struct held *held, const char *lease)
 	return 0;
 }
 
-char *held_change(struct held_tree *tree, struct held *held, const char *lease)
+char *held_change(struct held *held, const char *lease)
 {
 	char *copy = strdup(lease), *old = held->lease;
 
 	if (!copy)
 		return NULL;
-	RB_REMOVE(held_tree, tree, held);
 	lease_number(lease, held->number);
-	RB_INSERT(held_tree, tree, held);
 	held->lease = copy;
 	held->at = 0;
 	return old;
@@ -77,6 +86,7 @@ char *held_change(struct held_tree *tree, struct held *held, const char *lease)
 
 struct held *held_add(struct held_tree *tree, const char *id, const char *queue, const char *lease)
 {
+	static unsigned serial;
 	struct held *held = calloc(1, sizeof *held);
 
 	if (!held || held_lease(held, lease) != 0) {
@@ -86,6 +96,7 @@ struct held *held_add(struct held_tree *tree, const char *id, const char *queue,
 	snprintf(held->id, sizeof held->id, "%s", id);
 	lease_number(lease, held->number);
 	held->queue = queue;
+	held->serial = ++serial;
 	held->at = clock_mono_ms();
 	RB_INSERT(held_tree, tree, held);
 	return held;
@@ -96,6 +107,7 @@ void held_remove(struct held_tree *tree, struct held *held)
 	RB_REMOVE(held_tree, tree, held);
 	spool_let_go(held->hold);
 	natsMsg_Destroy(held->msg);
+	natsMsg_Destroy(held->out);
 	free(held->lease);
 	free(held);
 }
@@ -120,18 +132,22 @@ struct held *held_next(struct held *held)
 
 void held_tag(const struct held *held, char kind, char tag[static HELD_TAG_SIZE])
 {
-	snprintf(tag, HELD_TAG_SIZE, "%c%s-%s", kind, held->id, held->number);
+	snprintf(tag, HELD_TAG_SIZE, "%c%s-%u", kind, held->id, held->serial);
 }
 
 struct held *held_of_tag(struct held_tree *tree, const char *tag)
 {
 	char id[JOB_ID_LEN + 1];
 	const char *dash = strchr(tag + 1, '-');
+	struct held *held;
 
 	if (!dash || dash - tag > (ptrdiff_t)sizeof id)
 		return NULL;
 	snprintf(id, sizeof id, "%.*s", (int)(dash - tag - 1), tag + 1);
-	return held_find(tree, id, dash + 1);
+	held = first_of(tree, id);
+	while (held && held->serial != strtoul(dash + 1, NULL, 10))
+		held = next_of(held);
+	return held;
 }
 
 void held_ended(struct held *held)

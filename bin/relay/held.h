@@ -18,20 +18,21 @@
 #include "stream.h"
 
 enum held_phase {
+	HELD_WAITS,  /* it came and cannot be taken just now: it is looked at again */
 	HELD_COMING, /* being sent into the spool */
 	HELD_ALIVE,  /* not over */
 	HELD_LEAVES, /* on its way to a stream */
 	HELD_ENDED,  /* to be acknowledged */
 	HELD_OVER,   /* that it ended is known for certain */
-	HELD_LOST, /* it is not here, and could not go where it should: the stream gives it out again */
 };
 
 struct held {
 	RB_ENTRY(held) link;
 	char id[JOB_ID_LEN + 1];
-	char number[NUMBER_SIZE];
+	char number[NUMBER_SIZE]; /* of its message in the stream of QUEUE */
 	const char *queue;
-	char *lease; /* the subject for what is to be said of it */
+	unsigned serial; /* tells it from others of that id */
+	char *lease;     /* the subject for what is to be said of it */
 	enum held_phase phase;
 	bool buried;        /* it lies in buried/ */
 	int64_t stream;     /* when its stream came into being; 0: not known, since it was found */
@@ -41,6 +42,7 @@ struct held {
 	int64_t at;         /* monotonic ms: when the next word is due */
 	int64_t again_at;   /* and when to try again what failed or was not answered */
 	natsMsg *msg;       /* as it came, until it is in the spool */
+	natsMsg *out;       /* as it goes: what is not in the spool, until a stream has it */
 	struct spool_hold *hold; /* while it leaves the spool */
 };
 
@@ -48,13 +50,15 @@ RB_HEAD(held_tree, held);
 
 /* The one that is in the spool; or NULL. */
 struct held *held_here(struct held_tree *tree, const char *id);
-struct held *held_find(struct held_tree *tree, const char *id, const char *number);
+/* The one of that message, or NULL. */
+struct held *held_find(
+    struct held_tree *tree, const char *id, const char *queue, const char *number);
 /* A new one, or NULL with ENOMEM. QUEUE must live as long; ID may be something else of what is no job. */
 struct held *held_add(struct held_tree *tree, const char *id, const char *queue, const char *lease);
 /* Another lease of the same. 0 / -1. */
 int held_lease(struct held *held, const char *lease);
-/* Of another message of the same job, which must not be there: the old lease, the caller's; or NULL, and nothing is changed. */
-char *held_change(struct held_tree *tree, struct held *held, const char *lease);
+/* Of another message of the same job: the old lease, the caller's; or NULL, and nothing is changed. */
+char *held_change(struct held *held, const char *lease);
 void held_remove(struct held_tree *tree, struct held *held);
 void held_release(struct held_tree *tree);
 struct held *held_first(struct held_tree *tree);

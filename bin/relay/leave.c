@@ -13,54 +13,60 @@
 enum {
 	ANSWER_MS = 10000,
 	AGAIN_MS = 2000,
-	ROOM_FOR_HEADERS = 1024,
 	ENCODED_MAX = 4, /* bytes of a header for one of a history */
 };
 
-/* It stays for now. */
+/* It stays for now. What is not in the spool goes on leaving. */
 static int stay(struct held *held)
 {
 	spool_let_go(held->hold);
 	held->hold = NULL;
-	held->phase = held->left ? HELD_LOST : HELD_ALIVE;
+	held->phase = held->out ? HELD_LEAVES : HELD_ALIVE;
 	held->again_at = clock_mono_ms() + AGAIN_MS;
 	return -1;
 }
 
-static int publish(struct held *held, struct wire *wire, const struct message *what)
+static void say(struct held *held, struct wire *wire, natsMsg *msg)
 {
-	struct message m = *what;
-	char reply[WIRE_REPLY_SIZE], id[HELD_TAG_SIZE], tag[HELD_TAG_SIZE];
-	natsMsg *msg;
-	int result = -1;
-
-	held_tag(held, 'b', tag);
-	wire_reply(wire, tag, reply);
-	snprintf(id, sizeof id, "%s.%s", held->id, held->number);
-	m.reply = reply;
-	m.id = id;
-	msg = message_make(wire, &m);
-	if (msg)
-		result = wire_publish(wire, msg);
-	natsMsg_Destroy(msg);
+	if (wire_publish(wire, msg) != 0)
+		relay_log(WORK_NOTE, held->queue, held->id,
+		    "a job could not be put on a stream: trying again", wire_why(wire));
 	held->phase = HELD_LEAVES;
 	held->again_at = clock_mono_ms() + ANSWER_MS;
-	return result;
+}
+
+/* Of a message that goes: where its answer is to come, and by which id a stream knows it when it comes again. */
+struct ticket {
+	char reply[WIRE_REPLY_SIZE], id[HELD_TAG_SIZE];
+};
+
+static void address(
+    const struct held *held, struct wire *wire, struct ticket *ticket, struct message *m)
+{
+	char tag[HELD_TAG_SIZE];
+
+	held_tag(held, 'b', tag);
+	wire_reply(wire, tag, ticket->reply);
+	snprintf(ticket->id, sizeof ticket->id, "%s.%s", held->id, held->number);
+	m->reply = ticket->reply;
+	m->id = ticket->id;
 }
 
 /* With a long payload there may not be room for all of its history: then its end, from a line's beginning. */
 static const char *fit(const struct wire *wire, const struct message *m, const char *log)
 {
-	size_t longest = wire_longest(wire), len = strlen(log), used = m->size + ROOM_FOR_HEADERS;
+	size_t longest = wire_longest(wire), len = strlen(log), used = ROOM_FOR_HEADERS;
 	size_t options = 0, room;
 	const char *line;
 
 	free(meta_format(m->meta, &options));
 	used += options;
-	room = longest > used ? (longest - used) / ENCODED_MAX : 0;
-	if (longest == 0 || len <= room)
+	room = HEADERS_MAX > used ? HEADERS_MAX - used : 0;
+	if (longest > 0 && longest < m->size + used + room)
+		room = longest > m->size + used ? longest - m->size - used : 0;
+	if (len <= room / ENCODED_MAX)
 		return log;
-	line = strchr(log + len - room, '\n');
+	line = strchr(log + len - room / ENCODED_MAX, '\n');
 	return line ? line + 1 : "";
 }
 
@@ -69,9 +75,10 @@ static int publish_job(struct held *held, struct wire *wire, struct spool *spool
 {
 	bool buried = place->state == JOB_BURIED;
 	char subject[SUBJECT_SIZE], *log = buried ? spool_log(spool, place) : NULL;
+	struct ticket ticket;
 	struct message message = {.subject = subject, .name = &place->name, .meta = meta};
-	char *payload = payload_read(fd, &message.size);
-	int result = -1;
+	char *payload = buried && !log ? NULL : payload_read(fd, &message.size);
+	natsMsg *msg = NULL;
 
 	if (buried)
 		buried_subject(place->queue, held->id, subject);
@@ -81,21 +88,25 @@ static int publish_job(struct held *held, struct wire *wire, struct spool *spool
 	meta->relay = NULL;
 	message.payload = payload;
 	message.log = payload && log ? fit(wire, &message, log) : NULL;
+	address(held, wire, &ticket, &message);
 	if (payload)
-		result = publish(held, wire, &message);
+		msg = message_make(wire, &message);
+	if (msg)
+		say(held, wire, msg);
+	natsMsg_Destroy(msg);
 	free(payload);
 	free(log);
-	return result;
+	return msg ? 0 : -1;
 }
 
-int leave_begin(
-    struct held *held, struct wire *wire, struct spool *spool, const struct job_place *place)
+int leave_begin(struct held *held, struct wire *wire, struct spool *spool,
+    const struct receiver *right, const struct job_place *place)
 {
 	const char *why = NULL;
 	struct meta meta;
 	int fd, result = -1;
 
-	held->hold = spool_hold(spool, place);
+	held->hold = spool_hold(right, place);
 	if (!held->hold)
 		return stay(held);
 	meta_init(&meta);
@@ -114,12 +125,24 @@ int leave_begin(
 }
 
 /* Nothing of it is in the spool. */
+static int go(struct held *held, struct wire *wire, natsMsg *out)
+{
+	if (!out)
+		return -1;
+	held->left = true;
+	held->out = out;
+	say(held, wire, out);
+	return 0;
+}
+
 static int publish_again(struct held *held, struct wire *wire, natsMsg *msg, struct message *m)
 {
+	struct ticket ticket;
+
 	m->payload = natsMsg_GetData(msg);
 	m->size = (size_t)natsMsg_GetDataLength(msg);
-	held->left = true;
-	return publish(held, wire, m);
+	address(held, wire, &ticket, m);
+	return go(held, wire, message_make(wire, m));
 }
 
 int leave_unfit(struct held *held, struct wire *wire, natsMsg *msg, const struct job_name *name,
@@ -140,6 +163,17 @@ int leave_again(struct held *held, struct wire *wire, natsMsg *msg, const struct
 
 	job_subject(held->queue, name, subject);
 	return publish_again(held, wire, msg, &message);
+}
+
+int leave_strange(struct held *held, struct wire *wire, natsMsg *msg, const char *reason)
+{
+	char subject[SUBJECT_SIZE];
+	struct ticket ticket;
+	struct message message = {.subject = subject, .reason = reason};
+
+	buried_subject(held->queue, held->id, subject);
+	address(held, wire, &ticket, &message);
+	return go(held, wire, message_forward(wire, msg, &message));
 }
 
 bool leave_answer(struct held *held, natsMsg *msg)
@@ -163,13 +197,19 @@ bool leave_answer(struct held *held, natsMsg *msg)
 	}
 	spool_let_go(held->hold);
 	held->hold = NULL;
+	natsMsg_Destroy(held->out);
+	held->out = NULL;
 	held->left = true;
 	held_ended(held);
 	return here;
 }
 
-void leave_tick(struct held *held, int64_t now)
+void leave_tick(struct held *held, struct wire *wire, int64_t now)
 {
-	if (held->phase == HELD_LEAVES && now >= held->again_at)
+	if (held->phase != HELD_LEAVES || now < held->again_at)
+		return;
+	if (held->out)
+		say(held, wire, held->out);
+	else
 		stay(held);
 }

@@ -189,6 +189,41 @@ fail:
 	return NULL;
 }
 
+static natsStatus forward_headers(natsMsg *to, natsMsg *from)
+{
+	const char **keys = NULL, *value;
+	int count = 0;
+	natsStatus status = natsMsgHeader_Keys(from, &keys, &count);
+
+	if (status == NATS_NOT_FOUND)
+		return NATS_OK;
+	for (int i = 0; status == NATS_OK && i < count; i++)
+		if (strncmp(keys[i], "Qspool-", strlen("Qspool-")) == 0 &&
+		    natsMsgHeader_Get(from, keys[i], &value) == NATS_OK)
+			put(to, keys[i], value, &status);
+	free(keys);
+	return status;
+}
+
+natsMsg *message_forward(struct wire *wire, natsMsg *msg, const struct message *other)
+{
+	natsMsg *forward = NULL;
+	natsStatus status = natsMsg_Create(&forward, other->subject, other->reply,
+	    natsMsg_GetData(msg), natsMsg_GetDataLength(msg));
+
+	if (status == NATS_OK)
+		status = forward_headers(forward, msg);
+	put(forward, "Nats-Msg-Id", other->id, &status);
+	put(forward, "Qspool-Reason", other->reason, &status);
+	put_host(forward, &status);
+	if (status == NATS_OK)
+		return forward;
+	natsMsg_Destroy(forward);
+	wire_fail(wire, status, 0);
+	errno = EIO;
+	return NULL;
+}
+
 static int read_options(natsMsg *msg, struct meta *meta, const char **why)
 {
 	const char *value = NULL;
@@ -200,14 +235,12 @@ static int read_options(natsMsg *msg, struct meta *meta, const char **why)
 		return 0;
 	len = strlen(value);
 	text = malloc(len + 2);
-	if (!text) {
-		*why = strerror(errno);
+	*why = NULL;
+	if (!text)
 		return -1;
-	}
 	memcpy(text, value, len);
 	memcpy(text + len, "\n", 2);
 	exchange(text, '\t', '\n');
-	*why = "no memory for its options";
 	result = meta_parse(text, len + 1, meta, why);
 	free(text);
 	return result;

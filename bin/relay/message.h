@@ -18,7 +18,11 @@
 
 #include "wire.h"
 
-enum { SUBJECT_SIZE = 128 };
+enum {
+	SUBJECT_SIZE = 128,
+	HEADERS_MAX = 65535,     /* bytes; JetStream takes no more, however long a message may be */
+	ROOM_FOR_HEADERS = 1024, /* but for options and history */
+};
 
 void jobs_stream(const char *queue, char name[static SUBJECT_SIZE]);
 /* Whether NAME is such a stream, and of which queue. */
@@ -53,7 +57,10 @@ struct message {
 };
 /* The caller's to destroy: NULL with errno, EIO with wire_why(). */
 natsMsg *message_make(struct wire *wire, const struct message *message);
-/* What it says of its job; META must be initialised, and is released on failure. 0; -1 with *WHY if it is none. */
+/* Another one with what MSG has, but under that subject, reply and id of its own, and with that reason. Likewise. */
+natsMsg *message_forward(struct wire *wire, natsMsg *msg, const struct message *other);
+/* What it says of its job; META must be initialised, and is released on failure. 0; -1 with *WHY if it is none, or NULL: there was no
+ * memory. */
 int message_read(natsMsg *msg, struct job_name *name, struct meta *meta, const char **why);
 
 #endif

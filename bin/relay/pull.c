@@ -14,6 +14,7 @@
 enum {
 	TICK_MS = 500, /* how many slots there are makes no event */
 	AGAIN_MS = 1000,
+	TELL_MS = 60000,
 	TROUBLE_MS = 5000, /* the spool takes no more: nothing is asked for */
 	COMMIT_MAX = 256,
 	REST_MAX = 10, /* times as many jobs as there is room for may be here */
@@ -46,6 +47,16 @@ int each_job(struct pulling *p, job_visit *visit)
 	return result;
 }
 
+bool queues_in_place(struct pulling *p)
+{
+	for (size_t i = 0; i < p->queues && !p->displaced; i++)
+		if (!receiver_in_place(p->queue[i].right)) {
+			p->displaced = p->queue[i].name;
+			p->grace_at = clock_mono_ms() + p->options->grace_ms;
+		}
+	return !p->displaced;
+}
+
 bool is_of_another_stream(struct pulling *p, const struct held *held)
 {
 	const struct incoming *queue = incoming_of(p, held->queue);
@@ -55,14 +66,30 @@ bool is_of_another_stream(struct pulling *p, const struct held *held)
 
 /* --- what the wire brings --- */
 
+/* They are looked for a little later. Why is told when it is another reason than before, or after a while. */
+static void lack_consumers(struct pulling *p, const char *queue, const char *why)
+{
+	int64_t now = clock_mono_ms();
+
+	if (strcmp(why, p->why_not) != 0 || now >= p->tell_at) {
+		snprintf(p->why_not, sizeof p->why_not, "%s", why);
+		p->tell_at = now + TELL_MS;
+		relay_log(WORK_NOTE, queue, NULL,
+		    "nothing comes from the stream of jobs: trying again", why);
+	}
+	p->ready = false;
+	p->again_at = now + AGAIN_MS;
+}
+
 static void take_answer(struct pulling *p, const char *tag, natsMsg *msg)
 {
+	const char *why;
 	unsigned index;
 
 	if (!fetch_tag(tag, &index))
 		ends_answer(p, tag, msg);
-	else if (index < p->queues && fetch_answer(&p->queue[index].fetch, tag, msg) != 0)
-		p->ready = false; /* the consumer may be gone */
+	else if (index < p->queues && (why = fetch_answer(&p->queue[index].fetch, tag, msg)))
+		lack_consumers(p, p->queue[index].name, why); /* or one of them */
 }
 
 /* Only where answers belong: otherwise who may ask could have us say it to JetStream, which takes what it does not understand
@@ -153,34 +180,28 @@ static unsigned room_of(struct pulling *p, const struct incoming *queue)
 
 static void ask(struct pulling *p, int64_t now)
 {
-	if (!p->ready || now < p->hold_until || p->told > 0)
+	if (!p->ready || now < p->hold_until || p->told > 0 || p->displaced)
 		return;
 	for (size_t i = 0; i < p->queues; i++)
 		fetch_step(&p->queue[i].fetch, p->wire, room_of(p, &p->queue[i]), now);
 }
 
-static bool ensure_queue(struct pulling *p, struct incoming *queue)
+static int ensure_queue(struct pulling *p, struct incoming *queue)
 {
-	struct consuming consuming = {.lease_ms = p->options->lease_ms, .limit = p->options->limit};
+	struct consuming consuming = {.lease_ms = p->options->lease_ms,
+	    .limit = p->options->limit,
+	    .batch = FETCH_BATCH,
+	    .wait_ms = FETCH_WAIT_MS};
 
 	if (stream_ensure(p->wire, queue->name, p->options->replicas, &queue->created) != 0 ||
 	    consumers_ensure(p->wire, queue->name, &consuming) != 0)
-		return false;
+		return -1;
 	if (consuming.lease_ms < p->lease_ms)
 		p->lease_ms = consuming.lease_ms;
 	if (p->lease_ms < LEASE_LEAST_MS)
 		p->lease_ms = LEASE_LEAST_MS;
-	fetch_reset(&queue->fetch, consuming.limited);
-	return true;
-}
-
-static bool ensure_all(struct pulling *p)
-{
-	p->lease_ms = p->options->lease_ms;
-	for (size_t i = 0; i < p->queues; i++)
-		if (!ensure_queue(p, &p->queue[i]))
-			return false;
-	return true;
+	fetch_reset(&queue->fetch, &consuming);
+	return 0;
 }
 
 static void look_for_consumers(struct pulling *p, int64_t now)
@@ -188,12 +209,12 @@ static void look_for_consumers(struct pulling *p, int64_t now)
 	if (!wire_is_up(p->wire) || now < p->again_at ||
 	    (p->ready && p->times == wire_times(p->wire)))
 		return;
-	p->ready = ensure_all(p);
+	p->ready = true;
+	p->lease_ms = p->options->lease_ms;
+	for (size_t i = 0; p->ready && i < p->queues; i++)
+		if (ensure_queue(p, &p->queue[i]) != 0)
+			lack_consumers(p, p->queue[i].name, wire_why(p->wire));
 	p->times = wire_times(p->wire);
-	if (!p->ready && p->again_at == 0)
-		relay_note(
-		    "a stream of jobs is not to be had: trying again", wire_why(p->wire), NULL);
-	p->again_at = p->ready ? 0 : now + AGAIN_MS;
 }
 
 /* --- the whole --- */
@@ -213,8 +234,8 @@ static int open_queues(struct pulling *p)
 		if (wire_listen(p->wire, subject) != 0)
 			errx(wire_is_over(p->wire) ? EX_NOPERM : EX_UNAVAILABLE, "%s",
 			    wire_why(p->wire));
-		queue->right = spool_receive(p->spool, queue->name);
-		if (queue->right < 0 || await_queue(p->await, queue->name) != 0)
+		queue->right = receiver_open(p->spool, queue->name);
+		if (!queue->right || await_queue(p->await, queue->name) != 0)
 			return -1;
 	}
 	return p->queue ? take_over(p) : -1;
@@ -249,15 +270,16 @@ static void read_signals(struct pulling *p)
 static bool all_told(struct pulling *p)
 {
 	for (struct held *held = held_first(&p->held); held; held = held_next(held))
-		if (held->phase != HELD_OVER && held->confirmed == 0)
+		if (held->phase != HELD_OVER && held->confirmed == 0 &&
+		    (held->left || !p->displaced))
 			return false;
 	return true;
 }
 
 static bool is_over(struct pulling *p, int64_t now)
 {
-	return wire_is_over(p->wire) || p->displaced || p->told > 1 ||
-	    (p->told == 1 && (all_told(p) || now >= p->grace_at));
+	return wire_is_over(p->wire) || p->told > 1 ||
+	    ((p->told == 1 || p->displaced) && (all_told(p) || now >= p->grace_at));
 }
 
 static int64_t earliest(int64_t a, int64_t b)
@@ -290,6 +312,15 @@ static int wait_for_events(struct pulling *p)
 	return 0;
 }
 
+/* What nothing tells. */
+static void look_around(struct pulling *p, int64_t now)
+{
+	if (now < p->look_at)
+		return;
+	(void)queues_in_place(p);
+	p->look_at = now + TICK_MS;
+}
+
 static int loop(struct pulling *p)
 {
 	int64_t now = clock_mono_ms();
@@ -298,6 +329,8 @@ static int loop(struct pulling *p)
 		relay_tell_news(p->wire, false);
 		look_for_consumers(p, now);
 		read_wire(p);
+		look_around(p, now);
+		take_waiting(p, now);
 		ends_step(p, now);
 		ask(p, now);
 		if (wait_for_events(p) != 0)
@@ -305,12 +338,6 @@ static int loop(struct pulling *p)
 		now = clock_mono_ms();
 	}
 	return 0;
-}
-
-static int displaced(const struct spool *spool)
-{
-	warnx("%s: a directory of the queue was removed or moved", spool_path(spool));
-	return EX_TEMPFAIL;
 }
 
 int pull_run(const struct pull *options, struct spool *spool)
@@ -332,12 +359,13 @@ int pull_run(const struct pull *options, struct spool *spool)
 	else if (wire_is_over(p.wire))
 		status = EX_NOPERM;
 	else if (p.displaced)
-		status = displaced(spool);
+		status = (warnx("%s/%s: the queue or a directory of it was removed or moved",
+		              spool_path(spool), p.displaced),
+		    EX_TEMPFAIL);
 	held_release(&p.held);
 	for (size_t i = 0; p.queue && i < p.queues; i++) {
 		send_close(p.queue[i].sender);
-		if (p.queue[i].right > 0)
-			close(p.queue[i].right);
+		receiver_close(p.queue[i].right);
 	}
 	await_close(p.await);
 	free(p.queue);

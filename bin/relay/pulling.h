@@ -9,7 +9,7 @@
 /* A queue, and what is on its way to it. */
 struct incoming {
 	const char *name;
-	int right;       /* of spool_receive() */
+	struct receiver *right;
 	int64_t created; /* its stream */
 	struct sender *sender;
 	struct fetch fetch;
@@ -26,12 +26,18 @@ struct pulling {
 	int64_t lease_ms; /* the shortest that a consumer gives */
 	unsigned times;   /* of the wire, when the consumers were there */
 	bool ready;
-	int64_t again_at;   /* when to look for them again */
+	int64_t again_at;   /* when they are looked for at the earliest */
+	char why_not[256];  /* they were not to be had, as it was told */
+	int64_t tell_at;    /* the same once more */
 	int64_t hold_until; /* nothing is asked for */
-	bool displaced;     /* a queue was removed or moved */
-	bool troubled;      /* the spool took nothing the last time: one job is tried */
-	unsigned told;      /* to end */
+	const char *
+	    displaced; /* a queue that was removed or moved, or a directory of it; nothing is found there any more */
+	bool troubled; /* the spool took nothing the last time: one job is tried */
+	unsigned told; /* to end */
 	int64_t grace_at;
+	int64_t look_at;  /* whether all is in place */
+	unsigned leaving; /* jobs that are in the spool still */
+	unsigned lacking; /* messages that were looked for in this round */
 	int signals;
 };
 
@@ -39,6 +45,8 @@ struct pulling {
 struct incoming *incoming_of(struct pulling *p, const char *name);
 /* Tells what the spool did not do, with errno. It is left alone for some seconds. */
 void spool_trouble(struct pulling *p, const char *cause);
+/* Whether it is known that what is sent comes to the spool, and what is not there is over. */
+bool queues_in_place(struct pulling *p);
 /* Visits the jobs of all queues, in whatever state; one that moves may be met twice, or not at all. As spool_each(). */
 int each_job(struct pulling *p, job_visit *visit);
 /* In a stream that took the place of an earlier one a message's number is that of another job. */
@@ -48,6 +56,8 @@ bool is_of_another_stream(struct pulling *p, const struct held *held);
 
 /* What a consumer sent. True: the message is kept until its job is in the spool. */
 bool take_message(struct pulling *p, natsMsg *msg);
+/* Looks again at what waits. */
+void take_waiting(struct pulling *p, int64_t now);
 /* Publishes in the spool what has come. */
 void take_commit(struct pulling *p);
 /* Holds the jobs that an earlier relay took in. 0 / -1. */

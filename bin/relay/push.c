@@ -18,7 +18,6 @@ enum {
 	AGAIN_MS = 1000,
 	GRACE_MS = 2000, /* for answers, once told to end */
 	SCAN_MS = 60000,
-	ROOM_FOR_HEADERS = 1024,
 };
 
 /* --- whether it can be pushed --- */

@@ -38,7 +38,10 @@ static int check(struct wire *wire, const jsStreamConfig *wanted, const jsStream
 	        : "does not keep what it has (retention)"
 	    : is->Discard != wanted->Discard && (is->MaxMsgs > 0 || is->MaxBytes > 0)
 	    ? "makes room by dropping what is old (discard)"
-	    : NULL;
+	    : is->MaxMsgsPerSubject > 0 ? "drops all but some of a subject (max_msgs_per_subject)"
+	    : is->MaxAge > 0            ? "drops what is old (max_age)"
+	    : is->Storage != js_FileStorage ? "is in memory, which ends with its servers (storage)"
+	                                    : NULL;
 
 	return why ? wire_explain(wire, "the stream %s %s", is->Name, why) : 0;
 }
@@ -91,6 +94,22 @@ int stream_ensure(struct wire *wire, const char *queue, int replicas, int64_t *c
 	return ensure_named(wire, name, subject, js_LimitsPolicy, replicas, NULL);
 }
 
+int stream_drop(struct wire *wire, const char *queue, const char *number)
+{
+	uint64_t seq = strtoull(number, NULL, 10);
+	char stream[SUBJECT_SIZE];
+	natsMsg *msg = NULL;
+	jsErrCode error = 0;
+	natsStatus status;
+
+	jobs_stream(queue, stream);
+	status = js_GetMsg(&msg, wire_stream(wire), stream, seq, NULL, &error);
+	natsMsg_Destroy(msg);
+	if (status == NATS_OK)
+		status = js_DeleteMsg(wire_stream(wire), stream, seq, NULL, &error);
+	return status == NATS_OK || status == NATS_NOT_FOUND ? 0 : wire_fail(wire, status, error);
+}
+
 /* --- consumers --- */
 
 const char *const consumer_name[CONSUMERS] = {"high", "normal", "low", "limited", "later"};
@@ -141,6 +160,26 @@ static int make(struct wire *wire, const char *queue, enum consumer which,
 	return status == NATS_OK ? 0 : wire_fail(wire, status, error);
 }
 
+static int64_t shorter(int64_t ms, int64_t ns)
+{
+	return ns > 0 && ns / 1000000 < ms ? ns / 1000000 : ms;
+}
+
+/* One that somebody made in another way. */
+static int obey(
+    struct wire *wire, const char *stream, const jsConsumerConfig *is, struct consuming *c)
+{
+	if (is->MaxDeliver > 0)
+		return wire_explain(wire,
+		    "consumer %s of the stream %s gives a job up after %lld times (max_deliver)",
+		    is->Durable, stream, (long long)is->MaxDeliver);
+	c->lease_ms = shorter(c->lease_ms, is->AckWait);
+	c->wait_ms = shorter(c->wait_ms, is->MaxRequestExpires);
+	if (is->MaxRequestBatch > 0 && is->MaxRequestBatch < c->batch)
+		c->batch = (unsigned)is->MaxRequestBatch;
+	return 0;
+}
+
 static int ensure_consumer(
     struct wire *wire, const char *queue, enum consumer which, struct consuming *c)
 {
@@ -152,8 +191,8 @@ static int ensure_consumer(
 	found = look(wire, stream, which, &info);
 	if (found == 0)
 		found = make(wire, queue, which, c, &info) == 0 ? 1 : -1;
-	if (found == 1 && info->Config->AckWait / 1000000 < c->lease_ms)
-		c->lease_ms = info->Config->AckWait / 1000000;
+	if (found == 1 && obey(wire, stream, info->Config, c) != 0)
+		found = -1;
 	jsConsumerInfo_Destroy(info);
 	return found == 1 ? 0 : -1;
 }

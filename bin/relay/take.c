@@ -1,7 +1,8 @@
 /*
  * Taking jobs in. A message becomes a draft in the spool, under the job's own id; all that have come are published there at once
  * (take_commit()). Until then the message is kept: what the spool does not take goes to the stream anew, so that it
- * has lost no attempt, and another host may have it at once.
+ * has lost no attempt, and another host may have it at once. What cannot be judged yet is kept, too, renewed like those that are here, and
+ * looked at again: to give it back would bring it back at once, and each time that a stream gives out a message counts as an attempt.
  */
 #include "pulling.h"
 
@@ -15,7 +16,6 @@
 
 enum {
 	AGAIN_MS = 1000,
-	GARBAGE_MS = 3600000,
 	BACK_MAX_MS =
 	    3600000, /* what was reckoned by a clock that was set since is looked at again */
 };
@@ -27,6 +27,7 @@ struct delivery {
 	uint64_t times; /* delivered */
 	const char *lease;
 	natsMsg *msg;
+	bool again; /* it has waited here */
 };
 
 static struct incoming *incoming_of_stream(struct pulling *p, const char *stream)
@@ -116,30 +117,54 @@ static void send_back(struct pulling *p, const struct delivery *d, int64_t wait_
 	(void)!wire_say(p->wire, d->lease, text, NULL);
 }
 
-/* To the stream anew, so that it has lost no attempt. HELD is of it, or NULL: there was no memory. */
-static void give_back(struct pulling *p, struct held *held, const struct delivery *d,
+/* These are true if they keep the message, like take_message(). HELD may be NULL: there was no memory, and the stream gives it out again
+ * when the lease is over. */
+static bool wait_with(struct held *held, const struct delivery *d)
+{
+	if (!held)
+		return false;
+	held->phase = HELD_WAITS;
+	held->left = true;
+	held->msg = d->msg;
+	held->again_at = clock_mono_ms() + AGAIN_MS;
+	return true;
+}
+
+static bool went(struct pulling *p, struct held *held, const struct delivery *d, int result)
+{
+	if (held && result == 0)
+		return false;
+	relay_log(WORK_NOTE, d->queue->name, held ? held->id : NULL,
+	    "a job could not go to a stream: trying again",
+	    held && errno == EIO ? wire_why(p->wire) : strerror(errno));
+	return wait_with(held, d);
+}
+
+/* To the stream anew, so that it has lost no attempt. */
+static bool give_back(struct pulling *p, struct held *held, const struct delivery *d,
     const struct job_name *name, const struct meta *meta)
 {
-	if (!held || leave_again(held, p->wire, d->msg, name, meta) != 0)
-		relay_note("a job could not go back to its stream", wire_why(p->wire), name->id);
+	return went(p, held, d, held ? leave_again(held, p->wire, d->msg, name, meta) : -1);
 }
 
 /* The spool did not take it. */
 static void give_back_draft(struct pulling *p, struct held *held)
 {
 	natsMsg *msg = held->msg;
-	struct delivery d;
+	struct delivery d = {.again = false};
 	struct job_name name;
 	struct meta meta;
 	const char *why;
+	bool kept = false;
 
 	await_forget(p->await, held->id);
 	held->msg = NULL;
 	meta_init(&meta);
 	if (parse_delivery(p, msg, &d) && read_job(&d, &name, &meta, &why) == 0)
-		give_back(p, held, &d, &name, &meta);
+		kept = give_back(p, held, &d, &name, &meta);
 	meta_release(&meta);
-	wire_done_with(p->wire, msg);
+	if (!kept)
+		wire_done_with(p->wire, msg);
 }
 
 static void abandon(struct pulling *p, struct incoming *queue)
@@ -155,37 +180,45 @@ static void abandon(struct pulling *p, struct incoming *queue)
 	queue->sender = NULL;
 }
 
-static void turn_away(struct pulling *p, const struct delivery *d, const struct job_name *name,
+static bool turn_away(struct pulling *p, const struct delivery *d, const struct job_name *name,
     const struct meta *meta, const char *why)
 {
 	struct held *held = add_held(p, d, name->id);
 
 	relay_log(WORK_BURIED, d->queue->name, name->id, why, NULL);
-	if (!held || leave_unfit(held, p->wire, d->msg, name, meta, why) != 0)
-		relay_note("a job that cannot run could not be put on the stream of buried ones",
-		    wire_why(p->wire), name->id);
+	return went(p, held, d, held ? leave_unfit(held, p->wire, d->msg, name, meta, why) : -1);
 }
 
 /* A delayed one goes back until it is due, and then to those that are. */
-static void take_later(struct pulling *p, const struct delivery *d, const struct job_name *name,
+static bool take_later(struct pulling *p, const struct delivery *d, const struct job_name *name,
     const struct meta *meta)
 {
 	int64_t wait = name->due_ms == JOB_DUE_NONE ? 0 : name->due_ms - clock_real_ms();
 
-	if (wait > SOON_MS)
-		send_back(p, d, wait);
-	else
-		give_back(p, add_held(p, d, name->id), d, name, meta);
+	if (wait <= SOON_MS)
+		return give_back(p, add_held(p, d, name->id), d, name, meta);
+	send_back(p, d, wait);
+	return false;
 }
 
-/* Not to be run, and not to be lost: it is said once an hour. */
-static void take_garbage(struct pulling *p, const struct delivery *d, const char *why)
+/* Not to be run, and not to be lost: its number stands for its id. Without WHY that is not known yet. */
+static bool take_garbage(struct pulling *p, const struct delivery *d, const char *why)
 {
 	char number[NUMBER_SIZE];
+	struct held *held;
 
 	lease_number(d->lease, number);
-	relay_note("a message of the stream is no job, and stays there", why, number);
-	send_back(p, d, GARBAGE_MS);
+	held = held_find(&p->held, number, d->queue->name, number);
+	if (held) {
+		(void)held_lease(held, d->lease);
+		return false;
+	}
+	held = add_held(p, d, number);
+	if (!why)
+		return wait_with(held, d);
+	relay_log(WORK_NOTE, d->queue->name, number,
+	    "a message of the stream is no job: to the buried ones with it", why);
+	return went(p, held, d, held ? leave_strange(held, p->wire, d->msg, why) : -1);
 }
 
 /* --- what was here before --- */
@@ -201,42 +234,42 @@ static void take_again(struct held *held, const struct delivery *d)
 	held->at = 0;
 }
 
+/* The job is over, and this message of it is to go, too. */
+static bool take_ended(struct pulling *p, const struct delivery *d, const char *id)
+{
+	struct held *held = add_held(p, d, id);
+
+	if (held) {
+		held->left = true;
+		held_ended(held);
+	}
+	return false;
+}
+
 /* The same job by another message: who pushed it died before he knew that he had, or it was kicked elsewhere after this host had
  * lost it. The other message may be gone by now, and this one is not: it is this one that is kept until the job is over. Of one
  * that leaves just now it is not known yet what will become of it; and one of another queue is another job. */
-static void take_twin(struct pulling *p, struct held *held, const struct delivery *d)
+static bool take_twin(struct pulling *p, struct held *held, const struct delivery *d)
 {
 	char *old;
 
-	if (held->phase == HELD_LEAVES || held->queue != d->queue->name) {
-		send_back(p, d, AGAIN_MS);
-		return;
-	}
+	if (held->phase == HELD_LEAVES || held->queue != d->queue->name)
+		return wait_with(add_held(p, d, held->id), d);
 	relay_log(WORK_NOTE, d->queue->name, held->id, "it was in the stream twice: once is enough",
 	    NULL);
-	if (held->phase == HELD_ENDED || held->phase == HELD_OVER) {
-		(void)!wire_say(p->wire, d->lease, "+ACK", NULL);
-		return;
-	}
-	old = held_change(&p->held, held, d->lease);
+	if (held->phase == HELD_ENDED || held->phase == HELD_OVER)
+		return take_ended(p, d, held->id);
+	old = held_change(held, d->lease);
 	if (old && !is_of_another_stream(p, held))
 		(void)!wire_say(p->wire, old, "+ACK", NULL);
 	if (old)
 		held->stream = d->queue->created;
 	free(old);
-}
-
-/* Not for the first time: a host was lost with it, or gave it back. */
-static bool is_again(const struct delivery *d)
-{
-	const char *id = NULL;
-
-	return d->times > 1 ||
-	    (natsMsgHeader_Get(d->msg, "Nats-Msg-Id", &id) == NATS_OK && id && strchr(id, '.'));
+	return false;
 }
 
 /* Of a job that is in the way: where it is, and whether it came from the stream. */
-enum here { HERE_UNKNOWN = -1, HERE_LEFTOVERS, HERE_RELAYED, HERE_OTHERWISE };
+enum here { HERE_UNKNOWN = -1, HERE_LEFTOVERS, HERE_RELAYED, HERE_ENDED, HERE_OTHERWISE };
 
 static enum here look_here(struct pulling *p, const struct incoming *queue, const char *id)
 {
@@ -250,8 +283,10 @@ static enum here look_here(struct pulling *p, const struct incoming *queue, cons
 	if (word.matches == 0)
 		return HERE_LEFTOVERS;
 	meta_init(&meta);
-	if (spool_meta(p->spool, &word.place, &meta, &why) == 0)
-		here = meta.relay ? HERE_RELAYED : HERE_OTHERWISE;
+	if (!word.place.name.meta || spool_meta(p->spool, &word.place, &meta, &why) == 0)
+		here = meta.relay                  ? HERE_RELAYED
+		    : word.place.state == JOB_DONE ? HERE_ENDED
+		                                   : HERE_OTHERWISE;
 	meta_release(&meta);
 	return here;
 }
@@ -288,117 +323,152 @@ static int begin_job(struct pulling *p, const struct delivery *d, const struct j
 }
 
 /* Something of that id is in the spool: the job itself, which an earlier relay took; what one left that died while it took it;
- * or what a push of this very spool is just letting go of, and then the job is not here yet. */
-static int make_way(struct pulling *p, const struct delivery *d, const struct job_name *name,
+ * or what a push of this very spool is just letting go of, and then the job is not here yet: for that a second is enough. */
+static bool make_way(struct pulling *p, const struct delivery *d, const struct job_name *name,
     const struct meta *meta, struct held *held)
 {
 	switch (look_here(p, d->queue, name->id)) {
 	case HERE_RELAYED:
 		held->phase = HELD_ALIVE;
-		return await_job(p->await, d->queue->name, name->id);
+		if (await_job(p->await, d->queue->name, name->id) == 0)
+			return false;
+		break;
+	case HERE_ENDED:
+		held->left = true;
+		held_ended(held);
+		return false;
 	case HERE_LEFTOVERS:
-		if (is_again(d) && send_clear(d->queue->sender, name->id) == 0)
-			return begin_job(p, d, name, meta);
+		if (d->again && send_clear(d->queue->sender, name->id) == 0 &&
+		    begin_job(p, d, name, meta) == 0) {
+			held->msg = d->msg;
+			return true;
+		}
 		break;
 	case HERE_OTHERWISE:
 	case HERE_UNKNOWN:
+		if (!d->again)
+			relay_log(WORK_NOTE, d->queue->name, name->id,
+			    "something else of this id is in the spool: it is taken in when that "
+			    "is gone",
+			    NULL);
 		break;
 	}
-	errno = EEXIST;
-	return -1;
+	return wait_with(held, d);
 }
 
-/* True: as take_message(). */
 static bool take_in(
     struct pulling *p, const struct delivery *d, const struct job_name *name, struct meta *meta)
 {
 	struct held *held = add_held(p, d, name->id);
 
-	if (!held) { /* the stream gives it out again when the lease is over */
-		spool_trouble(p, "a job could not be taken in");
-		return false;
-	}
 	meta->relay = relay_option(d);
-	if (meta->relay &&
-	    (begin_job(p, d, name, meta) == 0 ||
-	        (errno == EEXIST && make_way(p, d, name, meta, held) == 0))) {
-		held->msg = held->phase == HELD_COMING ? d->msg : NULL;
-		return held->msg != NULL;
+	if (held && meta->relay && begin_job(p, d, name, meta) == 0) {
+		held->msg = d->msg;
+		return true;
 	}
-	if (meta->relay && errno == EEXIST) {
-		relay_log(WORK_NOTE, d->queue->name, name->id,
-		    "something of this id is in the spool: back to the stream with it", NULL);
-		free(meta->relay);
-		meta->relay = NULL;
-		give_back(p, held, d, name, meta);
-		p->hold_until = clock_mono_ms() + AGAIN_MS; /* it comes again at once */
-		return false;
-	}
+	if (held && meta->relay && errno == EEXIST)
+		return make_way(p, d, name, meta, held);
 	spool_trouble(p, "a job could not be taken in");
+	if (!held)
+		return false;
 	held->msg = d->msg;
 	abandon(p, d->queue);
 	return true;
 }
 
-static unsigned budget(const struct meta *meta)
+/* By what the job says of itself, or the queue here. */
+static unsigned budget(struct pulling *p, const struct incoming *queue, const struct meta *meta)
 {
-	return meta->has_attempts ? meta->attempts : WORK_ATTEMPTS;
+	unsigned attempts =
+	    meta->has_attempts ? meta->attempts : spool_attempts(p->spool, queue->name);
+
+	return attempts > 0 ? attempts : WORK_ATTEMPTS;
 }
 
 static bool take_new(
     struct pulling *p, const struct delivery *d, struct job_name *name, struct meta *meta)
 {
-	if (losses(d) > 0 && name->attempts >= budget(meta))
-		turn_away(p, d, name, meta, "host lost");
-	else if (meta->key || meta->batch || meta->after.count > 0)
-		turn_away(
+	if (losses(d) > 0 && name->attempts >= budget(p, d->queue, meta))
+		return turn_away(p, d, name, meta, "host lost");
+	if (meta->key || meta->batch || meta->after.count > 0)
+		return turn_away(
 		    p, d, name, meta, "it is in order with others, which only one spool can know");
-	else
-		return take_in(p, d, name, meta);
-	return false;
+	return take_in(p, d, name, meta);
 }
 
+/* By a message that is new. */
 static bool take_job(
     struct pulling *p, const struct delivery *d, struct job_name *name, struct meta *meta)
 {
-	char number[NUMBER_SIZE];
-	struct held *held, *here = held_here(&p->held, name->id);
+	struct held *here = held_here(&p->held, name->id);
 
-	lease_number(d->lease, number);
-	held = held_find(&p->held, name->id, number);
-	if (held && held->queue == d->queue->name)
-		take_again(held, d);
-	else if (held)
-		take_twin(p, held, d);
-	else if (p->told > 0)
-		give_back(p, add_held(p, d, name->id), d, name, meta);
-	else if (d->consumer == CONSUMER_LATER)
-		take_later(p, d, name, meta);
-	else if (here)
-		take_twin(p, here, d);
-	else
-		return take_new(p, d, name, meta);
-	return false;
+	if (d->consumer == CONSUMER_LATER)
+		return take_later(p, d, name, meta);
+	if (p->told > 0 || p->displaced)
+		return give_back(p, add_held(p, d, name->id), d, name, meta);
+	return here ? take_twin(p, here, d) : take_new(p, d, name, meta);
 }
 
-bool take_message(struct pulling *p, natsMsg *msg)
+/* By a message that was here before. One that waits is as good as new. */
+static bool take_known(struct pulling *p, const struct delivery *d, const struct job_name *name)
 {
-	struct delivery d;
+	char number[NUMBER_SIZE];
+	struct held *held;
+
+	lease_number(d->lease, number);
+	held = held_find(&p->held, name->id, d->queue->name, number);
+	if (held && held->phase == HELD_WAITS) {
+		held_remove(&p->held, held);
+		held = NULL;
+	}
+	if (held)
+		take_again(held, d);
+	return held != NULL;
+}
+
+static bool take_delivery(struct pulling *p, const struct delivery *d)
+{
 	struct job_name name;
 	struct meta meta;
 	const char *why;
 	bool kept = false;
 
+	meta_init(&meta);
+	if (read_job(d, &name, &meta, &why) != 0)
+		kept = take_garbage(p, d, why);
+	else if (!take_known(p, d, &name))
+		kept = take_job(p, d, &name, &meta);
+	meta_release(&meta);
+	return kept;
+}
+
+bool take_message(struct pulling *p, natsMsg *msg)
+{
+	struct delivery d = {.again = false};
+
 	if (!parse_delivery(p, msg, &d))
 		return false;
 	fetch_came(&d.queue->fetch, d.consumer);
-	meta_init(&meta);
-	if (read_job(&d, &name, &meta, &why) == 0)
-		kept = take_job(p, &d, &name, &meta);
-	else
-		take_garbage(p, &d, why);
-	meta_release(&meta);
-	return kept;
+	return take_delivery(p, &d);
+}
+
+void take_waiting(struct pulling *p, int64_t now)
+{
+	struct held *held, *next;
+
+	for (held = held_first(&p->held); held; held = next) {
+		struct delivery d = {.again = true};
+		natsMsg *msg = held->msg;
+
+		next = held_next(held);
+		if (held->phase != HELD_WAITS || now < held->again_at)
+			continue;
+		held->msg = NULL;
+		held_remove(&p->held, held);
+		if (!parse_delivery(p, msg, &d) || !take_delivery(p, &d))
+			wire_done_with(p->wire, msg);
+	}
+	take_commit(p);
 }
 
 /* --- into the spool --- */
@@ -428,6 +498,10 @@ void take_commit(struct pulling *p)
 
 		if (!queue->sender || send_pending(queue->sender) == 0)
 			continue;
+		if (!queues_in_place(p)) {
+			abandon(p, queue);
+			continue;
+		}
 		if (send_commit(queue->sender, published, p) == 0) {
 			p->troubled = false;
 			continue;

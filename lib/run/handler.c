@@ -9,6 +9,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "format/settings.h"
 #include "spool/job.h"
 
 enum { SETTINGS_MAX = 65536 };
@@ -122,4 +123,33 @@ char *settings_read(const struct queue *queue, size_t *len)
 	sys_discard(&fd);
 	*len = got < 0 ? 0 : (size_t)got;
 	return text;
+}
+
+static void ignore_wrong(void *arg, unsigned line, const char *why)
+{
+	(void)arg;
+	(void)line;
+	(void)why;
+}
+
+unsigned spool_attempts(struct spool *spool, const char *name)
+{
+	struct settings settings;
+	struct queue queue;
+	unsigned attempts = 0;
+	size_t len = 0;
+	char *text;
+
+	if (queue_open(&queue, spool, name, false) != 0)
+		return 0;
+	settings_init(&settings);
+	text = settings_read(&queue, &len);
+	if (text)
+		settings_parse(text, len, &settings, ignore_wrong, NULL);
+	if (settings.options.has_attempts)
+		attempts = settings.options.attempts;
+	settings_release(&settings);
+	free(text);
+	queue_close(&queue);
+	return attempts;
 }

@@ -5,28 +5,26 @@
 #include <stdlib.h>
 #include <sys/file.h>
 
-struct spool_hold {
+struct receiver {
 	struct queue queue;
+};
+
+struct spool_hold {
 	struct job job;
 };
 
-struct spool_hold *spool_hold(struct spool *spool, const struct job_place *place)
+struct spool_hold *spool_hold(const struct receiver *receiver, const struct job_place *place)
 {
 	struct spool_hold *hold = calloc(1, sizeof *hold);
 	int held;
 
 	if (!hold)
 		return NULL;
-	if (queue_open(&hold->queue, spool, place->queue, false) != 0) {
-		free(hold);
-		return NULL;
-	}
-	held = job_hold_resting(&hold->job, &hold->queue, place);
+	held = job_hold_resting(&hold->job, &receiver->queue, place);
 	if (held == 1)
 		return hold;
 	if (held == 0)
 		errno = ENOENT;
-	queue_close(&hold->queue);
 	free(hold);
 	return NULL;
 }
@@ -46,37 +44,35 @@ void spool_let_go(struct spool_hold *hold)
 	if (!hold)
 		return;
 	job_release(&hold->job);
-	queue_close(&hold->queue);
 	free(hold);
 }
 
-int spool_receive(struct spool *spool, const char *queue)
+struct receiver *receiver_open(struct spool *spool, const char *queue)
 {
-	struct queue open;
-	int fd = -1;
+	struct receiver *receiver = malloc(sizeof *receiver);
 
-	if (queue_open(&open, spool, queue, true) != 0)
-		return -1;
-	fd = open.dir[DIR_META];
-	open.dir[DIR_META] = -1;
-	queue_close(&open);
-	if (flock(fd, LOCK_EX | LOCK_NB) != 0) {
-		spool_fail(spool, queue, queue_dir_name[DIR_META], NULL);
-		sys_discard(&fd);
+	if (!receiver)
+		return NULL;
+	if (queue_open(&receiver->queue, spool, queue, true) != 0) {
+		free(receiver);
+		return NULL;
 	}
-	return fd;
+	if (flock(receiver->queue.dir[DIR_META], LOCK_EX | LOCK_NB) == 0)
+		return receiver;
+	queue_fail(&receiver->queue, DIR_META, NULL);
+	receiver_close(receiver);
+	return NULL;
 }
 
-int spool_receives(struct spool *spool, const char *queue, int right)
+bool receiver_in_place(const struct receiver *receiver)
 {
-	struct queue open;
-	struct stat had, is;
-	int result = -1;
+	return queue_in_place(&receiver->queue);
+}
 
-	if (queue_open(&open, spool, queue, false) != 0)
-		return errno == ENOENT ? 0 : -1;
-	if (fstat(right, &had) == 0 && fstat(open.dir[DIR_META], &is) == 0)
-		result = same_file(&had, &is);
-	queue_close(&open);
-	return result;
+void receiver_close(struct receiver *receiver)
+{
+	if (!receiver)
+		return;
+	queue_close(&receiver->queue);
+	free(receiver);
 }

@@ -567,7 +567,10 @@ start_slow_proxy() {
 	start_nats one
 	echo hello | on sender qsend -q jobs
 	for settings in '"retention": "interest"' '"retention": "workqueue", "no_ack": true' \
-		'"retention": "workqueue", "discard": "old", "max_msgs": 1'; do
+		'"retention": "workqueue", "discard": "old", "max_msgs": 1' \
+		'"retention": "workqueue", "discard": "new", "max_msgs_per_subject": 1' \
+		'"retention": "workqueue", "max_age": 3600000000000' \
+		'"retention": "workqueue", "storage": "memory"'; do
 		nats_request '$JS.API.STREAM.CREATE.QSPOOL_JOBS_jobs' "{\"name\": \"QSPOOL_JOBS_jobs\",
 			\"subjects\": [\"qspool.jobs.jobs.>\"], \"storage\": \"file\", \"num_replicas\": 1, $settings}" >/dev/null
 		on sender run_tool timeout 3 qrelay push -q jobs --drain "${nats_url[one]}"
@@ -621,6 +624,161 @@ connected_again() { (($(grep -c '"connected to' "$test_dir/worker.qrelay.log") =
 	exit_status 30 "$started"
 	assert_equal "$status" 75
 	assert stream_has 3 QSPOOL_JOBS_jobs
+}
+
+@test 'nor are those of a queue of which a directory was exchanged, and no more come into it' {
+	local dir
+	start_nats one
+	seq 20 | on sender qsend -q jobs --lines
+	push sender
+	for dir in new cur delay; do
+		start_pull worker --room 5 --lease 30s
+		QSPOOL=$test_dir/worker wait_for 20 jobs_are 5 new jobs
+		mv "$test_dir/worker/jobs/$dir" "$test_dir/$dir.old"
+		mkdir -m 700 "$test_dir/worker/jobs/$dir"
+		exit_status 30 "$started"
+		assert_equal "$status" 75
+		assert stream_has 20 QSPOOL_JOBS_jobs
+		rmdir "$test_dir/worker/jobs/$dir"
+		mv "$test_dir/$dir.old" "$test_dir/worker/jobs/$dir"
+	done
+}
+
+@test 'a history is cut to what JetStream takes for headers' {
+	start_nats one
+	echo hello | on sender qsend -q jobs -b 5ms..5ms
+	push sender
+	start_on worker qwork -q jobs -- sh -c \
+		'for i in $(seq 200); do echo "  at foo.bar($i) [x]: \"a\" = ä ö ü"; done >&2; exit 1'
+	start_pull worker --room 5
+	wait_for 30 stream_has 1 QSPOOL_BURIED_jobs
+	wait_for 20 stream_has 0 QSPOOL_JOBS_jobs
+}
+
+# twin_of_pushed OPTION...: a job that a push of this spool has handed over, though it died before it removed it; sets `id`.
+twin_of_pushed() {
+	id=$(echo hello | on worker qsend -q jobs "$@")
+	cp -a "$test_dir/worker" "$test_dir/copy"
+	push copy
+	assert_success
+}
+
+@test 'what has ended here before it comes from the stream is not run again' {
+	start_nats one
+	twin_of_pushed --keep 1h
+	start_worker worker
+	wait_for 20 done_are 1
+	start_pull worker --room 5
+	wait_for 20 stream_has 0 QSPOOL_JOBS_jobs
+	assert done_are 1
+}
+
+@test 'while something else of its id is here a job waits, and the stream is left in peace' {
+	start_nats one
+	twin_of_pushed -A 5
+	on worker qbury "$id"
+	start_pull worker --room 5
+	wait_for 10 grep -q "job=$id .*something else of this id" "$test_dir/worker.qrelay.log"
+	wait_for 20 after_ms $(($(now_ms) + 2500))
+	assert_equal "$(curl -sf "$nats_monitor/jsz?streams=true" |
+		jq '.account_details[].stream_detail[] | select(.name == "QSPOOL_JOBS_jobs").state.last_seq')" 1
+	assert_equal "$(grep -c 'something else' "$test_dir/worker.qrelay.log")" 1
+	on worker qdel "$id"
+	QSPOOL=$test_dir/worker wait_for 20 jobs_are 1 new jobs
+	run ls "$test_dir/worker/jobs/new"
+	assert_output "50.$id.0,m"
+}
+
+@test 'a job of another queue with the same id waits, and that costs it no attempt' {
+	start_nats one
+	id=$(echo hello | on sender qsend -q jobs)
+	cp -a "$test_dir/sender" "$test_dir/copy"
+	mv "$test_dir/copy/jobs" "$test_dir/copy/other"
+	push sender
+	on copy timeout 60 qrelay push -q other --drain "${nats_url[one]}"
+	start_pull worker --room 5 -q other
+	QSPOOL=$test_dir/worker wait_for 20 jobs_are 1 new jobs
+	wait_for 20 after_ms $(($(now_ms) + 2500))
+	on worker qdel -q jobs --all
+	QSPOOL=$test_dir/worker wait_for 20 jobs_are 1 new other
+	run ls "$test_dir/worker/other/new"
+	assert_output "50.$id.0,m"
+}
+
+@test 'what is no job is put with the buried ones, and keeps no place of a limit' {
+	start_nats one
+	start_pull worker --room 5 --limit 2
+	wait_for 20 stream_has 0 QSPOOL_JOBS_jobs
+	wait_for 20 limit_is 2
+	nats_request qspool.jobs.jobs.now.normal garbage >/dev/null
+	nats_request qspool.jobs.jobs.now.normal garbage >/dev/null
+	seq 3 | on sender qsend -q jobs --lines
+	push sender
+	QSPOOL=$test_dir/worker wait_for 20 jobs_are 2 new jobs
+	wait_for 10 stream_has 2 QSPOOL_BURIED_jobs
+	run_tool qrelay buried "${nats_url[one]}"
+	assert_regex "$stderr" 'message 1 of the stream of buried jobs is none: it has no name of a job'
+}
+limit_is() {
+	[[ $(nats_request '$JS.API.CONSUMER.INFO.QSPOOL_JOBS_jobs.limited' '' |
+		jq .config.max_ack_pending) == "$1" ]]
+}
+
+@test 'what has ended is over also when the consumer that gave it out is gone' {
+	start_nats one
+	seq 5 | on sender qsend -q jobs --lines
+	push sender
+	start_worker worker
+	start_pull worker --room 5 --lease 9s
+	wait_for 20 stream_has 0 QSPOOL_JOBS_jobs
+	start_pull other --room 1 --limit 10
+	wait_for 20 limit_is 10
+	QSPOOL=$test_dir/worker wait_for 30 jobs_are 0 'done' jobs
+}
+
+@test 'consumers that were made in another way are obeyed, or told of' {
+	local class
+	start_nats one
+	seq 9 | on sender qsend -q jobs --lines
+	push sender
+	make_consumers '"max_batch": 4, "max_expires": 2000000000'
+	start_pull worker --room 20
+	QSPOOL=$test_dir/worker wait_for 20 jobs_are 9 new jobs
+	refute grep -q 'nothing comes' "$test_dir/worker.qrelay.log"
+	kill -TERM "$started"
+	exit_status 20 "$started"
+	for class in high normal low later; do
+		nats_request "\$JS.API.CONSUMER.DELETE.QSPOOL_JOBS_jobs.$class" '' >/dev/null
+	done
+	make_consumers '"max_deliver": 3'
+	start_pull worker --room 20
+	wait_for 10 grep -q 'queue=jobs.*nothing comes.*max_deliver' "$test_dir/worker.qrelay.log"
+	QSPOOL=$test_dir/worker assert jobs_are 0 new jobs
+}
+# make_consumers SETTINGS: of all classes.
+make_consumers() {
+	local class filter
+	for class in high normal low later; do
+		[[ $class == later ]] && filter=later || filter=now.$class
+		nats_request "\$JS.API.CONSUMER.DURABLE.CREATE.QSPOOL_JOBS_jobs.$class" "{
+			\"stream_name\": \"QSPOOL_JOBS_jobs\", \"config\": {\"durable_name\": \"$class\",
+			\"ack_policy\": \"explicit\", \"ack_wait\": 30000000000,
+			\"filter_subject\": \"qspool.jobs.jobs.$filter\", $1}}" >/dev/null
+	done
+}
+
+@test 'when a host was lost, the attempts of the settings count' {
+	start_nats one
+	echo hello | on sender qsend -q jobs
+	push sender
+	start_pull first --room 1 --lease 2s
+	QSPOOL=$test_dir/first wait_for 20 jobs_are 1 new jobs
+	kill -KILL "$started"
+	mkdir -p "$test_dir/second/jobs"
+	chmod 700 "$test_dir/second" "$test_dir/second/jobs"
+	echo 'attempts 1' >"$test_dir/second/jobs/settings"
+	start_pull second --room 1
+	wait_for 20 stream_has 1 QSPOOL_BURIED_jobs
 }
 
 # send_all NUMBER: one qsend after the other, of all priorities; sets `took`, in milliseconds.

@@ -136,8 +136,9 @@ static int pull(struct spool *spool, const char *id)
 {
 	const struct send_options options = {
 	    .priority = JOB_PRIORITY_DEFAULT, .due_ms = JOB_DUE_NONE};
-	int right = spool_receive(spool, "default"), status = EX_OK;
-	struct sender *sender = right < 0 ? NULL : send_open(spool, "default", &options);
+	struct receiver *right = receiver_open(spool, "default");
+	int status = EX_OK;
+	struct sender *sender = !right ? NULL : send_open(spool, "default", &options);
 
 	if (!sender ||
 	    (write_job(sender, id) != 0 &&
@@ -148,8 +149,7 @@ static int pull(struct spool *spool, const char *id)
 		status = status == EX_OK ? why : status;
 	}
 	send_close(sender);
-	if (right >= 0)
-		close(right);
+	receiver_close(right);
 	cli_finish_output();
 	return status;
 }
