@@ -279,6 +279,10 @@ struct receiver *receiver_open(struct spool *spool, const char *queue);
 /* Whether the queue of this name and its directories are still those of which it is the right. If not, what is sent goes to where nobody
  * looks for it, and what was taken in is not where it is looked for. */
 bool receiver_in_place(const struct receiver *receiver);
+/* The job ID of that queue, which has options, has RELAY as its option relay from now on: after a crash that or what it had.
+ * 0 / -1, and then it is as it was. */
+QSPOOL_NODISCARD int receiver_relay(
+    const struct receiver *receiver, const char *id, const char *relay);
 /* NULL is fine. */
 void receiver_close(struct receiver *receiver);
 

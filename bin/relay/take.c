@@ -246,19 +246,36 @@ static bool take_ended(struct pulling *p, const struct delivery *d, const char *
 	return false;
 }
 
+/* What a relay that comes after this one is to say of it it says of this message. */
+static int relet(const struct delivery *d, const char *id)
+{
+	char *option = relay_option(d);
+	int result = option ? receiver_relay(d->queue->right, id, option) : -1;
+
+	if (result != 0 && !d->again)
+		relay_log(WORK_NOTE, d->queue->name, id,
+		    "it came by another message, which could not be noted: trying again",
+		    strerror(errno));
+	free(option);
+	return result;
+}
+
 /* The same job by another message: who pushed it died before he knew that he had, or it was kicked elsewhere after this host had
  * lost it. The other message may be gone by now, and this one is not: it is this one that is kept until the job is over. Of one
  * that leaves just now it is not known yet what will become of it; and one of another queue is another job. */
 static bool take_twin(struct pulling *p, struct held *held, const struct delivery *d)
 {
-	char *old;
+	char *old = NULL;
 
 	if (held->phase == HELD_LEAVES || held->queue != d->queue->name)
 		return wait_with(add_held(p, d, held->id), d);
-	relay_log(WORK_NOTE, d->queue->name, held->id, "it was in the stream twice: once is enough",
-	    NULL);
+	if (!d->again)
+		relay_log(WORK_NOTE, d->queue->name, held->id,
+		    "it was in the stream twice: once is enough", NULL);
 	if (held->phase == HELD_ENDED || held->phase == HELD_OVER)
 		return take_ended(p, d, held->id);
+	if (held->phase == HELD_ALIVE && relet(d, held->id) != 0)
+		return wait_with(add_held(p, d, held->id), d);
 	old = held_change(held, d->lease);
 	if (old && !is_of_another_stream(p, held))
 		(void)!wire_say(p->wire, old, "+ACK", NULL);
@@ -330,7 +347,8 @@ static bool make_way(struct pulling *p, const struct delivery *d, const struct j
 	switch (look_here(p, d->queue, name->id)) {
 	case HERE_RELAYED:
 		held->phase = HELD_ALIVE;
-		if (await_job(p->await, d->queue->name, name->id) == 0)
+		if (relet(d, name->id) == 0 &&
+		    await_job(p->await, d->queue->name, name->id) == 0)
 			return false;
 		break;
 	case HERE_ENDED:

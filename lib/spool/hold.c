@@ -2,8 +2,12 @@
 #include "spool/after.h"
 
 #include <errno.h>
+#include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 #include <sys/file.h>
+
+#include "sys/chance.h"
 
 struct receiver {
 	struct queue queue;
@@ -67,6 +71,51 @@ struct receiver *receiver_open(struct spool *spool, const char *queue)
 bool receiver_in_place(const struct receiver *receiver)
 {
 	return queue_in_place(&receiver->queue);
+}
+
+static int replace_options(const struct queue *queue, const char *id, const struct meta *meta)
+{
+	char draft[JOB_ID_LEN + 16];
+	size_t len;
+	char *text = meta_format(meta, &len);
+	int fd, saved, result = -1;
+
+	if (!text)
+		return -1;
+	snprintf(draft, sizeof draft, "%s-%08x", id, (unsigned)chance32());
+	fd = sys_create(queue->dir[DIR_TMP], draft, queue->spool->file_mode & 0644);
+	if (fd >= 0 && write_and_close(fd, text, len, true) == 0 &&
+	    sys_replace(queue->dir[DIR_TMP], draft, queue->dir[DIR_META], id) == 0)
+		result = 0;
+	saved = errno;
+	free(text);
+	if (result == 0)
+		return 0;
+	if (fd >= 0)
+		(void)!sys_unlink(queue->dir[DIR_TMP], draft);
+	errno = saved;
+	return queue_fail(queue, DIR_TMP, draft);
+}
+
+int receiver_relay(const struct receiver *receiver, const char *id, const char *relay)
+{
+	struct job_name name = {.meta = true};
+	const char *why;
+	struct meta meta;
+	char *old;
+	int result = -1;
+
+	snprintf(name.id, sizeof name.id, "%s", id);
+	meta_init(&meta);
+	if (job_meta(&receiver->queue, &name, &meta, &why) == 1) {
+		old = meta.relay;
+		meta.relay = strdup(relay);
+		if (meta.relay)
+			result = replace_options(&receiver->queue, id, &meta);
+		free(old);
+	}
+	meta_release(&meta);
+	return result;
 }
 
 void receiver_close(struct receiver *receiver)

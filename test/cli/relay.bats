@@ -781,6 +781,27 @@ make_consumers() {
 	wait_for 20 stream_has 1 QSPOOL_BURIED_jobs
 }
 
+@test 'a relay that is killed after a job came twice has it still when it is started again' {
+	start_nats one
+	nats_request '$JS.API.STREAM.CREATE.QSPOOL_JOBS_jobs' '{"name": "QSPOOL_JOBS_jobs",
+		"subjects": ["qspool.jobs.jobs.>"], "retention": "workqueue", "storage": "file",
+		"num_replicas": 1, "duplicate_window": 100000000}' >/dev/null
+	echo hello | on sender qsend -q jobs -A 5
+	cp -a "$test_dir/sender" "$test_dir/copy"
+	push sender
+	start_pull worker --room 5 --lease 2s
+	QSPOOL=$test_dir/worker wait_for 20 jobs_are 1 new jobs
+	push copy
+	wait_for 20 grep -q 'once is enough' "$test_dir/worker.qrelay.log"
+	wait_for 20 stream_has 1 QSPOOL_JOBS_jobs
+	kill -KILL "$started"
+	start_pull worker --room 1
+	start_pull other --room 5
+	wait_for 20 after_ms $(($(now_ms) + 5000))
+	QSPOOL=$test_dir/worker assert jobs_are 1 new jobs
+	QSPOOL=$test_dir/other assert jobs_are 0 new jobs
+}
+
 # send_all NUMBER: one qsend after the other, of all priorities; sets `took`, in milliseconds.
 send_all() {
 	local begin i

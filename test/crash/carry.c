@@ -3,6 +3,7 @@
  *
  *   carry -s SPOOL push TAKEN     hands all jobs over to an engine that appends "PAYLOAD ID ATTEMPT" to TAKEN
  *   carry -s SPOOL pull ID        takes that job in; its payload is the standard input
+ *   carry -s SPOOL relet ID       notes that it came by another message
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -15,7 +16,7 @@
 
 enum { FLIGHT = 4, LINE_MAX_LEN = 256, PAYLOAD_MAX = 4096, GRACE_MS = 2000, SCAN_MS = 60000 };
 
-static const char help[] = "usage: carry [-s SPOOL] push TAKEN | pull ID\n";
+static const char help[] = "usage: carry [-s SPOOL] push TAKEN | pull ID | relet ID\n";
 
 /* --- an engine that takes all --- */
 
@@ -154,6 +155,21 @@ static int pull(struct spool *spool, const char *id)
 	return status;
 }
 
+static int relet(struct spool *spool, const char *id)
+{
+	struct receiver *right = receiver_open(spool, "default");
+	int status =
+	    right && receiver_relay(right, id, "engine 2") == 0 ? EX_OK : cli_complain(spool, NULL);
+
+	receiver_close(right);
+	return status;
+}
+
+static const struct {
+	const char *name;
+	int (*run)(struct spool *spool, const char *word);
+} verbs[] = {{"push", push}, {"pull", pull}, {"relet", relet}};
+
 int main(int argc, char **argv)
 {
 	static const struct option options[] = {CLI_LONG};
@@ -165,10 +181,12 @@ int main(int argc, char **argv)
 	while ((option = getopt_long(argc, argv, ":" CLI_SHORT, options, NULL)) != -1)
 		cli_option(&cli, option, help);
 	if (argc - optind != 2)
-		cli_usage("push TAKEN or pull ID is wanted");
+		cli_usage("push TAKEN, pull ID or relet ID is wanted");
 	spool = cli_open(&cli, true, false);
-	status = strcmp(argv[optind], "push") == 0 ? push(spool, argv[optind + 1])
-	                                           : pull(spool, argv[optind + 1]);
+	status = EX_USAGE;
+	for (size_t i = 0; i < sizeof verbs / sizeof *verbs; i++)
+		if (strcmp(argv[optind], verbs[i].name) == 0)
+			status = verbs[i].run(spool, argv[optind + 1]);
 	spool_close(spool);
 	return status;
 }

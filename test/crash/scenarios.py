@@ -643,6 +643,22 @@ def judge_limit(run):
         yield f"it leaves {drafts}"
 
 
+def judge_relet(run):
+    """The option of a job is as before, or as now wanted."""
+    (job,) = run.jobs_before
+    text = spooldir.read(os.path.join(run.spool, "default/meta", job.id)).decode().splitlines()[1:-1]
+
+    yield from ends_as_it_should(run)
+    if [(now.id, now.name, now.content) for now in run.jobs] != [(job.id, job.name, job.content)]:
+        yield f"there are {[now.name for now in run.jobs]}"
+    if text not in (["attempts 2"], ["attempts 2", "relay engine 2"]):
+        yield f"its options are {text!r}"
+    if run.status == 0 and len(text) == 1:
+        yield "exit 0, and nothing has happened"
+    if run.left and not run.killed and not run.cannot_remove:
+        yield f"it leaves {run.left}"
+
+
 def judge_reader(run):
     if run.calls:
         yield f"it changes the spool: {run.calls[0].call} {run.calls[0].path}"
@@ -852,6 +868,7 @@ SCENARIOS = [
     push("hands over what was adopted", foreign("ok adopted"), ahead=3),
     pull("takes in", queue),
     pull("takes in what was begun before", half_taken_in(TAKEN_IN)),
+    Scenario("pull notes another message", "carry", ["relet", "ok"], judge_relet, [sent("ok", "-A", "2")]),
     operate("qbury", "of a ready job", ["--all"], sent("ok")),
     operate("qbury", "of a delayed job", ["--all", "-r", "why"], sent("ok", "-d", "1h", "-A", "3")),
     operate("qbury", "of a lost job", ["ok lost"], lost("ok lost")),
