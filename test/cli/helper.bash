@@ -10,13 +10,21 @@
 
 bats_require_minimum_version 1.5.0
 export BATS_LIB_PATH=${BATS_LIB_PATH:+$BATS_LIB_PATH:}/usr/lib/bats
-# Called for each of their files, in each test: the program would take longer than all of the rest.
-# shellcheck disable=SC2317
-dirname() { echo "${1%/*}"; }
-bats_load_library bats-support
-bats_load_library bats-assert
-bats_load_library bats-file
-unset -f dirname
+# load_library NAME: bats_load_library starts a process for each of its files, in each test: that took longer
+# than many tests do.
+load_library() {
+	local dir file
+	while IFS= read -rd : dir; do
+		[[ -d $dir/$1/src ]] || continue
+		# shellcheck source=/dev/null
+		for file in "$dir/$1/src"/*.bash; do source "$file"; done
+		return
+	done <<<"$BATS_LIB_PATH:"
+	bats_load_library "$1"
+}
+load_library bats-support
+load_library bats-assert
+load_library bats-file
 
 : "${QSPOOL_BIN:=$(cd "$BATS_TEST_DIRNAME/../../bin" && pwd)}"
 PATH=$QSPOOL_BIN:$PATH
@@ -77,12 +85,12 @@ test_processes() { processes_with QSPOOL; }
 # processes_with VARIABLE: those that were started with it naming what is in the test's directory, but for
 # those that look.
 processes_with() (
-	name=$1
-	unset "$name"
-	{
-		grep -lzF "$name=$test_dir/" /proc/[0-9]*/environ
+	unset "$1"
+	found=$(
+		grep -lzF "$1=$test_dir/" /proc/[0-9]*/environ
 		open_by_qworks
-	} 2>/dev/null | sed 's:^/proc/::; s:/.*::' | sort -u
+	) 2>/dev/null
+	[[ -z $found ]] || sed 's:^/proc/::; s:/.*::' <<<"$found" | sort -u
 )
 
 # The title of a qwork lies over its environment, but what it serves it has open.
@@ -120,20 +128,23 @@ now_ms() { echo $((${EPOCHREALTIME/[.,]/} / 1000)); }
 # wait_for SECONDS CONDITION [ARG...]: until the command CONDITION succeeds, which is looked at every
 # $WAIT_PAUSE seconds. The only place that sleeps.
 wait_for() {
-	local deadline=$(($(now_ms) + $1 * 1000))
+	local deadline=$((${EPOCHREALTIME/[.,]/} + $1 * 1000000)) silence
 	shift
+	"$@" && return
+	exec {silence}<> <(:) # a pipe of which nothing comes, to sleep at without a process
 	until "$@"; do
-		if (($(now_ms) > deadline)); then
+		if ((${EPOCHREALTIME/[.,]/} > deadline)); then
 			show_spool >&2
 			echo "waited in vain for: $*" | batslib_decorate 'deadline' | fail
 			return 1
 		fi
-		sleep "${WAIT_PAUSE:-0.02}"
+		read -rt "${WAIT_PAUSE:-0.02}" -u "$silence" || :
 	done
+	exec {silence}>&-
 }
 
 # Conditions: a time is over, a file has so many lines.
-after_ms() { (($(now_ms) > $1)); }
+after_ms() { ((${EPOCHREALTIME/[.,]/} / 1000 > $1)); }
 lines_are() { [[ $(wc -l <"$2") == "$1" ]]; }
 
 # Some moment of the next tenth of a second, to hit a program wherever it may be.
