@@ -63,7 +63,8 @@ static void request(struct fetch *fetch, struct wire *wire, enum consumer consum
 	    .waits = wait_ms > 0,
 	    .serial = ++fetch->serial,
 	    .until = now + wait_ms + ANSWER_MS};
-	snprintf(tag, sizeof tag, "r%u-%u-%u", fetch->index, (unsigned)consumer, request->serial);
+	snprintf(tag, sizeof tag, WIRE_GIVEN "%u-%u-%u", fetch->index, (unsigned)consumer,
+	    request->serial);
 	if (wire_say(wire, subject, text, tag) != 0)
 		request->left = 0;
 }
@@ -145,9 +146,9 @@ bool fetch_tag(const char *tag, unsigned *index)
 {
 	char *rest;
 
-	if (tag[0] != 'r')
+	if (strncmp(tag, WIRE_GIVEN, strlen(WIRE_GIVEN)) != 0)
 		return false;
-	*index = (unsigned)strtoul(tag + 1, &rest, 10);
+	*index = (unsigned)strtoul(tag + strlen(WIRE_GIVEN), &rest, 10);
 	return *rest == '-';
 }
 
@@ -157,8 +158,8 @@ const char *fetch_answer(struct fetch *fetch, const char *tag, natsMsg *msg)
 	const char *text = NULL;
 	int status;
 
-	if (sscanf(tag, "r%u-%u-%u", &index, &consumer, &serial) != 3 || consumer >= CONSUMERS ||
-	    fetch->request[consumer].serial != serial)
+	if (sscanf(tag, WIRE_GIVEN "%u-%u-%u", &index, &consumer, &serial) != 3 ||
+	    consumer >= CONSUMERS || fetch->request[consumer].serial != serial)
 		return NULL;
 	fetch->request[consumer].left = 0;
 	if (natsMsgHeader_Get(msg, "Status", &text) != NATS_OK || !text)

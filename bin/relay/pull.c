@@ -50,10 +50,8 @@ int each_job(struct pulling *p, job_visit *visit)
 bool queues_in_place(struct pulling *p)
 {
 	for (size_t i = 0; i < p->queues && !p->displaced; i++)
-		if (!receiver_in_place(p->queue[i].right)) {
+		if (!receiver_in_place(p->queue[i].right))
 			p->displaced = p->queue[i].name;
-			p->grace_at = clock_mono_ms() + p->options->grace_ms;
-		}
 	return !p->displaced;
 }
 
@@ -160,14 +158,23 @@ static unsigned held_of(struct pulling *p, const struct incoming *queue)
 	return count;
 }
 
+static unsigned room_by_slots(struct pulling *p, struct incoming *queue)
+{
+	int slots = spool_slots(p->spool, queue->name);
+	bool idle = slots <= 0;
+
+	if (idle && !queue->idle)
+		relay_log(WORK_NOTE, queue->name, NULL,
+		    "no qwork serves the queue: nothing is taken, but with --room", NULL);
+	queue->idle = idle;
+	return idle ? 0 : 2 * (unsigned)slots;
+}
+
 /* How many more jobs may be ready here. Those that wait for something else, or for another attempt, are none of these; but a host
  * on which all fail is not to take all. */
-static unsigned room_of(struct pulling *p, const struct incoming *queue)
+static unsigned room_of(struct pulling *p, struct incoming *queue)
 {
-	int slots = p->options->room > 0 ? 0 : spool_slots(p->spool, queue->name);
-	unsigned room = p->options->room > 0 ? p->options->room
-	    : slots > 0                      ? 2 * (unsigned)slots
-	                                     : 0;
+	unsigned room = p->options->room > 0 ? p->options->room : room_by_slots(p, queue);
 	unsigned most = REST_MAX * room, held = held_of(p, queue);
 
 	if (room > 0 && spool_each(p->spool, queue->name, JOB_READY, count_one, &room) < 0)
@@ -180,7 +187,7 @@ static unsigned room_of(struct pulling *p, const struct incoming *queue)
 
 static void ask(struct pulling *p, int64_t now)
 {
-	if (!p->ready || now < p->hold_until || p->told > 0 || p->displaced)
+	if (!p->ready || now < p->hold_until || p->ending)
 		return;
 	for (size_t i = 0; i < p->queues; i++)
 		fetch_step(&p->queue[i].fetch, p->wire, room_of(p, &p->queue[i]), now);
@@ -206,6 +213,8 @@ static int ensure_queue(struct pulling *p, struct incoming *queue)
 
 static void look_for_consumers(struct pulling *p, int64_t now)
 {
+	char text[WHEN_SIZE];
+
 	if (!wire_is_up(p->wire) || now < p->again_at ||
 	    (p->ready && p->times == wire_times(p->wire)))
 		return;
@@ -215,6 +224,11 @@ static void look_for_consumers(struct pulling *p, int64_t now)
 		if (ensure_queue(p, &p->queue[i]) != 0)
 			lack_consumers(p, p->queue[i].name, wire_why(p->wire));
 	p->times = wire_times(p->wire);
+	if (p->ready && p->lease_ms < p->options->lease_ms && p->lease_ms != p->told_ms) {
+		duration_format(p->lease_ms, text);
+		relay_note("the consumers that are there give shorter leases", text, NULL);
+		p->told_ms = p->lease_ms;
+	}
 }
 
 /* --- the whole --- */
@@ -255,14 +269,22 @@ static int take_signals(struct pulling *p)
 	return p->signals < 0 ? -1 : 0;
 }
 
+/* What was given to us until now goes back. */
+static void begin_end(struct pulling *p)
+{
+	if (p->ending || (p->told == 0 && !p->displaced))
+		return;
+	p->ending = true;
+	p->grace_at = clock_mono_ms() + p->options->grace_ms;
+	wire_ask_no_more(p->wire);
+}
+
 static void read_signals(struct pulling *p)
 {
 	struct signalfd_siginfo info;
 
 	while (read(p->signals, &info, sizeof info) == (ssize_t)sizeof info)
 		p->told++;
-	if (p->told > 0 && p->grace_at == 0)
-		p->grace_at = clock_mono_ms() + p->options->grace_ms;
 }
 
 /* All that is here has ended, and that was answered once. The second time is left to the relay that comes next, for which done/ has
@@ -279,7 +301,7 @@ static bool all_told(struct pulling *p)
 static bool is_over(struct pulling *p, int64_t now)
 {
 	return wire_is_over(p->wire) || p->told > 1 ||
-	    ((p->told == 1 || p->displaced) && (all_told(p) || now >= p->grace_at));
+	    (p->ending && (all_told(p) || now >= p->grace_at));
 }
 
 static int64_t earliest(int64_t a, int64_t b)
@@ -327,6 +349,7 @@ static int loop(struct pulling *p)
 
 	while (!is_over(p, now)) {
 		relay_tell_news(p->wire, false);
+		begin_end(p);
 		look_for_consumers(p, now);
 		read_wire(p);
 		look_around(p, now);

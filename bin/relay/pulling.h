@@ -12,6 +12,7 @@ struct incoming {
 	struct receiver *right;
 	int64_t created; /* its stream */
 	struct sender *sender;
+	bool idle; /* nobody would run its jobs, as was told */
 	struct fetch fetch;
 };
 
@@ -24,6 +25,7 @@ struct pulling {
 	struct held_tree held;
 	struct await *await;
 	int64_t lease_ms; /* the shortest that a consumer gives */
+	int64_t told_ms;  /* as it was told, if it is not what was asked for */
 	unsigned times;   /* of the wire, when the consumers were there */
 	bool ready;
 	int64_t again_at;   /* when they are looked for at the earliest */
@@ -34,6 +36,7 @@ struct pulling {
 	    displaced; /* a queue that was removed or moved, or a directory of it; nothing is found there any more */
 	bool troubled; /* the spool took nothing the last time: one job is tried */
 	unsigned told; /* to end */
+	bool ending;
 	int64_t grace_at;
 	int64_t look_at;  /* whether all is in place */
 	unsigned leaving; /* jobs that are in the spool still */

@@ -347,8 +347,7 @@ static bool make_way(struct pulling *p, const struct delivery *d, const struct j
 	switch (look_here(p, d->queue, name->id)) {
 	case HERE_RELAYED:
 		held->phase = HELD_ALIVE;
-		if (relet(d, name->id) == 0 &&
-		    await_job(p->await, d->queue->name, name->id) == 0)
+		if (relet(d, name->id) == 0 && await_job(p->await, d->queue->name, name->id) == 0)
 			return false;
 		break;
 	case HERE_ENDED:
@@ -422,7 +421,7 @@ static bool take_job(
 
 	if (d->consumer == CONSUMER_LATER)
 		return take_later(p, d, name, meta);
-	if (p->told > 0 || p->displaced)
+	if (p->ending)
 		return give_back(p, add_held(p, d, name->id), d, name, meta);
 	return here ? take_twin(p, here, d) : take_new(p, d, name, meta);
 }

@@ -36,6 +36,7 @@ struct wire {
 	natsOptions *options;
 	natsConnection *connection;
 	natsSubscription *inbox;
+	natsSubscription *given;             /* what consumers give out, as it was asked for */
 	natsSubscription *asked[QUEUES_MAX]; /* of wire_listen() */
 	size_t asked_count;
 	jsCtx *stream;
@@ -278,7 +279,7 @@ static natsOptions *make_options(struct wire *wire, const struct wire_options *f
 static void take_inbox(struct wire *wire)
 {
 	natsInbox *inbox = NULL;
-	char subject[sizeof wire->prefix + 1];
+	char subject[sizeof wire->prefix + sizeof WIRE_GIVEN];
 	natsStatus status;
 
 	must(natsInbox_Create(&inbox), EX_OSERR, "NATS");
@@ -290,6 +291,10 @@ static void take_inbox(struct wire *wire)
 		errx(EX_NOPERM, "refused: %s", wire->first_why);
 	must(status, EX_SOFTWARE, "NATS");
 	natsSubscription_SetPendingLimits(wire->inbox, -1, -1);
+	snprintf(subject, sizeof subject, "%s" WIRE_GIVEN "*", wire->prefix);
+	must(natsConnection_Subscribe(&wire->given, wire->connection, subject, hear, wire),
+	    EX_SOFTWARE, "NATS");
+	natsSubscription_SetPendingLimits(wire->given, -1, -1);
 }
 
 /* The first time it is seen why it fails, which is not told of those in the background. */
@@ -355,6 +360,7 @@ void wire_close(struct wire *wire)
 		natsConnection_FlushTimeout(wire->connection, CLOSE_MS);
 	wire->closing = true;
 	natsSubscription_Destroy(wire->inbox);
+	natsSubscription_Destroy(wire->given);
 	for (size_t i = 0; i < wire->asked_count; i++)
 		natsSubscription_Destroy(wire->asked[i]);
 	jsCtx_Destroy(wire->stream);
@@ -598,6 +604,12 @@ int wire_listen(struct wire *wire, const char *subject)
 		return wire_fail(wire, status, 0);
 	wire->asked_count++;
 	return 0;
+}
+
+void wire_ask_no_more(struct wire *wire)
+{
+	if (wire_is_up(wire) && natsSubscription_Drain(wire->given) == NATS_OK)
+		natsSubscription_WaitForDrainCompletion(wire->given, CALL_MS);
 }
 
 /* libnats has a thread that frees messages, and wakes it for each that comes while it sleeps: many come at once. */

@@ -70,7 +70,9 @@ size_t wire_longest(const struct wire *wire);
 
 /* With what the subjects of all answers begin, whoever asks. */
 #define WIRE_INBOXES "_INBOX."
-/* What a message is to have as its reply, for its answer to come here under TAG, a word without dots of at most 60 bytes. */
+/* What a message is to have as its reply, for its answer to come here under TAG, a word without dots of at most 60 bytes, or with
+ * WIRE_GIVEN before it, where a consumer is asked for messages. */
+#define WIRE_GIVEN "r."
 enum { WIRE_REPLY_SIZE = 128 };
 void wire_reply(const struct wire *wire, const char *tag, char reply[static WIRE_REPLY_SIZE]);
 /* MSG stays the caller's. 0 / -1. */
@@ -84,6 +86,8 @@ natsMsg *wire_next(struct wire *wire, const char **tag);
 natsMsg *wire_await(struct wire *wire, const char *wanted, int64_t timeout_ms);
 /* What is published to SUBJECT comes, too. 0 / -1. */
 int wire_listen(struct wire *wire, const char *subject);
+/* Consumers give out nothing more to us. Afterwards wire_next() has what they gave until then. Waits for the server. */
+void wire_ask_no_more(struct wire *wire);
 /* Destroys MSG, if it is short maybe later. */
 void wire_done_with(struct wire *wire, natsMsg *msg);
 /* For the calls of libnats; fails with wire_why(). */

@@ -87,9 +87,11 @@ test_processes() { processes_with QSPOOL; }
 processes_with() (
 	unset "$1"
 	found=$(
-		grep -lzF "$1=$test_dir/" /proc/[0-9]*/environ
-		open_by_qworks
-	) 2>/dev/null
+		{
+			grep -lzF "$1=$test_dir/" /proc/[0-9]*/environ
+			open_by_qworks
+		} 2>/dev/null
+	)
 	[[ -z $found ]] || sed 's:^/proc/::; s:/.*::' <<<"$found" | sort -u
 )
 

@@ -633,6 +633,8 @@ connected_again() { (($(grep -c '"connected to' "$test_dir/worker.qrelay.log") =
 	push sender
 	for dir in new cur delay; do
 		start_pull worker --room 5 --lease 30s
+		wait_for 20 relay_says in_flight 5
+		wait_for 20 host_says 5
 		QSPOOL=$test_dir/worker wait_for 20 jobs_are 5 new jobs
 		mv "$test_dir/worker/jobs/$dir" "$test_dir/$dir.old"
 		mkdir -m 700 "$test_dir/worker/jobs/$dir"
@@ -654,6 +656,8 @@ connected_again() { (($(grep -c '"connected to' "$test_dir/worker.qrelay.log") =
 	wait_for 30 stream_has 1 QSPOOL_BURIED_jobs
 	wait_for 20 stream_has 0 QSPOOL_JOBS_jobs
 }
+
+host_says() { [[ $(qrelay stat -j "${nats_url[one]}" | jq '.hosts[0].in_flight') == "$1" ]]; }
 
 # twin_of_pushed OPTION...: a job that a push of this spool has handed over, though it died before it removed it; sets `id`.
 twin_of_pushed() {
@@ -695,9 +699,9 @@ twin_of_pushed() {
 	cp -a "$test_dir/sender" "$test_dir/copy"
 	mv "$test_dir/copy/jobs" "$test_dir/copy/other"
 	push sender
-	on copy timeout 60 qrelay push -q other --drain "${nats_url[one]}"
 	start_pull worker --room 5 -q other
 	QSPOOL=$test_dir/worker wait_for 20 jobs_are 1 new jobs
+	on copy timeout 60 qrelay push -q other --drain "${nats_url[one]}"
 	wait_for 20 after_ms $(($(now_ms) + 2500))
 	on worker qdel -q jobs --all
 	QSPOOL=$test_dir/worker wait_for 20 jobs_are 1 new other
