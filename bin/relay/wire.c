@@ -25,6 +25,7 @@ enum {
 	QUEUES_MAX = 256,
 	SPENT_MAX = 64,
 	SPENT_LONG = 4096,
+	URL_SIZE = 160, /* of one that is shown */
 };
 
 struct heard {
@@ -188,10 +189,65 @@ static void must(natsStatus status, int exit_status, const char *what)
 	errx(exit_status, "%s: %s", what, more && *more ? more : natsStatus_GetText(status));
 }
 
+static bool is_tls(const char *url)
+{
+	return strncmp(url, "tls://", 6) == 0;
+}
+
+/* Without who we are, and without what is no port: that may be a password whose host was forgotten. */
+static void show_url(const char *url, char shown[static URL_SIZE])
+{
+	const char *host = strstr(url, "://") ? strstr(url, "://") + 3 : url, *port;
+	int scheme = (int)(host - url), len;
+
+	host = strrchr(host, '@') ? strrchr(host, '@') + 1 : host;
+	port = host + (host[0] == '[' ? strcspn(host, "]") : 0);
+	port += strcspn(port, ":");
+	len = (int)(port - host);
+	if (*port && strspn(port + 1, "0123456789") == strlen(port + 1))
+		len += (int)strlen(port);
+	snprintf(shown, URL_SIZE, "%.*s%.*s", scheme, url, len, host);
+}
+
+/* What is wrong with HOST or HOST:PORT, or NULL; libnats would take the one for "localhost" or wait for the other for ever. */
+static const char *check_host(const char *host)
+{
+	bool bracket = host[0] == '[';
+	size_t len = bracket ? strcspn(host, "]") : strcspn(host, ":");
+	const char *why = NULL;
+
+	if (bracket && host[len] != ']')
+		return "its bracket is not closed";
+	len += bracket;
+	if (len == 0)
+		return "it has no host";
+	if (strchr(host, '/'))
+		return "a path is of no use";
+	if (host[len] == '\0')
+		return NULL;
+	if (host[len] == ':')
+		strtonum(host + len + 1, 1, 65535, &why);
+	return host[len] != ':' || why ? "its port is none from 1 to 65535" : NULL;
+}
+
+static const char *check_url(const char *url)
+{
+	const char *end = strstr(url, "://"), *host = end ? end + 3 : url;
+	const char *user = strrchr(host, '@');
+
+	if (url[strcspn(url, " \t\r\n\v\f")])
+		return "it has blanks";
+	if (end && strncmp(url, "nats://", 7) != 0 && !is_tls(url))
+		return "it begins neither with nats:// nor with tls://";
+	return check_host(user ? user + 1 : host);
+}
+
+/* libnats takes tls:// for nats://: it would tell the server who we are before it asked for TLS, or without. */
 static void set_servers(natsOptions *options, char *urls)
 {
-	const char *server[32];
-	int count = 0;
+	const char *server[32], *why;
+	char shown[URL_SIZE];
+	int count = 0, tls = 0;
 	char *url;
 
 	while ((url = strsep(&urls, ",")) != NULL) {
@@ -199,9 +255,18 @@ static void set_servers(natsOptions *options, char *urls)
 			cli_usage("URL: more than %d servers", count);
 		if (!*url)
 			cli_usage("URL: one of them is empty");
+		why = check_url(url);
+		show_url(url, shown);
+		if (why)
+			errx(EX_CONFIG, "URL %s: %s", shown, why);
+		tls += is_tls(url);
 		server[count++] = url;
 	}
+	if (tls > 0 && tls < count)
+		cli_usage("URL: tls:// of all servers, or of none");
 	must(natsOptions_SetServers(options, server, count), EX_USAGE, "URL");
+	if (tls > 0)
+		must(natsOptions_SetSecure(options, true), EX_CONFIG, "TLS");
 }
 
 /* libnats reads these when it connects, again and again: that they cannot be read is to be told at once. */

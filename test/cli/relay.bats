@@ -891,3 +891,47 @@ was_connected() { [[ $(grep -c 'connected to' "$test_dir/worker.qrelay.log") == 
 	wait_for 20 done_are 2
 	assert grep -q new "$test_dir/done.worker"
 }
+
+# A server without TLS that takes note of all it is told, in $test_dir/told. Its port is in $plain_port.
+start_plain() {
+	start python3 - "$test_dir/told" <<-'END' >"$test_dir/plain.port"
+		import socket, sys
+		listener = socket.create_server(("127.0.0.1", 0))
+		print(listener.getsockname()[1], flush=True)
+		while True:
+		    link = listener.accept()[0]
+		    link.settimeout(1)
+		    try:
+		        link.sendall(b'INFO {"server_id":"x","version":"2.9.0","headers":true,"max_payload":1048576}\r\n')
+		        while data := link.recv(65536):
+		            with open(sys.argv[1], "ab") as told: told.write(data)
+		    except OSError: pass
+		    with open(sys.argv[1], "ab") as told: told.write(b"over\n")
+		    link.close()
+	END
+	wait_for 10 test -s "$test_dir/plain.port"
+	plain_port=$(<"$test_dir/plain.port")
+}
+
+@test 'a server without TLS is not told who we are where TLS is demanded' {
+	start_plain
+	echo hello | on sender qsend -q jobs
+	start_on sender qrelay push -q jobs "tls://somebody:secret@127.0.0.1:$plain_port"
+	wait_for 20 grep -q over "$test_dir/told"
+	refute grep -qv over "$test_dir/told"
+	run_tool qrelay stat "tls://127.0.0.1:$plain_port,nats://127.0.0.1:$plain_port"
+	assert_failure 64
+	assert_regex "$stderr" 'tls:// of all'
+}
+
+@test 'a URL that cannot be used is named, without its password' {
+	local url
+	for url in http://me:secret@127.0.0.1 nats://me:secret@ nats:// nats://127.0.0.1:0 nats://127.0.0.1:65536 \
+		nats://127.0.0.1: nats://me:secret 'nats://127.0.0.1 ' nats://127.0.0.1/x nats://[::1 ::1 \
+		nats://127.0.0.1,nats://me:secret@127.0.0.1:4x; do
+		run_tool timeout 10 qrelay stat "$url"
+		assert_failure 78
+		assert_regex "$stderr" '^qrelay: URL [^ ]*'
+		refute_regex "$stderr" secret
+	done
+}
