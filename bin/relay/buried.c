@@ -45,12 +45,10 @@ static void read_headers(struct grave *grave)
 /* What somebody else put there is not ours to show or kick. */
 static int visit_one(const struct buried *b, struct grave *grave, grave_visit *visit)
 {
-	const char *why, *number = NULL;
+	const char *why;
 	int status = EX_OK;
 
 	meta_init(&grave->meta);
-	if (natsMsgHeader_Get(grave->msg, "Nats-Sequence", &number) == NATS_OK && number)
-		grave->number = strtoull(number, NULL, 10);
 	if (message_read(grave->msg, &grave->name, &grave->meta, &why) == 0) {
 		read_headers(grave);
 		status = visit(b, grave);
@@ -63,32 +61,72 @@ static int visit_one(const struct buried *b, struct grave *grave, grave_visit *v
 	return status;
 }
 
+/* The server's is the last: a message may have brought one of its own. 0: it is no message of a stream. */
+static uint64_t number_of(natsMsg *msg)
+{
+	const char **values = NULL;
+	uint64_t number = 0;
+	int count = 0;
+
+	if (natsMsgHeader_Values(msg, "Nats-Sequence", &values, &count) == NATS_OK && count > 0)
+		number = strtoull(values[count - 1], NULL, 10);
+	free(values);
+	return number;
+}
+
+static int read_answer(const struct buried *b, struct grave *grave, uint64_t from)
+{
+	const char *status = NULL, *text = NULL;
+
+	grave->number = number_of(grave->msg);
+	if (grave->number >= from)
+		return 1;
+	if (grave->number > 0)
+		return wire_explain(b->wire, "the stream gives another message than was asked for");
+	if (natsMsg_IsNoResponders(grave->msg))
+		return wire_explain(b->wire, "its stream of buried jobs does not answer");
+	if (natsMsgHeader_Get(grave->msg, "Status", &status) == NATS_OK && status &&
+	    strcmp(status, "404") == 0)
+		return 0;
+	natsMsgHeader_Get(grave->msg, "Description", &text);
+	return wire_explain(
+	    b->wire, "the stream says: %s", text ? text : "nothing that is understood");
+}
+
+/* The next one from that number on; 1, 0: there is none, -1 with wire_why(). js_DirectGetMsg() would believe what a message says of itself. */
+static int next_grave(const struct buried *b, struct grave *grave, uint64_t from)
+{
+	char stream[SUBJECT_SIZE], subject[2 * SUBJECT_SIZE], text[2 * SUBJECT_SIZE];
+	char tag[NUMBER_SIZE + 8];
+
+	buried_stream(grave->queue, stream);
+	snprintf(subject, sizeof subject, "$JS.API.DIRECT.GET.%s", stream);
+	buried_subject(grave->queue, "*", stream);
+	snprintf(text, sizeof text, "{\"seq\":%llu,\"next_by_subj\":\"%s\"}",
+	    (unsigned long long)from, stream);
+	snprintf(tag, sizeof tag, "next-%llu", (unsigned long long)from);
+	if (wire_say(b->wire, subject, text, tag) != 0)
+		return -1;
+	grave->msg = wire_await(b->wire, tag, ANSWER_MS);
+	return grave->msg ? read_answer(b, grave, from) : wire_explain(b->wire, "Timeout");
+}
+
 /* One by one: they are few, and may be large. */
 static int visit_queue(const struct buried *b, const char *queue, grave_visit *visit)
 {
-	char stream[SUBJECT_SIZE], subject[SUBJECT_SIZE];
-	jsDirectGetMsgOptions next;
-	natsStatus status = NATS_OK;
-	int first = EX_OK;
+	int first = EX_OK, found = 1;
+	uint64_t from = 1;
 
-	buried_stream(queue, stream);
-	buried_subject(queue, "*", subject);
-	jsDirectGetMsgOptions_Init(&next);
-	next.NextBySubject = subject;
-	next.Sequence = 1;
-	while (status == NATS_OK) {
+	while (found == 1) {
 		struct grave grave = {.queue = queue};
 
-		status = js_DirectGetMsg(&grave.msg, wire_stream(b->wire), stream, NULL, &next);
-		if (status == NATS_OK)
+		found = next_grave(b, &grave, from);
+		if (found == 1)
 			first = cli_first_failure(first, visit_one(b, &grave, visit));
-		next.Sequence = grave.number + 1;
+		from = grave.number + 1;
 		natsMsg_Destroy(grave.msg);
 	}
-	if (status == NATS_NOT_FOUND)
-		return first;
-	wire_fail(b->wire, status, 0);
-	return complain(b, queue);
+	return found == 0 ? first : cli_first_failure(first, complain(b, queue));
 }
 
 static int visit_all(const struct buried *b, grave_visit *visit)
@@ -173,13 +211,35 @@ static void sent(const struct grave *grave, char text[static WHEN_SIZE])
 static char *last_line(const struct grave *grave)
 {
 	const char *line = grave->log ? grave->log : "", *last = line;
+	char *text, *visible;
 
 	if (grave->reason)
 		return cli_visible(grave->reason);
 	for (; *line; line = strchr(line, '\n') ? strchr(line, '\n') + 1 : line + strlen(line))
 		if (*line != ' ')
 			last = line;
-	return strndup(last, strcspn(last, "\n"));
+	text = strndup(last, strcspn(last, "\n"));
+	visible = text ? cli_visible(text) : NULL;
+	free(text);
+	return visible;
+}
+
+/* Whoever may publish there says what these are. */
+static void show_text(const char *before, const char *text)
+{
+	char *visible = cli_visible(text);
+
+	printf("%s%s\n", before, visible ? visible : "?");
+	free(visible);
+}
+
+static void show_texts(const char *title, const char *text)
+{
+	char *visible = text ? cli_terminal_text(text, strlen(text)) : NULL;
+
+	if (visible)
+		printf("%s:\n%s", title, visible);
+	free(visible);
 }
 
 static void show_json(const struct grave *grave)
@@ -199,32 +259,29 @@ static void show_json(const struct grave *grave)
 
 static void show_details(const struct grave *grave)
 {
-	char when[WHEN_SIZE], *options, *history;
+	char when[WHEN_SIZE], *options;
 	size_t len = 0;
 
 	sent(grave, when);
 	printf("id: %s\nqueue: %s\nstate: buried\npriority: %u\nattempts: %u\nsent: %s\nsize: %d\n",
 	    grave->name.id, grave->queue, grave->name.priority, grave->name.attempts, when,
 	    natsMsg_GetDataLength(grave->msg));
-	printf("host: %s\n", grave->host ? grave->host : "-");
+	show_text("host: ", grave->host ? grave->host : "-");
 	options = meta_empty(&grave->meta) ? NULL : meta_format(&grave->meta, &len);
-	if (options)
-		printf("options:\n%s", options);
+	show_texts("options", options);
 	free(options);
 	if (grave->reason)
-		printf("reason: %s\n", grave->reason);
-	history = grave->log ? cli_terminal_text(grave->log, strlen(grave->log)) : NULL;
-	if (history)
-		printf("history:\n%s", history);
-	free(history);
+		show_text("reason: ", grave->reason);
+	show_texts("history", grave->log);
 }
 
 static void show_line(const struct grave *grave)
 {
-	char *last = last_line(grave);
+	char *last = last_line(grave), *host = cli_visible(grave->host ? grave->host : "-");
 
 	printf("%s %2u %3u %-16s %-12s %s\n", grave->name.id, grave->name.priority,
-	    grave->name.attempts, grave->queue, grave->host ? grave->host : "-", last ? last : "");
+	    grave->name.attempts, grave->queue, host ? host : "?", last ? last : "");
+	free(host);
 	free(last);
 }
 

@@ -126,3 +126,20 @@ make_nkey() {
 		print(encode([USER], sys.argv[3]))
 	END
 }
+
+# nats_publish SUBJECT TEXT HEADER...: a message with such headers, "Name: value", to the server one; what is answered.
+nats_publish() {
+	python3 - "${nats_port[one]}" "$@" <<-'END'
+		import os, socket, sys
+		link = socket.create_connection(("127.0.0.1", int(sys.argv[1])), 10)
+		subject, text, *headers = map(os.fsencode, sys.argv[2:])
+		head = b"NATS/1.0\r\n" + b"".join(header + b"\r\n" for header in headers) + b"\r\n"
+		link.sendall(b'CONNECT {"verbose":false,"headers":true,"no_responders":true}\r\nSUB answer 1\r\n'
+		             b'HPUB %s answer %d %d\r\n%s%s\r\n' % (subject, len(head), len(head + text), head, text))
+		lines = link.makefile("rb")
+		for line in lines:
+		    if line[:4] in (b"MSG ", b"HMSG"):
+		        print(lines.read(int(line.split()[-1])).decode())
+		        break
+	END
+}

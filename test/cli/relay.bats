@@ -935,3 +935,52 @@ start_plain() {
 		refute_regex "$stderr" secret
 	done
 }
+
+# bury_alien LETTER [HEADER...]: a job that is put on the stream of buried ones by somebody else. Its payload is the letter.
+bury_alien() {
+	nats_publish "qspool.buried.jobs.1htnv19vbeh6a7hbp4t$1" "$1" "Qspool-Job: 50.1htnv19vbeh6a7hbp4t$1.3" "${@:2}"
+}
+make_streams() {
+	echo first | on sender qsend -q jobs >/dev/null
+	push sender
+}
+
+@test 'a buried job that says of itself which number it has does not take the place of another one' {
+	start_nats one
+	export QRELAY_URL=${nats_url[one]}
+	make_streams
+	bury_alien g 'Nats-Sequence: 2'
+	bury_alien h
+	bury_alien j 'Nats-Sequence: 1' 'Nats-Time-Stamp: never'
+	bury_alien k 'Status: 404'
+	run_tool timeout 20 qrelay buried
+	assert_success
+	assert_equal "${#lines[@]}" 4
+	assert_equal "$(qrelay buried --payload 1htnv19vbeh6a7hbp4tj)" j
+	run_tool timeout 20 qrelay kick -v 1htnv19vbeh6a7hbp4tg
+	assert_output 1htnv19vbeh6a7hbp4tg
+	run_tool timeout 20 qrelay buried
+	assert_equal "${#lines[@]}" 3
+	run_tool timeout 20 qrelay kick -v --all
+	assert_success
+	assert_equal "${#lines[@]}" 3
+	assert stream_has 0 QSPOOL_BURIED_jobs
+	start_worker worker
+	start_pull worker --room 5
+	wait_for 20 done_are 5
+	run sort "$test_dir/done.worker"
+	assert_output --regexp $'^first .*\ng .*\nh .*\nj .*\nk '
+}
+
+@test 'what buried jobs bring does nothing to a terminal' {
+	start_nats one
+	export QRELAY_URL=${nats_url[one]}
+	make_streams
+	bury_alien g $'Qspool-Host: \e]0;host\a' $'Qspool-Reason: \e[31mred'
+	bury_alien h 'Qspool-Log: attempt=1 \033[2J\n'
+	for job in '' 1htnv19vbeh6a7hbp4tg 1htnv19vbeh6a7hbp4th; do
+		run_tool qrelay buried $job
+		assert_success
+		refute_control_bytes <<<"$output"
+	done
+}
