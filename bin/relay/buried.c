@@ -21,8 +21,16 @@ struct grave {
 };
 typedef int grave_visit(const struct buried *buried, struct grave *grave);
 
+/* Once of each queue: they are visited twice where jobs are named. */
 static int complain(const struct buried *b, const char *queue)
 {
+	static struct strings told;
+
+	for (size_t i = 0; i < told.count; i++)
+		if (strcmp(told.item[i], queue) == 0)
+			return EX_UNAVAILABLE;
+	if (strings_add(&told, queue) != 0)
+		err(EX_OSERR, NULL);
 	warnx("queue %s: %s", queue, wire_why(b->wire));
 	return EX_UNAVAILABLE;
 }
@@ -83,8 +91,6 @@ static int read_answer(const struct buried *b, struct grave *grave, uint64_t fro
 		return 1;
 	if (grave->number > 0)
 		return wire_explain(b->wire, "the stream gives another message than was asked for");
-	if (natsMsg_IsNoResponders(grave->msg))
-		return wire_explain(b->wire, "its stream of buried jobs does not answer");
 	if (natsMsgHeader_Get(grave->msg, "Status", &status) == NATS_OK && status &&
 	    strcmp(status, "404") == 0)
 		return 0;
@@ -108,13 +114,39 @@ static int next_grave(const struct buried *b, struct grave *grave, uint64_t from
 	if (wire_say(b->wire, subject, text, tag) != 0)
 		return -1;
 	grave->msg = wire_await(b->wire, tag, ANSWER_MS);
-	return grave->msg ? read_answer(b, grave, from) : wire_explain(b->wire, "Timeout");
+	return grave->msg ? read_answer(b, grave, from)
+	                  : wire_explain(b->wire, "the stream does not answer, or must not");
+}
+
+static bool is_among(const jsStreamNamesList *names, const char *stream)
+{
+	for (int i = 0; names && i < names->Count; i++)
+		if (strcmp(names->List[i], stream) == 0)
+			return true;
+	return false;
+}
+
+/* 1, 0: there are none; -1 with wire_why(). A stream that is not there would be asked in vain. */
+static int look_for_stream(
+    const struct buried *b, const jsStreamNamesList *names, const char *queue)
+{
+	char stream[SUBJECT_SIZE];
+
+	buried_stream(queue, stream);
+	if (is_among(names, stream))
+		return 1;
+	jobs_stream(queue, stream);
+	if (is_among(names, stream))
+		return 0;
+	return wire_explain(
+	    b->wire, "there is no such stream: nobody has pushed or pulled that queue");
 }
 
 /* One by one: they are few, and may be large. */
-static int visit_queue(const struct buried *b, const char *queue, grave_visit *visit)
+static int visit_queue(
+    const struct buried *b, const jsStreamNamesList *names, const char *queue, grave_visit *visit)
 {
-	int first = EX_OK, found = 1;
+	int first = EX_OK, found = look_for_stream(b, names, queue);
 	uint64_t from = 1;
 
 	while (found == 1) {
@@ -129,20 +161,32 @@ static int visit_queue(const struct buried *b, const char *queue, grave_visit *v
 	return found == 0 ? first : cli_first_failure(first, complain(b, queue));
 }
 
+static int name_streams(const struct buried *b, jsStreamNamesList **names)
+{
+	jsErrCode error = 0;
+	natsStatus status = js_StreamNames(names, wire_stream(b->wire), NULL, &error);
+
+	return status == NATS_OK || status == NATS_NOT_FOUND ? 0
+	                                                     : wire_fail(b->wire, status, error);
+}
+
 static int visit_all(const struct buried *b, grave_visit *visit)
 {
 	struct strings found = {0};
-	const struct strings *queues = b->queues;
+	const struct strings *queues = b->queues->count > 0 ? b->queues : &found;
+	jsStreamNamesList *names = NULL;
 	int status = EX_OK;
 
-	if (queues->count == 0 && streams_queues(b->wire, &found) != 0) {
+	if (name_streams(b, &names) == 0 &&
+	    (queues != &found || streams_queues(b->wire, &found) == 0)) {
+		for (size_t i = 0; i < queues->count; i++)
+			status = cli_first_failure(
+			    status, visit_queue(b, names, queues->item[i], visit));
+	} else {
 		warnx("%s", wire_why(b->wire));
-		return EX_UNAVAILABLE;
+		status = EX_UNAVAILABLE;
 	}
-	if (queues->count == 0)
-		queues = &found;
-	for (size_t i = 0; i < queues->count; i++)
-		status = cli_first_failure(status, visit_queue(b, queues->item[i], visit));
+	jsStreamNamesList_Destroy(names);
 	strings_release(&found);
 	return status;
 }
@@ -180,24 +224,29 @@ static int count_matches(const struct buried *b, struct grave *grave)
 	return EX_OK;
 }
 
-static int check_matches(const struct buried *b)
+/* Whether to go on: also with what the other queues have, if one cannot be read. */
+static bool check_matches(const struct buried *b, int *status)
 {
-	int status;
+	bool wrong = false;
 
-	matches = calloc((size_t)b->count + 1, sizeof *matches);
+	*status = EX_OK;
+	if (b->count == 0)
+		return true;
+	matches = calloc((size_t)b->count, sizeof *matches);
 	if (!matches)
 		err(EX_OSERR, NULL);
-	status = visit_all(b, count_matches);
-	for (int i = 0; status == EX_OK && i < b->count; i++) {
-		if (matches[i] == 1)
+	*status = visit_all(b, count_matches);
+	for (int i = 0; !wrong && i < b->count; i++) {
+		wrong = matches[i] != 1;
+		if (!wrong)
 			continue;
 		warnx(
 		    matches[i] == 0 ? "no buried job %s" : "%s: more than one buried job begins so",
 		    b->words[i]);
-		status = matches[i] == 0 ? EX_NOINPUT : EX_DATAERR;
+		*status = cli_first_failure(*status, matches[i] == 0 ? EX_NOINPUT : EX_DATAERR);
 	}
 	free(matches);
-	return status;
+	return !wrong;
 }
 
 /* --- showing --- */
@@ -312,9 +361,8 @@ int buried_show(const struct buried *b)
 {
 	int status;
 
-	status = b->count > 0 ? check_matches(b) : EX_OK;
-	if (status == EX_OK)
-		status = visit_all(b, show_one);
+	if (check_matches(b, &status))
+		status = cli_first_failure(status, visit_all(b, show_one));
 	cli_finish_output();
 	return status;
 }
@@ -413,9 +461,8 @@ int buried_kick(const struct buried *b)
 {
 	int status;
 
-	status = b->count > 0 ? check_matches(b) : EX_OK;
-	if (status == EX_OK)
-		status = visit_all(b, kick_one);
+	if (check_matches(b, &status))
+		status = cli_first_failure(status, visit_all(b, kick_one));
 	cli_finish_output();
 	return status;
 }

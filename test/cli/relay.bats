@@ -984,3 +984,34 @@ make_streams() {
 		refute_control_bytes <<<"$output"
 	done
 }
+
+# make_stream NAME SUBJECT [SETTINGS]: on the server one.
+make_stream() {
+	nats_request "\$JS.API.STREAM.CREATE.$1" \
+		"{\"name\": \"$1\", \"subjects\": [\"$2\"], \"storage\": \"file\", \"num_replicas\": 1 ${3+, $3}}" >/dev/null
+}
+
+@test 'where there is no stream of buried jobs there are none, and one that cannot be read is not in the way of others' {
+	start_nats one
+	export QRELAY_URL=${nats_url[one]}
+	make_streams
+	make_stream QSPOOL_JOBS_a 'qspool.jobs.a.>'
+	make_stream QSPOOL_JOBS_b 'qspool.jobs.b.>'
+	make_stream QSPOOL_BURIED_b 'qspool.buried.b.*'
+	bury_alien g
+	bury_alien h
+	run_tool qrelay buried -q a
+	assert_success
+	assert_output ''
+	run_tool qrelay buried
+	assert_failure 69
+	assert_equal "${#lines[@]}" 2
+	assert_regex "$stderr" '^qrelay: queue b: the stream does not answer'
+	run_tool qrelay kick -v 1htnv19vbeh6a7hbp4tg
+	assert_failure 69
+	assert_output 1htnv19vbeh6a7hbp4tg
+	assert_equal "$(wc -l <<<"$stderr")" 1
+	run_tool qrelay buried -q nosuch
+	assert_failure 69
+	assert_regex "$stderr" 'queue nosuch: .*nobody has pushed or pulled'
+}
