@@ -1015,3 +1015,43 @@ make_stream() {
 	assert_failure 69
 	assert_regex "$stderr" 'queue nosuch: .*nobody has pushed or pulled'
 }
+
+messages_in() { curl -sf "$nats_monitor/varz" | jq .in_msgs; }
+notes_are() { (($(grep -c outcome=note "$test_dir/sender.qrelay.log") == $1)); }
+
+@test 'a stream that is full is tried with some jobs a second, and told of once' {
+	local before begin
+	start_nats one
+	make_stream QSPOOL_JOBS_jobs 'qspool.jobs.jobs.>' '"retention": "workqueue", "discard": "new", "max_msgs": 3'
+	seq 300 | on sender qsend -q jobs --lines >/dev/null
+	start_on sender qrelay push -q jobs "${nats_url[one]}"
+	wait_for 10 grep -q 'queue=jobs outcome=note cause="a stream does not take' "$test_dir/sender.qrelay.log"
+	before=$(messages_in)
+	begin=$(now_ms)
+	wait_for 10 after_ms $((begin + 4000))
+	# What was on its way, and 16 a second.
+	assert test $(($(messages_in) - before)) -lt 600
+	assert notes_are 2 # that it is connected, too
+	nats_request '$JS.API.STREAM.UPDATE.QSPOOL_JOBS_jobs' '{"name": "QSPOOL_JOBS_jobs", "subjects": ["qspool.jobs.jobs.>"],
+		"retention": "workqueue", "storage": "file", "discard": "new", "num_replicas": 1}' >/dev/null
+	wait_for 10 stream_has 300 QSPOOL_JOBS_jobs
+}
+
+@test 'that no stream takes jobs of a queue is told once' {
+	start_nats one
+	make_stream QSPOOL_JOBS_jobs elsewhere '"retention": "workqueue", "discard": "new"'
+	seq 300 | on sender qsend -q jobs --lines >/dev/null
+	start_on sender qrelay push -q jobs "${nats_url[one]}"
+	wait_for 10 grep -q 'queue=jobs outcome=note cause="no stream takes qspool.jobs.jobs.>' "$test_dir/sender.qrelay.log"
+	wait_for 10 after_ms $(($(now_ms) + 3000))
+	assert notes_are 2
+}
+
+@test 'a job whose headers are longer than a stream takes is buried with the reason' {
+	start_nats one
+	echo hello | on sender qsend -q jobs -H "X: $(head -c 70000 /dev/zero | tr '\0' x)"
+	push sender
+	assert_success
+	assert_regex "$stderr" 'outcome=buried cause="too long for a stream: 700[0-9]* bytes of options'
+	QSPOOL=$test_dir/sender assert jobs_are 1 buried jobs
+}
