@@ -22,7 +22,6 @@ enum {
 	AGAIN_DOUBLINGS = 6, /* to 6.4 s, of which the upper half is chance */
 	CALL_MS = 3000,
 	CLOSE_MS = 1000,
-	QUEUES_MAX = 256,
 	SPENT_MAX = 64,
 	SPENT_LONG = 4096,
 	URL_SIZE = 160, /* of one that is shown */
@@ -35,26 +34,33 @@ struct heard {
 
 struct wire {
 	natsOptions *options;
-	natsConnection *connection;
+	char servers[URL_SIZE];     /* to be shown */
+	natsConnection *connection; /* or NULL, with what follows */
 	natsSubscription *inbox;
-	natsSubscription *given;             /* what consumers give out, as it was asked for */
-	natsSubscription *asked[QUEUES_MAX]; /* of wire_listen() */
-	size_t asked_count;
+	natsSubscription *given; /* what consumers give out, as it was asked for */
+	natsSubscription *asked[WIRE_QUEUES_MAX];
 	jsCtx *stream;
+	struct strings subjects;          /* of wire_listen() */
 	char prefix[WIRE_REPLY_SIZE / 2]; /* of the subjects of answers, with the last dot */
 	int event;
 	char why[256];
-	char first_why[256]; /* it was not to be had at first */
-	char news[256 + 64];
+	char news[256 + URL_SIZE + 64];
 	unsigned told; /* of `times` */
 	bool told_down, told_over, ever_down;
 	natsMsg *spent[SPENT_MAX];
 	size_t spents;
+	pthread_t connector;
 	atomic_bool closing; /* nothing more is heard */
-	/* What libnats's threads write: */
-	atomic_bool up, over;
+	/* What libnats's threads and the connector write: */
+	atomic_int links; /* 1: it is connected */
+	atomic_bool lost, over;
 	atomic_uint times;
 	pthread_mutex_t mutex;
+	pthread_cond_t changed;
+	bool wanted, ended;
+	unsigned failures;
+	natsConnection *made;
+	char said[256]; /* why there is none, as far as is known */
 	struct heard *first, **last;
 };
 
@@ -94,6 +100,18 @@ bool wire_option(struct wire_options *options, int option)
 	}
 }
 
+/* libnats says where in its source it failed, and then why; of this thread's last failure, whichever that was. */
+static const char *reason(natsStatus status)
+{
+	natsStatus last = NATS_OK;
+	const char *text = nats_GetLastError(&last), *behind;
+
+	if (last != status || !text || !*text)
+		return natsStatus_GetText(status);
+	behind = text[0] == '(' ? strstr(text, "): ") : NULL;
+	return behind ? behind + strlen("): ") : text;
+}
+
 /* --- in libnats's threads --- */
 
 static void wake(const struct wire *wire)
@@ -109,7 +127,7 @@ static void connected(natsConnection *connection, void *arg)
 
 	(void)connection;
 	wire->times++;
-	wire->up = true;
+	wire->links++;
 	wake(wire);
 }
 
@@ -118,28 +136,33 @@ static void disconnected(natsConnection *connection, void *arg)
 	struct wire *wire = arg;
 
 	(void)connection;
-	wire->up = false;
+	wire->links--;
 	wake(wire);
 }
 
-/* libnats gives up, whatever it was told, if a server refuses twice who we are. */
+/* libnats gives up, whatever it was told, if a server refuses twice who we are, and after some other errors. */
 static void closed(natsConnection *connection, void *arg)
 {
 	struct wire *wire = arg;
 
 	(void)connection;
-	wire->up = false;
-	wire->over = true;
+	wire->lost = true;
 	wake(wire);
 }
 
-/* Otherwise libnats would print them. */
+/* Otherwise libnats would print them. What is said first, that we are not welcome any more, is why there is no connection, and not
+ * what is said when it tries again. */
 static void failed(
-    natsConnection *connection, natsSubscription *subscription, natsStatus status, void *wire)
+    natsConnection *connection, natsSubscription *subscription, natsStatus status, void *arg)
 {
+	struct wire *wire = arg;
+
 	(void)connection;
 	(void)subscription;
-	(void)status;
+	pthread_mutex_lock(&wire->mutex);
+	if (status == NATS_CONNECTION_AUTH_FAILED && !*wire->said)
+		snprintf(wire->said, sizeof wire->said, "%s", reason(status));
+	pthread_mutex_unlock(&wire->mutex);
 	wake(wire);
 }
 
@@ -181,12 +204,8 @@ static void hear(natsConnection *connection, natsSubscription *inbox, natsMsg *m
 /* WHAT may be what is wrong. */
 static void must(natsStatus status, int exit_status, const char *what)
 {
-	const char *more;
-
-	if (status == NATS_OK)
-		return;
-	more = nats_GetLastError(NULL);
-	errx(exit_status, "%s: %s", what, more && *more ? more : natsStatus_GetText(status));
+	if (status != NATS_OK)
+		errx(exit_status, "%s: %s", what, reason(status));
 }
 
 static bool is_tls(const char *url)
@@ -242,8 +261,19 @@ static const char *check_url(const char *url)
 	return check_host(user ? user + 1 : host);
 }
 
+/* As many as there is room for. */
+static void add_shown(struct wire *wire, const char *url)
+{
+	size_t len = strlen(wire->servers), room = sizeof wire->servers - len;
+
+	if (strlen(url) + sizeof ",..." < room)
+		snprintf(wire->servers + len, room, "%s%s", len > 0 ? "," : "", url);
+	else if (len == 0 || wire->servers[len - 1] != '.')
+		snprintf(wire->servers + len, room, "%s...", len > 0 ? "," : "");
+}
+
 /* libnats takes tls:// for nats://: it would tell the server who we are before it asked for TLS, or without. */
-static void set_servers(natsOptions *options, char *urls)
+static void set_servers(struct wire *wire, natsOptions *options, char *urls)
 {
 	const char *server[32], *why;
 	char shown[URL_SIZE];
@@ -259,6 +289,7 @@ static void set_servers(natsOptions *options, char *urls)
 		show_url(url, shown);
 		if (why)
 			errx(EX_CONFIG, "URL %s: %s", shown, why);
+		add_shown(wire, shown);
 		tls += is_tls(url);
 		server[count++] = url;
 	}
@@ -323,7 +354,7 @@ static natsOptions *make_options(struct wire *wire, const struct wire_options *f
 	natsOptions *to = NULL;
 
 	must(natsOptions_Create(&to), EX_OSERR, "NATS");
-	set_servers(to, from->urls);
+	set_servers(wire, to, from->urls);
 	set_name(to, from->role);
 	set_secrets(to, from);
 	set_tls(to, from);
@@ -341,56 +372,197 @@ static natsOptions *make_options(struct wire *wire, const struct wire_options *f
 	return to;
 }
 
+/* --- connecting --- */
+
+/* In a thread of its own, and not in libnats's: that one gives up for good if the first try comes as far as a handshake. */
+static void conclude(struct wire *wire, natsStatus status, natsConnection *made, bool again)
+{
+	wire->made = made;
+	wire->wanted = status != NATS_OK;
+	wire->failures = status == NATS_OK ? 0 : wire->failures + 1;
+	if (status == NATS_OK) {
+		wire->times++;
+		wire->links++;
+	} else {
+		snprintf(wire->said, sizeof wire->said, "%s", reason(status));
+		wire->over = again && status == NATS_CONNECTION_AUTH_FAILED;
+		wire->wanted = !wire->over;
+	}
+	wake(wire);
+}
+
+static void wait_to_try(struct wire *wire)
+{
+	int64_t ms = wait_again(NULL, (int)wire->failures, NULL);
+	struct timespec until;
+
+	clock_gettime(CLOCK_MONOTONIC, &until);
+	until.tv_sec += ms / 1000;
+	until.tv_nsec += ms % 1000 * 1000000;
+	if (until.tv_nsec >= 1000000000) {
+		until.tv_sec++;
+		until.tv_nsec -= 1000000000;
+	}
+	while (!wire->closing &&
+	    pthread_cond_timedwait(&wire->changed, &wire->mutex, &until) != ETIMEDOUT)
+		;
+}
+
+static void *make_connections(void *arg)
+{
+	struct wire *wire = arg;
+	bool first = true, refused = false;
+
+	pthread_mutex_lock(&wire->mutex);
+	while (!wire->closing) {
+		natsConnection *made = NULL;
+		natsStatus status;
+
+		if (!wire->wanted) {
+			pthread_cond_wait(&wire->changed, &wire->mutex);
+			continue;
+		}
+		if (!first)
+			wait_to_try(wire);
+		first = false;
+		if (wire->closing)
+			break;
+		pthread_mutex_unlock(&wire->mutex);
+		status = natsConnection_Connect(&made, wire->options);
+		pthread_mutex_lock(&wire->mutex);
+		conclude(wire, status, made, refused);
+		refused = status == NATS_CONNECTION_AUTH_FAILED;
+	}
+	wire->ended = true;
+	pthread_cond_broadcast(&wire->changed);
+	pthread_mutex_unlock(&wire->mutex);
+	return NULL;
+}
+
+static void want(struct wire *wire)
+{
+	pthread_mutex_lock(&wire->mutex);
+	wire->wanted = true;
+	pthread_cond_broadcast(&wire->changed);
+	pthread_mutex_unlock(&wire->mutex);
+}
+
+static void release(struct wire *wire)
+{
+	natsSubscription_Destroy(wire->inbox);
+	natsSubscription_Destroy(wire->given);
+	wire->inbox = wire->given = NULL;
+	for (size_t i = 0; i < wire->subjects.count; i++) {
+		natsSubscription_Destroy(wire->asked[i]);
+		wire->asked[i] = NULL;
+	}
+	jsCtx_Destroy(wire->stream);
+	wire->stream = NULL;
+	natsConnection_Close(wire->connection);
+	natsConnection_Destroy(wire->connection);
+	wire->connection = NULL;
+}
+
+/* What libnats has given up. Nothing is for ever but that we are not welcome. */
+static void drop(struct wire *wire)
+{
+	const char *why = NULL;
+	natsStatus status = natsConnection_GetLastError(wire->connection, &why);
+
+	pthread_mutex_lock(&wire->mutex);
+	if (!*wire->said)
+		snprintf(wire->said, sizeof wire->said, "%s", why ? why : "");
+	pthread_mutex_unlock(&wire->mutex);
+	release(wire);
+	wire->lost = false;
+	wire->links = 0;
+	if (status == NATS_CONNECTION_AUTH_FAILED)
+		wire->over = true;
+	else
+		want(wire);
+}
+
+/* To the subjects of answers that begin with AFTER, and have one more word. */
+static natsStatus subscribe(struct wire *wire, natsSubscription **to, const char *after)
+{
+	char subject[sizeof wire->prefix + 16];
+	natsStatus status;
+
+	snprintf(subject, sizeof subject, "%s%s*", wire->prefix, after);
+	status = natsConnection_Subscribe(to, wire->connection, subject, hear, wire);
+	if (status == NATS_OK)
+		natsSubscription_SetPendingLimits(*to, -1, -1);
+	return status;
+}
+
+static natsStatus begin(struct wire *wire)
+{
+	natsStatus status;
+	jsOptions calls;
+
+	jsOptions_Init(&calls);
+	calls.Wait = CALL_MS;
+	status = natsConnection_JetStream(&wire->stream, wire->connection, &calls);
+	if (status == NATS_OK)
+		status = subscribe(wire, &wire->inbox, "");
+	if (status == NATS_OK)
+		status = subscribe(wire, &wire->given, WIRE_GIVEN);
+	for (size_t i = 0; status == NATS_OK && i < wire->subjects.count; i++)
+		status = natsConnection_Subscribe(
+		    &wire->asked[i], wire->connection, wire->subjects.item[i], hear, wire);
+	return status;
+}
+
+/* Takes the connection that was made, and has another one made in place of one that is lost. */
+static void look(struct wire *wire)
+{
+	natsConnection *made;
+
+	pthread_mutex_lock(&wire->mutex);
+	made = wire->made;
+	wire->made = NULL;
+	pthread_mutex_unlock(&wire->mutex);
+	if (made) {
+		wire->connection = made;
+		if (begin(wire) != NATS_OK)
+			natsConnection_Close(made); /* by which it is lost, a little later */
+	}
+	if (wire->lost)
+		drop(wire);
+}
+
+/* --- opening and closing --- */
+
 static void take_inbox(struct wire *wire)
 {
 	natsInbox *inbox = NULL;
-	char subject[sizeof wire->prefix + sizeof WIRE_GIVEN];
-	natsStatus status;
 
 	must(natsInbox_Create(&inbox), EX_OSERR, "NATS");
 	snprintf(wire->prefix, sizeof wire->prefix, "%s.", inbox);
 	natsInbox_Destroy(inbox);
-	snprintf(subject, sizeof subject, "%s*", wire->prefix);
-	status = natsConnection_Subscribe(&wire->inbox, wire->connection, subject, hear, wire);
-	if (status == NATS_CONNECTION_CLOSED)
-		errx(EX_NOPERM, "refused: %s", wire->first_why);
-	must(status, EX_SOFTWARE, "NATS");
-	natsSubscription_SetPendingLimits(wire->inbox, -1, -1);
-	snprintf(subject, sizeof subject, "%s" WIRE_GIVEN "*", wire->prefix);
-	must(natsConnection_Subscribe(&wire->given, wire->connection, subject, hear, wire),
-	    EX_SOFTWARE, "NATS");
-	natsSubscription_SetPendingLimits(wire->given, -1, -1);
 }
 
-/* The first time it is seen why it fails, which is not told of those in the background. */
-static void connect(struct wire *wire)
+static void init_locks(struct wire *wire)
 {
-	natsStatus status = natsConnection_Connect(&wire->connection, wire->options);
+	pthread_condattr_t attributes;
 
-	if (status == NATS_OK) {
-		connected(wire->connection, wire);
-		return;
-	}
-	wire_fail(wire, status, 0);
-	snprintf(wire->first_why, sizeof wire->first_why, "%s", wire->why);
-	natsOptions_SetRetryOnFailedConnect(wire->options, true, connected, wire);
-	status = natsConnection_Connect(&wire->connection, wire->options);
-	if (status != NATS_OK && status != NATS_NOT_YET_CONNECTED)
-		must(status, EX_CONFIG, "NATS");
-	if (status == NATS_OK)
-		connected(wire->connection, wire);
+	pthread_mutex_init(&wire->mutex, NULL);
+	pthread_condattr_init(&attributes);
+	pthread_condattr_setclock(&attributes, CLOCK_MONOTONIC);
+	pthread_cond_init(&wire->changed, &attributes);
+	pthread_condattr_destroy(&attributes);
 }
 
 struct wire *wire_open(struct wire_options *options)
 {
 	struct wire *wire = calloc(1, sizeof *wire);
 	sigset_t all, before;
-	jsOptions calls;
 
 	if (!wire)
 		err(EX_OSERR, NULL);
 	wire->last = &wire->first;
-	pthread_mutex_init(&wire->mutex, NULL);
+	wire->wanted = true;
+	init_locks(wire);
 	wire->event = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
 	if (wire->event < 0)
 		err(EX_OSERR, NULL);
@@ -398,12 +570,10 @@ struct wire *wire_open(struct wire_options *options)
 	    &all); /* for libnats's threads, which have it from here: signals are not theirs */
 	pthread_sigmask(SIG_SETMASK, &all, &before);
 	wire->options = make_options(wire, options);
-	connect(wire);
-	jsOptions_Init(&calls);
-	calls.Wait = CALL_MS;
-	must(
-	    natsConnection_JetStream(&wire->stream, wire->connection, &calls), EX_SOFTWARE, "NATS");
 	take_inbox(wire);
+	errno = pthread_create(&wire->connector, NULL, make_connections, wire);
+	if (errno != 0)
+		err(EX_OSERR, NULL);
 	pthread_sigmask(SIG_SETMASK, &before, NULL);
 	return wire;
 }
@@ -412,6 +582,27 @@ static void destroy_spent(struct wire *wire)
 {
 	while (wire->spents > 0)
 		natsMsg_Destroy(wire->spent[--wire->spents]);
+}
+
+/* False: it is in the midst of a handshake, which libnats does not end. */
+static bool end_connector(struct wire *wire)
+{
+	struct timespec until;
+	int error = 0;
+	bool ended;
+
+	clock_gettime(CLOCK_MONOTONIC, &until);
+	until.tv_sec += CLOSE_MS / 1000;
+	pthread_mutex_lock(&wire->mutex);
+	wire->closing = true;
+	pthread_cond_broadcast(&wire->changed);
+	while (!wire->ended && error == 0)
+		error = pthread_cond_timedwait(&wire->changed, &wire->mutex, &until);
+	ended = wire->ended;
+	pthread_mutex_unlock(&wire->mutex);
+	if (ended)
+		pthread_join(wire->connector, NULL);
+	return ended;
 }
 
 void wire_close(struct wire *wire)
@@ -423,20 +614,18 @@ void wire_close(struct wire *wire)
 		return;
 	if (wire_is_up(wire))
 		natsConnection_FlushTimeout(wire->connection, CLOSE_MS);
-	wire->closing = true;
-	natsSubscription_Destroy(wire->inbox);
-	natsSubscription_Destroy(wire->given);
-	for (size_t i = 0; i < wire->asked_count; i++)
-		natsSubscription_Destroy(wire->asked[i]);
-	jsCtx_Destroy(wire->stream);
-	natsConnection_Close(wire->connection);
-	natsConnection_Destroy(wire->connection);
+	if (!end_connector(wire))
+		return; /* all of it is in use still */
+	release(wire);
+	natsConnection_Destroy(wire->made);
 	natsOptions_Destroy(wire->options);
 	while ((msg = wire_next(wire, &tag)) != NULL) /* libnats has to be there for that */
 		natsMsg_Destroy(msg);
 	destroy_spent(wire);
 	nats_CloseAndWait(CLOSE_MS); /* none of its threads is to come back to what is freed here */
 	close(wire->event);
+	strings_release(&wire->subjects);
+	pthread_cond_destroy(&wire->changed);
 	pthread_mutex_destroy(&wire->mutex);
 	free(wire);
 }
@@ -450,7 +639,7 @@ int wire_fd(const struct wire *wire)
 
 bool wire_is_up(const struct wire *wire)
 {
-	return wire->up;
+	return wire->connection && wire->links > 0 && !wire->lost;
 }
 
 bool wire_is_over(const struct wire *wire)
@@ -470,36 +659,56 @@ unsigned wire_times(const struct wire *wire)
 
 static void tell_up(struct wire *wire)
 {
-	char url[128] = "";
+	char url[256] = "", shown[URL_SIZE];
 
 	natsConnection_GetConnectedUrl(wire->connection, url, sizeof url);
-	snprintf(wire->news, sizeof wire->news, "connected to %s",
-	    strrchr(url, '@') ? strrchr(url, '@') + 1 : url);
+	show_url(url, shown);
+	snprintf(wire->news, sizeof wire->news, "connected to %s", *shown ? shown : wire->servers);
+	pthread_mutex_lock(&wire->mutex);
+	wire->said[0] = '\0';
+	pthread_mutex_unlock(&wire->mutex);
 	wire->told_down = false;
 }
 
-static void tell_down(struct wire *wire)
+static void tell_down(struct wire *wire, const char *more)
 {
 	const char *why = NULL;
 
-	natsConnection_GetLastError(wire->connection, &why);
-	if (wire->times == 0)
-		why = wire->first_why;
-	snprintf(wire->news, sizeof wire->news, "%s: %s",
-	    wire->over ? "refused" : "not connected, and trying again",
+	if (wire->connection)
+		natsConnection_GetLastError(wire->connection, &why);
+	pthread_mutex_lock(&wire->mutex);
+	if (*wire->said)
+		why = wire->said;
+	snprintf(wire->news, sizeof wire->news, "%s %s%s: %s",
+	    wire->over ? "refused by" : "not connected to", wire->servers, wire->over ? "" : more,
 	    why && *why ? why : "no server answers");
+	pthread_mutex_unlock(&wire->mutex);
 	wire->told_down = wire->ever_down = true;
 	wire->told_over = wire->over;
 }
 
+static bool was_tried(struct wire *wire)
+{
+	bool tried;
+
+	pthread_mutex_lock(&wire->mutex);
+	tried = wire->failures > 0 || wire->times > 0;
+	pthread_mutex_unlock(&wire->mutex);
+	return tried;
+}
+
 const char *wire_news(struct wire *wire)
 {
-	unsigned times = wire->times;
+	unsigned times;
+	bool up;
 
-	if (wire->up && times != wire->told)
+	look(wire);
+	times = wire->times;
+	up = wire_is_up(wire);
+	if (up && times != wire->told)
 		tell_up(wire);
-	else if (!wire->up && (!wire->told_down || wire->over != wire->told_over))
-		tell_down(wire);
+	else if (!up && was_tried(wire) && (!wire->told_down || wire->over != wire->told_over))
+		tell_down(wire, ", and trying again");
 	else
 		return NULL;
 	wire->told = times;
@@ -520,16 +729,18 @@ int wire_wait(struct wire *wire, int64_t timeout_ms)
 	struct pollfd event = {.fd = wire->event, .events = POLLIN};
 	int64_t until = clock_mono_ms() + timeout_ms, left = timeout_ms;
 
-	while (!wire->up && !wire->over && left > 0) {
+	look(wire);
+	while (!wire_is_up(wire) && !wire->over && left > 0) {
 		if (poll(&event, 1, (int)left) < 0 && errno != EINTR)
 			return -1;
 		sleep_again(wire);
+		look(wire);
 		left = until - clock_mono_ms();
 	}
 	wire->told = 0;
-	if (wire->up)
+	if (wire_is_up(wire))
 		return 0;
-	tell_down(wire);
+	tell_down(wire, "");
 	return -1;
 }
 
@@ -555,17 +766,6 @@ int wire_explain(struct wire *wire, const char *format, ...)
 	return -1;
 }
 
-/* libnats says where in its source it failed, and then why. */
-static const char *reason(natsStatus status)
-{
-	const char *text = nats_GetLastError(NULL), *behind;
-
-	if (!text || !*text)
-		return natsStatus_GetText(status);
-	behind = text[0] == '(' ? strstr(text, "): ") : NULL;
-	return behind ? behind + strlen("): ") : text;
-}
-
 int wire_fail(struct wire *wire, natsStatus status, jsErrCode error)
 {
 	if (error != 0)
@@ -582,7 +782,8 @@ void wire_reply(const struct wire *wire, const char *tag, char reply[static WIRE
 
 int wire_publish(struct wire *wire, natsMsg *msg)
 {
-	natsStatus status = natsConnection_PublishMsg(wire->connection, msg);
+	natsStatus status = wire->connection ? natsConnection_PublishMsg(wire->connection, msg)
+	                                     : NATS_CONNECTION_DISCONNECTED;
 
 	return status == NATS_OK ? 0 : wire_fail(wire, status, 0);
 }
@@ -592,6 +793,8 @@ int wire_say(struct wire *wire, const char *subject, const char *text, const cha
 	char reply[WIRE_REPLY_SIZE] = "";
 	natsStatus status;
 
+	if (!wire->connection)
+		return wire_fail(wire, NATS_CONNECTION_DISCONNECTED, 0);
 	if (tag)
 		wire_reply(wire, tag, reply);
 	status = tag ? natsConnection_PublishRequestString(wire->connection, subject, reply, text)
@@ -659,16 +862,15 @@ natsMsg *wire_await(struct wire *wire, const char *wanted, int64_t timeout_ms)
 
 int wire_listen(struct wire *wire, const char *subject)
 {
-	natsStatus status;
+	size_t at = wire->subjects.count;
+	natsStatus status = NATS_OK;
 
-	if (wire->asked_count == QUEUES_MAX)
+	if (at == WIRE_QUEUES_MAX || strings_add(&wire->subjects, subject) != 0)
 		return wire_fail(wire, NATS_NO_MEMORY, 0);
-	status = natsConnection_Subscribe(
-	    &wire->asked[wire->asked_count], wire->connection, subject, hear, wire);
-	if (status != NATS_OK)
-		return wire_fail(wire, status, 0);
-	wire->asked_count++;
-	return 0;
+	if (wire->connection)
+		status = natsConnection_Subscribe(
+		    &wire->asked[at], wire->connection, subject, hear, wire);
+	return status == NATS_OK ? 0 : wire_fail(wire, status, 0);
 }
 
 void wire_ask_no_more(struct wire *wire)

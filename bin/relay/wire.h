@@ -3,7 +3,7 @@
  * queued here, and all of this is called by one thread.
  *
  * It connects in the background, and again when the connection is lost, waiting longer and longer with jitter: nothing here
- * waits for it but where that is said. Times are ms.
+ * waits for it but where that is said. Only a server that refuses twice who we are is final. Times are ms.
  */
 #ifndef QSPOOL_BIN_RELAY_WIRE_H
 #define QSPOOL_BIN_RELAY_WIRE_H
@@ -84,7 +84,8 @@ int wire_say(struct wire *wire, const char *subject, const char *text, const cha
 natsMsg *wire_next(struct wire *wire, const char **tag);
 /* The next one with that tag, which is waited for; what else comes is forgotten. */
 natsMsg *wire_await(struct wire *wire, const char *wanted, int64_t timeout_ms);
-/* What is published to SUBJECT comes, too. 0 / -1. */
+/* What is published to SUBJECT comes, too. At most WIRE_QUEUES_MAX of them. 0 / -1. */
+enum { WIRE_QUEUES_MAX = 256 };
 int wire_listen(struct wire *wire, const char *subject);
 /* Consumers give out nothing more to us. Afterwards wire_next() has what they gave until then. Waits for the server. */
 void wire_ask_no_more(struct wire *wire);
