@@ -36,6 +36,9 @@ static int read_streams(struct wire *wire, struct figures *f)
 
 	jobs_stream(f->queue, stream);
 	status = js_GetStreamInfo(&info, wire_stream(wire), stream, NULL, &error);
+	if (status == NATS_NOT_FOUND)
+		return wire_explain(
+		    wire, "there is no such stream: nobody has pushed or pulled that queue");
 	if (status != NATS_OK)
 		return wire_fail(wire, status, error);
 	f->depth = info->State.Msgs;

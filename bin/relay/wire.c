@@ -768,6 +768,10 @@ int wire_explain(struct wire *wire, const char *format, ...)
 
 int wire_fail(struct wire *wire, natsStatus status, jsErrCode error)
 {
+	if (error == JSNotEnabledErr || status == NATS_NO_RESPONDERS)
+		return wire_explain(wire, "this server has no JetStream: %s", reason(status));
+	if (error == JSNotEnabledForAccountErr)
+		return wire_explain(wire, "this account has no JetStream");
 	if (error != 0)
 		return wire_explain(wire, "%s (JetStream's error %d)", reason(status), (int)error);
 	return wire_explain(wire, "%s", reason(status));

@@ -1103,3 +1103,26 @@ start_silent() {
 	start_nats one --tls --tlscert "$test_dir/server.pem" --tlskey "$test_dir/server.key"
 	QSPOOL=$test_dir/sender wait_for 30 jobs_are 0 new jobs
 }
+
+@test 'it is told that there is no JetStream, or no such stream' {
+	cat >"$test_dir/nats.conf" <<-'END'
+		accounts {
+			A { users: [ { user: without, password: x } ] }
+			B { jetstream: enabled, users: [ { user: with, password: x } ] }
+		}
+		no_auth_user: with
+	END
+	start_nats one -c "$test_dir/nats.conf"
+	run_tool qrelay stat "nats://without:x@127.0.0.1:${nats_port[one]}"
+	assert_failure 69
+	assert_equal "$stderr" 'qrelay: this account has no JetStream'
+	run_tool qrelay stat -q nosuch "${nats_url[one]}"
+	assert_failure 69
+	assert_equal "$stderr" 'qrelay: queue nosuch: there is no such stream: nobody has pushed or pulled that queue'
+	start nats-server -a 127.0.0.1 -p -1 --ports_file_dir "$test_dir" >/dev/null 2>&1
+	wait_for 20 has_ports
+	run_tool qrelay stat "$(jq -r '.nats[0]' "$test_dir"/*.ports)"
+	assert_failure 69
+	assert_regex "$stderr" '^qrelay: this server has no JetStream: '
+}
+has_ports() { jq -e '.nats[0]' "$test_dir"/*.ports >/dev/null 2>&1; }
