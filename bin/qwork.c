@@ -293,8 +293,7 @@ static int complain(const struct spool *spool, bool all)
 		warnx("the handler could not be run; its jobs wait");
 		return EX_UNAVAILABLE;
 	case ESTALE:
-		warnx("%s: a directory of the queue was removed or moved", spool_path(spool));
-		return EX_TEMPFAIL;
+		return worklog_moved(spool, NULL);
 	case EPERM:
 		warnx("%s/%s is refused: it must be a file of root's or your own that nobody else "
 		      "can write",

@@ -78,3 +78,10 @@ void worklog(const struct work_event *e)
 	if (torn)
 		__fpurge(stderr);
 }
+
+int worklog_moved(const struct spool *spool, const char *queue)
+{
+	warnx("%s%s%s: a directory of the queue was removed or moved", spool_path(spool),
+	    queue ? "/" : "", queue ? queue : "");
+	return EX_TEMPFAIL;
+}

@@ -9,4 +9,7 @@ void worklog_begin(void);
 /* What cannot be written is lost. */
 void worklog(const struct work_event *event);
 
+/* Says that QUEUE, or NULL: some queue of the spool, is not where it was; the status to exit with. */
+int worklog_moved(const struct spool *spool, const char *queue);
+
 #endif

@@ -175,6 +175,13 @@ static void tick(struct pulling *p, int64_t now)
 	}
 }
 
+void ends_renew(struct pulling *p, int64_t now)
+{
+	for (struct held *held = held_first(&p->held); held; held = held_next(held))
+		held->at = 0;
+	tick(p, now);
+}
+
 /* --- the whole --- */
 
 void ends_step(struct pulling *p, int64_t now)

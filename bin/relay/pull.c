@@ -8,6 +8,7 @@
 #include <sys/signalfd.h>
 #include <unistd.h>
 
+#include "../worklog.h"
 #include "log.h"
 #include "sys/clock.h"
 
@@ -15,6 +16,8 @@ enum {
 	TICK_MS = 500, /* how many slots there are makes no event */
 	AGAIN_MS = 1000,
 	TELL_MS = 60000,
+	RIGHT_MS = 500, /* a predecessor is waited for */
+	RIGHT_TRIES = 10,
 	TROUBLE_MS = 5000, /* the spool takes no more: nothing is asked for */
 	COMMIT_MAX = 256,
 	REST_MAX = 10, /* times as many jobs as there is room for may be here */
@@ -213,16 +216,24 @@ static int ensure_queue(struct pulling *p, struct incoming *queue)
 
 static void look_for_consumers(struct pulling *p, int64_t now)
 {
+	int64_t before = p->lease_ms;
 	char text[WHEN_SIZE];
 
-	if (!wire_is_up(p->wire) || now < p->again_at ||
-	    (p->ready && p->times == wire_times(p->wire)))
+	if (!wire_is_up(p->wire))
+		return;
+	if (p->renewed != wire_times(p->wire)) { /* what follows may take long */
+		p->renewed = wire_times(p->wire);
+		ends_renew(p, now);
+	}
+	if (now < p->again_at || (p->ready && p->times == wire_times(p->wire)))
 		return;
 	p->ready = true;
 	p->lease_ms = p->options->lease_ms;
 	for (size_t i = 0; p->ready && i < p->queues; i++)
 		if (ensure_queue(p, &p->queue[i]) != 0)
 			lack_consumers(p, p->queue[i].name, wire_why(p->wire));
+	if (!p->ready && before < p->lease_ms)
+		p->lease_ms = before;
 	p->times = wire_times(p->wire);
 	if (p->ready && p->lease_ms < p->options->lease_ms && p->lease_ms != p->told_ms) {
 		duration_format(p->lease_ms, text);
@@ -232,6 +243,18 @@ static void look_for_consumers(struct pulling *p, int64_t now)
 }
 
 /* --- the whole --- */
+
+/* One that was killed may be ending still. */
+static struct receiver *take_right(struct spool *spool, const char *queue)
+{
+	struct receiver *right = receiver_open(spool, queue);
+
+	for (int i = 0; !right && errno == EWOULDBLOCK && i < RIGHT_TRIES; i++) {
+		poll(NULL, 0, RIGHT_MS / RIGHT_TRIES);
+		right = receiver_open(spool, queue);
+	}
+	return right;
+}
 
 static int open_queues(struct pulling *p)
 {
@@ -248,7 +271,7 @@ static int open_queues(struct pulling *p)
 		if (wire_listen(p->wire, subject) != 0)
 			errx(wire_is_over(p->wire) ? EX_NOPERM : EX_UNAVAILABLE, "%s",
 			    wire_why(p->wire));
-		queue->right = receiver_open(p->spool, queue->name);
+		queue->right = take_right(p->spool, queue->name);
 		if (!queue->right || await_queue(p->await, queue->name) != 0)
 			return -1;
 	}
@@ -369,7 +392,7 @@ int pull_run(const struct pull *options, struct spool *spool)
 	    .spool = spool,
 	    .wire = options->wire,
 	    .signals = -1,
-	    .lease_ms = options->lease_ms};
+	    .lease_ms = LEASE_LEAST_MS}; /* until it is known better */
 	int status = EX_OK;
 
 	RB_INIT(&p.held);
@@ -382,9 +405,7 @@ int pull_run(const struct pull *options, struct spool *spool)
 	else if (wire_is_over(p.wire))
 		status = EX_NOPERM;
 	else if (p.displaced)
-		status = (warnx("%s/%s: the queue or a directory of it was removed or moved",
-		              spool_path(spool), p.displaced),
-		    EX_TEMPFAIL);
+		status = worklog_moved(spool, p.displaced);
 	held_release(&p.held);
 	for (size_t i = 0; p.queue && i < p.queues; i++) {
 		send_close(p.queue[i].sender);

@@ -27,6 +27,7 @@ struct pulling {
 	int64_t lease_ms; /* the shortest that a consumer gives */
 	int64_t told_ms;  /* as it was told, if it is not what was asked for */
 	unsigned times;   /* of the wire, when the consumers were there */
+	unsigned renewed; /* and when all was renewed */
 	bool ready;
 	int64_t again_at;   /* when they are looked for at the earliest */
 	char why_not[256];  /* they were not to be had, as it was told */
@@ -70,6 +71,8 @@ int take_over(struct pulling *p);
 
 /* Looks what became of the jobs that are here, tells the stream, and lets those leave that are to. */
 void ends_step(struct pulling *p, int64_t now);
+/* Says of all of them that they are in progress, to a server that was connected just now. */
+void ends_renew(struct pulling *p, int64_t now);
 /* What a stream says of one of them. */
 void ends_answer(struct pulling *p, const char *tag, natsMsg *msg);
 

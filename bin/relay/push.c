@@ -307,7 +307,9 @@ int push_run(struct push *push, struct spool *spool)
 		err(EX_OSERR, NULL);
 	open_fd(push);
 	to.fd = push->fd;
-	status = spool_work(spool, &options) == 0 ? push->status : cli_complain(spool, NULL);
+	status = spool_work(spool, &options) == 0 ? push->status
+	    : errno == ESTALE                     ? worklog_moved(spool, NULL)
+	                                          : cli_complain(spool, NULL);
 	close(push->timer);
 	close(push->fd);
 	free(push->refusals);

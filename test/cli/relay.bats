@@ -799,6 +799,7 @@ make_consumers() {
 	wait_for 20 grep -q 'once is enough' "$test_dir/worker.qrelay.log"
 	wait_for 20 stream_has 1 QSPOOL_JOBS_jobs
 	kill -KILL "$started"
+	wait_for 10 gone "$started"
 	start_pull worker --room 1
 	start_pull other --room 5
 	wait_for 20 after_ms $(($(now_ms) + 5000))
