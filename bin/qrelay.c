@@ -174,6 +174,8 @@ static const struct verb {
 static void add_queue(struct relay *relay)
 {
 	cli_option(&relay->cli, 'q', help);
+	if (relay->queues.count == WIRE_QUEUES_MAX)
+		cli_usage("--queue %s: that is more than %d", optarg, WIRE_QUEUES_MAX);
 	for (size_t i = 0; i < relay->queues.count; i++)
 		if (strcmp(relay->queues.item[i], optarg) == 0)
 			cli_usage("--queue %s: given twice", optarg);

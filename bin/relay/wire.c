@@ -74,17 +74,28 @@ void wire_environment(struct wire_options *options)
 	options->key = getenv("QRELAY_TLS_KEY");
 }
 
+static void forget(const char **option, const char *variable)
+{
+	if (*option == getenv(variable))
+		*option = NULL;
+}
+
+/* Who says on the command line who he is means what he says there. */
 bool wire_option(struct wire_options *options, int option)
 {
 	switch (option) {
 	case WIRE_CREDS:
 		options->creds = optarg;
+		forget(&options->nkey, "QRELAY_NKEY");
+		forget(&options->seed, "QRELAY_NKEY_SEED");
 		return true;
 	case WIRE_NKEY:
 		options->nkey = optarg;
+		forget(&options->creds, "QRELAY_CREDS");
 		return true;
 	case WIRE_SEED:
 		options->seed = optarg;
+		forget(&options->creds, "QRELAY_CREDS");
 		return true;
 	case WIRE_CA:
 		options->ca = optarg;
@@ -307,10 +318,51 @@ static void must_be_readable(const char *option, const char *file)
 		err(cli_status(errno), "%s %s", option, file);
 }
 
+/* The first line of FILE that begins so, malloc'd; or NULL. */
+static char *find_line(const char *file, const char *begin)
+{
+	FILE *from = fopen(file, "re");
+	char *line = NULL, *found = NULL;
+	size_t size = 0;
+
+	while (from && !found && getline(&line, &size, from) >= 0) {
+		const char *text = line + strspn(line, " \t");
+
+		if (strncmp(text, begin, strlen(begin)) == 0)
+			found = strndup(text, strcspn(text, "\r\n"));
+	}
+	if (line)
+		explicit_bzero(line, size);
+	free(line);
+	if (from)
+		fclose(from);
+	return found;
+}
+
+static void must_have(const char *option, const char *file, const char *begin, const char *what)
+{
+	char *line;
+
+	if (!file)
+		return;
+	line = find_line(file, begin);
+	if (!line)
+		errx(EX_CONFIG, "%s %s: there is no %s of a user in it", option, file, what);
+	explicit_bzero(line, strlen(line));
+	free(line);
+}
+
+/* What they begin with, encoded as they are. */
+#define JWT_BEGIN "eyJ"
+#define SEED_BEGIN "SU"
+
 static void set_secrets(natsOptions *to, const struct wire_options *options)
 {
 	must_be_readable("--creds", options->creds);
 	must_be_readable("--nkey-seed", options->seed);
+	must_have("--creds", options->creds, JWT_BEGIN, "JWT");
+	must_have("--creds", options->creds, SEED_BEGIN, "seed");
+	must_have("--nkey-seed", options->seed, SEED_BEGIN, "seed");
 	if (!options->nkey != !options->seed)
 		cli_usage("--nkey and --nkey-seed: one is nothing without the other");
 	if (options->creds && options->nkey)

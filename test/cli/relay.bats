@@ -1127,3 +1127,34 @@ start_silent() {
 	assert_regex "$stderr" '^qrelay: this server has no JetStream: '
 }
 has_ports() { jq -e '.nats[0]' "$test_dir"/*.ports >/dev/null 2>&1; }
+
+@test 'credentials that are none are named before any server is asked' {
+	local file
+	mkdir "$test_dir/directory"
+	: >"$test_dir/empty"
+	printf '%s\n' '-----BEGIN NATS USER JWT-----' eyJ.eyJ.x '------END NATS USER JWT------' >"$test_dir/seedless"
+	echo SUAX >"$test_dir/seed"
+	for file in directory empty seedless seed; do
+		run_tool timeout 5 qrelay stat --creds "$test_dir/$file" nats://127.0.0.1:1
+		assert_failure 78
+		assert_regex "$stderr" "^qrelay: --creds $test_dir/$file: there is no (JWT|seed) of a user in it"
+	done
+	run_tool timeout 5 qrelay stat --nkey UX --nkey-seed "$test_dir/empty" nats://127.0.0.1:1
+	assert_failure 78
+}
+
+@test 'who it is on the command line goes before who it is in the environment' {
+	local queues
+	key=$(make_nkey)
+	printf 'authorization { users: [ { nkey: %s } ] }\n' "$key" >"$test_dir/nats.conf"
+	start_nats one -c "$test_dir/nats.conf"
+	QRELAY_CREDS=$test_dir/nowhere run_tool qrelay stat --nkey "$key" --nkey-seed "$test_dir/nkey.seed" "${nats_url[one]}"
+	assert_success
+	QRELAY_NKEY=$key QRELAY_NKEY_SEED=$test_dir/nkey.seed \
+		run_tool qrelay stat --creds "$test_dir/nowhere" "${nats_url[one]}"
+	assert_failure 66
+	mapfile -t queues < <(seq -f -qq%.0f 257)
+	run_tool qrelay stat "${queues[@]}" "${nats_url[one]}"
+	assert_failure 64
+	assert_regex "$stderr" '--queue q257: that is more than 256'
+}
