@@ -2,6 +2,7 @@
 
 #include <bsd/stdlib.h>
 #include <errno.h>
+#include <jansson.h>
 #include <poll.h>
 #include <pthread.h>
 #include <signal.h>
@@ -35,6 +36,7 @@ struct heard {
 struct wire {
 	natsOptions *options;
 	char servers[URL_SIZE];     /* to be shown */
+	const char *creds;          /* or NULL */
 	natsConnection *connection; /* or NULL, with what follows */
 	natsSubscription *inbox;
 	natsSubscription *given; /* what consumers give out, as it was asked for */
@@ -44,20 +46,20 @@ struct wire {
 	char prefix[WIRE_REPLY_SIZE / 2]; /* of the subjects of answers, with the last dot */
 	int event;
 	char why[256];
-	char news[256 + URL_SIZE + 64];
+	char news[256 + URL_SIZE + 512];
 	unsigned told; /* of `times` */
-	bool told_down, told_over, ever_down;
+	bool over, told_down, told_over, ever_down;
 	natsMsg *spent[SPENT_MAX];
 	size_t spents;
 	pthread_t connector;
 	atomic_bool closing; /* nothing more is heard */
 	/* What libnats's threads and the connector write: */
 	atomic_int links; /* 1: it is connected */
-	atomic_bool lost, over;
+	atomic_bool lost;
 	atomic_uint times;
 	pthread_mutex_t mutex;
 	pthread_cond_t changed;
-	bool wanted, ended;
+	bool wanted, unwelcome, ended;
 	unsigned failures;
 	natsConnection *made;
 	char said[256]; /* why there is none, as far as is known */
@@ -318,6 +320,10 @@ static void must_be_readable(const char *option, const char *file)
 		err(cli_status(errno), "%s %s", option, file);
 }
 
+/* What they begin with, encoded as they are. */
+#define JWT_BEGIN "eyJ"
+#define SEED_BEGIN "SU"
+
 /* The first line of FILE that begins so, malloc'd; or NULL. */
 static char *find_line(const char *file, const char *begin)
 {
@@ -339,6 +345,47 @@ static char *find_line(const char *file, const char *begin)
 	return found;
 }
 
+/* Base 64 in the alphabet of URLs; TO has room for LEN. */
+static size_t decode(const char *text, size_t len, char *to)
+{
+	static const char digits[] =
+	    "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_";
+	size_t size = 0;
+	unsigned bits = 0;
+
+	for (size_t i = 0; i < len; i++) {
+		const char *digit = memchr(digits, text[i], sizeof digits - 1);
+
+		if (!digit)
+			return 0;
+		bits = bits << 6 | (unsigned)(digit - digits);
+		if (i % 4 > 0)
+			to[size++] = (char)(bits >> (6 - 2 * (i % 4)));
+	}
+	return size;
+}
+
+/* Whether the JWT of FILE is over, and WHEN that was. Servers say so only to those who are connected just then. */
+static bool is_expired(const char *file, char when[static WHEN_SIZE])
+{
+	char *jwt = file ? find_line(file, JWT_BEGIN) : NULL;
+	char *text = jwt ? strchr(jwt, '.') : NULL, *claims;
+	size_t len = text ? strcspn(++text, ".") : 0;
+	json_int_t over = 0;
+	json_t *said;
+
+	claims = calloc(len + 1, 1);
+	said = claims ? json_loadb(claims, decode(text ? text : "", len, claims), 0, NULL) : NULL;
+	over = json_integer_value(json_object_get(said, "exp"));
+	json_decref(said);
+	free(claims);
+	free(jwt);
+	if (over <= 0 || over > clock_real_ms() / 1000)
+		return false;
+	when_rfc3339(over * 1000, when);
+	return true;
+}
+
 static void must_have(const char *option, const char *file, const char *begin, const char *what)
 {
 	char *line;
@@ -351,10 +398,6 @@ static void must_have(const char *option, const char *file, const char *begin, c
 	explicit_bzero(line, strlen(line));
 	free(line);
 }
-
-/* What they begin with, encoded as they are. */
-#define JWT_BEGIN "eyJ"
-#define SEED_BEGIN "SU"
 
 static void set_secrets(natsOptions *to, const struct wire_options *options)
 {
@@ -437,8 +480,8 @@ static void conclude(struct wire *wire, natsStatus status, natsConnection *made,
 		wire->links++;
 	} else {
 		snprintf(wire->said, sizeof wire->said, "%s", reason(status));
-		wire->over = again && status == NATS_CONNECTION_AUTH_FAILED;
-		wire->wanted = !wire->over;
+		wire->unwelcome = again && status == NATS_CONNECTION_AUTH_FAILED;
+		wire->wanted = !wire->unwelcome;
 	}
 	wake(wire);
 }
@@ -573,6 +616,7 @@ static void look(struct wire *wire)
 	pthread_mutex_lock(&wire->mutex);
 	made = wire->made;
 	wire->made = NULL;
+	wire->over |= wire->unwelcome;
 	pthread_mutex_unlock(&wire->mutex);
 	if (made) {
 		wire->connection = made;
@@ -622,6 +666,7 @@ struct wire *wire_open(struct wire_options *options)
 	    &all); /* for libnats's threads, which have it from here: signals are not theirs */
 	pthread_sigmask(SIG_SETMASK, &all, &before);
 	wire->options = make_options(wire, options);
+	wire->creds = options->creds;
 	take_inbox(wire);
 	errno = pthread_create(&wire->connector, NULL, make_connections, wire);
 	if (errno != 0)
@@ -725,15 +770,18 @@ static void tell_up(struct wire *wire)
 static void tell_down(struct wire *wire, const char *more)
 {
 	const char *why = NULL;
+	char when[WHEN_SIZE] = "";
+	bool expired = wire->over && is_expired(wire->creds, when);
 
 	if (wire->connection)
 		natsConnection_GetLastError(wire->connection, &why);
 	pthread_mutex_lock(&wire->mutex);
 	if (*wire->said)
 		why = wire->said;
-	snprintf(wire->news, sizeof wire->news, "%s %s%s: %s",
+	snprintf(wire->news, sizeof wire->news, "%s %s%s: %s%s%s%s%s",
 	    wire->over ? "refused by" : "not connected to", wire->servers, wire->over ? "" : more,
-	    why && *why ? why : "no server answers");
+	    why && *why ? why : "no server answers", expired ? ": " : "",
+	    expired ? wire->creds : "", expired ? " expired at " : "", when);
 	pthread_mutex_unlock(&wire->mutex);
 	wire->told_down = wire->ever_down = true;
 	wire->told_over = wire->over;

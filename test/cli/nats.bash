@@ -143,3 +143,63 @@ nats_publish() {
 		        break
 	END
 }
+
+# make_jwts [SECONDS]: an operator and an account with JetStream in $test_dir/jwt/server.conf, and NAME.creds of its users: one
+# for each that SECURITY of qrelay(1) lets in, with those permissions; "short", over in SECONDS; "expired"; and "stranger", of an
+# account that the server does not know. As of github.com/nats-io/jwt: what the one above has signed.
+make_jwts() {
+	mkdir "$test_dir/jwt"
+	python3 - "$test_dir/jwt" "$BATS_TEST_DIRNAME/../../man/qrelay.1" "${1:-0}" <<-'END'
+		import base64, binascii, json, os, re, subprocess, sys, time
+		where, page, seconds = sys.argv[1:]
+		PREFIX, SEED = {"operator": 14 << 3, "account": 0, "user": 20 << 3}, 18 << 3
+		def encode(prefix, key):
+		    raw = bytes(prefix) + key
+		    return base64.b32encode(raw + binascii.crc_hqx(raw, 0).to_bytes(2, "little")).decode().rstrip("=")
+		def base64url(data): return base64.urlsafe_b64encode(data).decode().rstrip("=")
+		def openssl(*words):
+		    return subprocess.run(("openssl",) + words, check=True, capture_output=True, cwd=where).stdout
+		class Key:
+		    def __init__(self, kind):
+		        self.kind, self.file, prefix = kind, os.urandom(8).hex() + ".key", PREFIX[kind]
+		        openssl("genpkey", "-algorithm", "ed25519", "-out", self.file)
+		        of = ("pkey", "-in", self.file, "-outform", "DER")
+		        self.seed = encode([SEED | prefix >> 5, (prefix & 31) << 3], openssl(*of)[-32:])
+		        self.public = encode([prefix], openssl(*of, "-pubout")[-32:])
+		    def sign(self, subject, nats, **claims):
+		        claims.update(iat=int(time.time()), iss=self.public, sub=subject.public, jti=os.urandom(8).hex(),
+		                      nats=dict(nats, type=subject.kind, version=2))
+		        text = ".".join(base64url(json.dumps(part).encode())
+		                        for part in ({"typ": "JWT", "alg": "ed25519-nkey"}, claims))
+		        with open(where + "/text", "w") as file: file.write(text)
+		        return text + "." + base64url(openssl("pkeyutl", "-sign", "-rawin", "-inkey", self.file, "-in", "text"))
+		def user(name, account, permissions, **claims):
+		    key = Key("user")
+		    token = account.sign(key, dict(permissions, subs=-1, data=-1, payload=-1), **claims)
+		    with open("%s/%s.creds" % (where, name), "w") as file:
+		        print("-----BEGIN NATS USER JWT-----", token, "------END NATS USER JWT------", "",
+		              "-----BEGIN USER NKEY SEED-----", key.seed, "------END USER NKEY SEED------", sep="\n", file=file)
+		operator, system, account = Key("operator"), Key("account"), Key("account")
+		def unlimited(*names): return dict.fromkeys(names, -1)
+		limits = dict(unlimited("subs", "data", "payload", "imports", "exports", "conn", "leaf"), wildcards=True)
+		stored = dict(limits, **unlimited("mem_storage", "disk_storage", "streams", "consumer"))
+		with open(where + "/server.conf", "w") as file:
+		    print("operator:", operator.sign(operator, {"system_account": system.public}), file=file)
+		    print("system_account:", system.public, file=file)
+		    print("resolver: MEMORY, resolver_preload: {", file=file)
+		    for each, has in ((system, limits), (account, stored)):
+		        print(each.public + ":", operator.sign(each, {"limits": has}), file=file)
+		    print("}", file=file)
+		with open(page) as file: security = file.read().split("authorization {")[1].split(".Ed")[0]
+		def subjects(entry, verb):
+		    found = re.search(verb + r": \[(.*?)\]", entry, re.S)
+		    return {"allow": re.findall(r'"(.*?)"', found[1])} if found else {}
+		for entry in security.split("{ user: ")[1:]:
+		    permissions = {"pub": subjects(entry, "publish"), "sub": subjects(entry, "subscribe")}
+		    if "allow_responses" in entry: permissions["resp"] = {"max": 1, "ttl": 0}
+		    user(entry.split(",")[0], account, permissions)
+		user("expired", account, {}, exp=int(time.time()) - 60)
+		user("short", account, {}, exp=int(time.time()) + int(seconds))
+		user("stranger", Key("account"), {})
+	END
+}

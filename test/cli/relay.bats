@@ -1158,3 +1158,45 @@ has_ports() { jq -e '.nats[0]' "$test_dir"/*.ports >/dev/null 2>&1; }
 	assert_failure 64
 	assert_regex "$stderr" '--queue q257: that is more than 256'
 }
+
+# as USER COMMAND...: known by a JWT.
+as() { QRELAY_CREDS=$test_dir/jwt/$1.creds "${@:2}"; }
+
+@test 'users with the permissions that qrelay(1) tells of can do what they are for, and strangers nothing' {
+	make_jwts
+	start_nats one -c "$test_dir/jwt/server.conf"
+	export QRELAY_URL=${nats_url[one]}
+	as admin start_on worker qrelay pull -q mail --room 1
+	wait_for 20 grep -q connected "$test_dir/worker.qrelay.log" # then it makes what is missing
+	kill -TERM "$started"
+	wait_for 20 gone "$started"
+	id=$(echo hello | on sender qsend -q mail -A 1)
+	as push on sender run_tool timeout 20 qrelay push -q mail --drain
+	assert_success
+	start_on worker qwork -q mail -- sh -c 'test -e "$QSPOOL/../mended"'
+	as pull start_on worker qrelay pull -q mail --lease 3s
+	wait_for 20 as watch buried_is "$id"
+	touch "$test_dir/mended"
+	as kick run_tool timeout 20 qrelay kick "$id"
+	assert_success
+	wait_for 20 as watch none_is_left
+	as stranger run_tool timeout 20 qrelay stat
+	assert_failure 77
+	assert_regex "$stderr" '^qrelay: refused by nats://127.0.0.1:[0-9]*: Authorization Violation$'
+	as expired run_tool timeout 20 qrelay stat
+	assert_failure 77
+	assert_regex "$stderr" "Authorization Violation: $test_dir/jwt/expired.creds expired at $RFC3339"
+}
+buried_is() { [[ $(qrelay buried -q mail) == "$1 "* ]]; }
+none_is_left() { [[ $(qrelay stat -q mail -j | jq '.depth + .buried') == 0 ]]; }
+
+@test 'that credentials have expired meanwhile is told' {
+	make_jwts 10
+	start_nats one -c "$test_dir/jwt/server.conf"
+	as short start_on worker qrelay pull -q mail --room 1 "${nats_url[one]}"
+	wait_for 10 grep -q '"connected to' "$test_dir/worker.qrelay.log"
+	exit_status 30 "$started"
+	assert_equal "$status" 77
+	assert grep -q 'trying again: User Authentication Expired' "$test_dir/worker.qrelay.log"
+	assert grep -q 'refused by .*xpired' "$test_dir/worker.qrelay.log"
+}
