@@ -20,6 +20,7 @@ struct figures {
 	const char *queue;
 	char queue_tag[24]; /* of what hosts answer */
 	uint64_t depth, waiting, in_flight, delayed, redelivered, buried;
+	int64_t limit;     /* of what is in flight; 0: none */
 	int64_t oldest_ms; /* when it came, or JOB_DUE_NONE */
 	struct host *host;
 	size_t hosts;
@@ -62,6 +63,8 @@ static void add_consumer(struct figures *f, enum consumer which, const jsConsume
 		f->delayed = info->NumPending + (uint64_t)info->NumAckPending;
 		return;
 	}
+	if (which == CONSUMER_LIMITED)
+		f->limit = info->Config->MaxAckPending;
 	f->in_flight += (uint64_t)info->NumAckPending;
 	f->redelivered += (uint64_t)info->NumRedelivered;
 }
@@ -141,17 +144,19 @@ static int ask_hosts(struct wire *wire, struct figures *f)
 
 static void show_json(const struct figures *f)
 {
-	char when[WHEN_SIZE] = "";
+	char when[WHEN_SIZE] = "", limit[24] = "null";
 	int64_t lag = f->oldest_ms == JOB_DUE_NONE ? 0 : clock_real_ms() - f->oldest_ms;
 
 	if (f->oldest_ms != JOB_DUE_NONE)
 		when_rfc3339(f->oldest_ms, when);
+	if (f->limit > 0)
+		snprintf(limit, sizeof limit, "%lld", (long long)f->limit);
 	printf(
 	    "{\"queue\":\"%s\",\"depth\":%llu,\"waiting\":%llu,\"in_flight\":%llu,\"delayed\":%llu,"
-	    "\"redelivered\":%llu,\"buried\":%llu,\"lag_ms\":%lld",
+	    "\"redelivered\":%llu,\"buried\":%llu,\"limit\":%s,\"lag_ms\":%lld",
 	    f->queue, (unsigned long long)f->depth, (unsigned long long)f->waiting,
 	    (unsigned long long)f->in_flight, (unsigned long long)f->delayed,
-	    (unsigned long long)f->redelivered, (unsigned long long)f->buried,
+	    (unsigned long long)f->redelivered, (unsigned long long)f->buried, limit,
 	    (long long)(lag > 0 ? lag : 0));
 	cli_json_member("oldest", *when ? when : NULL);
 	printf(",\"hosts\":[");
@@ -165,14 +170,16 @@ static void show_json(const struct figures *f)
 
 static void show_row(const struct figures *f)
 {
-	char lag[WHEN_SIZE] = "-";
+	char lag[WHEN_SIZE] = "-", limit[24], in_flight[48];
 	int64_t ms = f->oldest_ms == JOB_DUE_NONE ? 0 : clock_real_ms() - f->oldest_ms;
 
 	if (f->oldest_ms != JOB_DUE_NONE)
 		duration_format_short(ms > 0 ? ms : 0, lag);
-	printf("%-16s %8llu %9llu %8llu %11llu %8llu %8s\n", f->queue,
-	    (unsigned long long)f->waiting, (unsigned long long)f->in_flight,
-	    (unsigned long long)f->delayed, (unsigned long long)f->redelivered,
+	snprintf(limit, sizeof limit, "/%lld", (long long)f->limit);
+	snprintf(in_flight, sizeof in_flight, "%llu%s", (unsigned long long)f->in_flight,
+	    f->limit > 0 ? limit : "");
+	printf("%-16s %8llu %9s %8llu %11llu %8llu %8s\n", f->queue, (unsigned long long)f->waiting,
+	    in_flight, (unsigned long long)f->delayed, (unsigned long long)f->redelivered,
 	    (unsigned long long)f->buried, lag);
 	for (size_t i = 0; i < f->hosts; i++) {
 		char *name = cli_visible(f->host[i].name);

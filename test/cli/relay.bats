@@ -1200,3 +1200,17 @@ none_is_left() { [[ $(qrelay stat -q mail -j | jq '.depth + .buried') == 0 ]]; }
 	assert grep -q 'trying again: User Authentication Expired' "$test_dir/worker.qrelay.log"
 	assert grep -q 'refused by .*xpired' "$test_dir/worker.qrelay.log"
 }
+
+@test 'a limit is shown beside what it bounds' {
+	start_nats one
+	seq 5 | on sender qsend -q jobs --lines
+	push sender
+	run_tool qrelay stat -j "${nats_url[one]}"
+	assert_equal "$(jq .limit <<<"$output")" null
+	start_pull worker --room 10 --limit 3
+	QSPOOL=$test_dir/worker wait_for 20 jobs_are 3 new jobs
+	run_tool qrelay stat "${nats_url[one]}"
+	assert_line --regexp '^jobs +2 +3/3 +0 '
+	run_tool qrelay stat -j "${nats_url[one]}"
+	assert_equal "$(jq .limit <<<"$output")" 3
+}
