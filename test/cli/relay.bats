@@ -1214,3 +1214,9 @@ none_is_left() { [[ $(qrelay stat -q mail -j | jq '.depth + .buried') == 0 ]]; }
 	run_tool qrelay stat -j "${nats_url[one]}"
 	assert_equal "$(jq .limit <<<"$output")" 3
 }
+
+@test 'the units of a host are ended in the order that qspool-cluster(7) tells of' {
+	local units=$BATS_TEST_DIRNAME/../../share/systemd
+	assert grep -qx 'Before=qwork.service qwork@%i.service' "$units/qrelay-pull@.service.in"
+	assert grep -qx 'Before=qrelay-pull@%i.service qwork.service qwork@%i.service' "$units/qrelay-push@.service.in"
+}
