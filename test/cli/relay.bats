@@ -1220,3 +1220,16 @@ none_is_left() { [[ $(qrelay stat -q mail -j | jq '.depth + .buried') == 0 ]]; }
 	assert grep -qx 'Before=qwork.service qwork@%i.service' "$units/qrelay-pull@.service.in"
 	assert grep -qx 'Before=qrelay-pull@%i.service qwork.service qwork@%i.service' "$units/qrelay-push@.service.in"
 }
+
+# completed WORD...: what the last one may become.
+completed() {
+	bash -c '. "$0"; COMP_WORDS=("$@") COMP_CWORD=$(($# - 1)); _qspool "$1" "${!#}" "${COMP_WORDS[COMP_CWORD - 1]}"
+		printf "%s\n" "${COMPREPLY[@]}"' "$BATS_TEST_DIRNAME/../../share/completions/bash/qsend" "$@"
+}
+
+@test 'the shell completes what qrelay knows, and no ids where a URL is wanted' {
+	echo hello | qsend -q jobs
+	assert_equal "$(completed qrelay push --acc)" --accept-env
+	assert_equal "$(completed qstat --relay '')" ''
+	refute [ "$(completed qstat '')" = '' ]
+}
