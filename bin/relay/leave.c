@@ -135,14 +135,14 @@ static int go(struct held *held, struct wire *wire, natsMsg *out)
 	return 0;
 }
 
-static int publish_again(struct held *held, struct wire *wire, natsMsg *msg, struct message *m)
+static int publish_again(struct held *held, struct wire *wire, natsMsg *msg, struct message m)
 {
 	struct ticket ticket;
 
-	m->payload = natsMsg_GetData(msg);
-	m->size = (size_t)natsMsg_GetDataLength(msg);
-	address(held, wire, &ticket, m);
-	return go(held, wire, message_make(wire, m));
+	m.payload = natsMsg_GetData(msg);
+	m.size = (size_t)natsMsg_GetDataLength(msg);
+	address(held, wire, &ticket, &m);
+	return go(held, wire, message_make(wire, &m));
 }
 
 int leave_unfit(struct held *held, struct wire *wire, natsMsg *msg, const struct job_name *name,
@@ -152,7 +152,7 @@ int leave_unfit(struct held *held, struct wire *wire, natsMsg *msg, const struct
 	struct message message = {.subject = subject, .name = name, .meta = meta, .reason = reason};
 
 	buried_subject(held->queue, held->id, subject);
-	return publish_again(held, wire, msg, &message);
+	return publish_again(held, wire, msg, message);
 }
 
 int leave_again(struct held *held, struct wire *wire, natsMsg *msg, const struct job_name *name,
@@ -162,7 +162,7 @@ int leave_again(struct held *held, struct wire *wire, natsMsg *msg, const struct
 	struct message message = {.subject = subject, .name = name, .meta = meta};
 
 	job_subject(held->queue, name, subject);
-	return publish_again(held, wire, msg, &message);
+	return publish_again(held, wire, msg, message);
 }
 
 int leave_strange(struct held *held, struct wire *wire, natsMsg *msg, const char *reason)

@@ -560,6 +560,10 @@ static int find_one(void *pulling, const struct job_place *place)
 
 int take_over(struct pulling *p)
 {
+	int result = 0;
+
 	/* Twice, for those that move meanwhile. */
-	return each_job(p, find_one) == 0 && each_job(p, find_one) == 0 ? 0 : -1;
+	for (int pass = 0; result == 0 && pass < 2; pass++)
+		result = each_job(p, find_one);
+	return result;
 }

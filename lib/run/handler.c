@@ -132,24 +132,24 @@ static void ignore_wrong(void *arg, unsigned line, const char *why)
 	(void)why;
 }
 
-unsigned spool_attempts(struct spool *spool, const char *name)
+unsigned spool_attempts(struct spool *spool, const char *queue)
 {
 	struct settings settings;
-	struct queue queue;
+	struct queue open;
 	unsigned attempts = 0;
 	size_t len = 0;
 	char *text;
 
-	if (queue_open(&queue, spool, name, false) != 0)
+	if (queue_open(&open, spool, queue, false) != 0)
 		return 0;
 	settings_init(&settings);
-	text = settings_read(&queue, &len);
+	text = settings_read(&open, &len);
 	if (text)
 		settings_parse(text, len, &settings, ignore_wrong, NULL);
 	if (settings.options.has_attempts)
 		attempts = settings.options.attempts;
 	settings_release(&settings);
 	free(text);
-	queue_close(&queue);
+	queue_close(&open);
 	return attempts;
 }
