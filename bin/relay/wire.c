@@ -2,7 +2,6 @@
 
 #include <bsd/stdlib.h>
 #include <errno.h>
-#include <jansson.h>
 #include <poll.h>
 #include <pthread.h>
 #include <signal.h>
@@ -13,7 +12,9 @@
 #include <sys/eventfd.h>
 #include <unistd.h>
 
+#include "access.h"
 #include "sys/clock.h"
+#include "url.h"
 
 enum {
 	PING_MS = 5000, /* a peer that says nothing to two of them is gone */
@@ -25,7 +26,6 @@ enum {
 	CLOSE_MS = 1000,
 	SPENT_MAX = 64,
 	SPENT_LONG = 4096,
-	URL_SIZE = 160, /* of one that is shown */
 };
 
 struct heard {
@@ -114,7 +114,7 @@ bool wire_option(struct wire_options *options, int option)
 }
 
 /* libnats says where in its source it failed, and then why; of this thread's last failure, whichever that was. */
-static const char *reason(natsStatus status)
+const char *wire_reason(natsStatus status)
 {
 	natsStatus last = NATS_OK;
 	const char *text = nats_GetLastError(&last), *behind;
@@ -174,7 +174,7 @@ static void failed(
 	(void)subscription;
 	pthread_mutex_lock(&wire->mutex);
 	if (status == NATS_CONNECTION_AUTH_FAILED && !*wire->said)
-		snprintf(wire->said, sizeof wire->said, "%s", reason(status));
+		snprintf(wire->said, sizeof wire->said, "%s", wire_reason(status));
 	pthread_mutex_unlock(&wire->mutex);
 	wake(wire);
 }
@@ -214,64 +214,10 @@ static void hear(natsConnection *connection, natsSubscription *inbox, natsMsg *m
 
 /* --- opening --- */
 
-/* WHAT may be what is wrong. */
-static void must(natsStatus status, int exit_status, const char *what)
+void wire_must(natsStatus status, int exit_status, const char *what)
 {
 	if (status != NATS_OK)
-		errx(exit_status, "%s: %s", what, reason(status));
-}
-
-static bool is_tls(const char *url)
-{
-	return strncmp(url, "tls://", 6) == 0;
-}
-
-/* Without who we are, and without what is no port: that may be a password whose host was forgotten. */
-static void show_url(const char *url, char shown[static URL_SIZE])
-{
-	const char *host = strstr(url, "://") ? strstr(url, "://") + 3 : url, *port;
-	int scheme = (int)(host - url), len;
-
-	host = strrchr(host, '@') ? strrchr(host, '@') + 1 : host;
-	port = host + (host[0] == '[' ? strcspn(host, "]") : 0);
-	port += strcspn(port, ":");
-	len = (int)(port - host);
-	if (*port && strspn(port + 1, "0123456789") == strlen(port + 1))
-		len += (int)strlen(port);
-	snprintf(shown, URL_SIZE, "%.*s%.*s", scheme, url, len, host);
-}
-
-/* What is wrong with HOST or HOST:PORT, or NULL; libnats would take the one for "localhost" or wait for the other for ever. */
-static const char *check_host(const char *host)
-{
-	bool bracket = host[0] == '[';
-	size_t len = bracket ? strcspn(host, "]") : strcspn(host, ":");
-	const char *why = NULL;
-
-	if (bracket && host[len] != ']')
-		return "its bracket is not closed";
-	len += bracket;
-	if (len == 0)
-		return "it has no host";
-	if (strchr(host, '/'))
-		return "a path is of no use";
-	if (host[len] == '\0')
-		return NULL;
-	if (host[len] == ':')
-		strtonum(host + len + 1, 1, 65535, &why);
-	return host[len] != ':' || why ? "its port is none from 1 to 65535" : NULL;
-}
-
-static const char *check_url(const char *url)
-{
-	const char *end = strstr(url, "://"), *host = end ? end + 3 : url;
-	const char *user = strrchr(host, '@');
-
-	if (url[strcspn(url, " \t\r\n\v\f")])
-		return "it has blanks";
-	if (end && strncmp(url, "nats://", 7) != 0 && !is_tls(url))
-		return "it begins neither with nats:// nor with tls://";
-	return check_host(user ? user + 1 : host);
+		errx(exit_status, "%s: %s", what, wire_reason(status));
 }
 
 /* As many as there is room for. */
@@ -298,141 +244,19 @@ static void set_servers(struct wire *wire, natsOptions *options, char *urls)
 			cli_usage("URL: more than %d servers", count);
 		if (!*url)
 			cli_usage("URL: one of them is empty");
-		why = check_url(url);
-		show_url(url, shown);
+		why = url_check(url);
+		url_show(url, shown);
 		if (why)
 			errx(EX_CONFIG, "URL %s: %s", shown, why);
 		add_shown(wire, shown);
-		tls += is_tls(url);
+		tls += url_is_tls(url);
 		server[count++] = url;
 	}
 	if (tls > 0 && tls < count)
 		cli_usage("URL: tls:// of all servers, or of none");
-	must(natsOptions_SetServers(options, server, count), EX_USAGE, "URL");
+	wire_must(natsOptions_SetServers(options, server, count), EX_USAGE, "URL");
 	if (tls > 0)
-		must(natsOptions_SetSecure(options, true), EX_CONFIG, "TLS");
-}
-
-/* libnats reads these when it connects, again and again: that they cannot be read is to be told at once. */
-static void must_be_readable(const char *option, const char *file)
-{
-	if (file && access(file, R_OK) != 0)
-		err(cli_status(errno), "%s %s", option, file);
-}
-
-/* What they begin with, encoded as they are. */
-#define JWT_BEGIN "eyJ"
-#define SEED_BEGIN "SU"
-
-/* The first line of FILE that begins so, malloc'd; or NULL. */
-static char *find_line(const char *file, const char *begin)
-{
-	FILE *from = fopen(file, "re");
-	char *line = NULL, *found = NULL;
-	size_t size = 0;
-
-	while (from && !found && getline(&line, &size, from) >= 0) {
-		const char *text = line + strspn(line, " \t");
-
-		if (strncmp(text, begin, strlen(begin)) == 0)
-			found = strndup(text, strcspn(text, "\r\n"));
-	}
-	if (line)
-		explicit_bzero(line, size);
-	free(line);
-	if (from)
-		fclose(from);
-	return found;
-}
-
-/* Base 64 in the alphabet of URLs; TO has room for LEN. */
-static size_t decode(const char *text, size_t len, char *to)
-{
-	static const char digits[] =
-	    "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_";
-	size_t size = 0;
-	unsigned bits = 0;
-
-	for (size_t i = 0; i < len; i++) {
-		const char *digit = memchr(digits, text[i], sizeof digits - 1);
-
-		if (!digit)
-			return 0;
-		bits = bits << 6 | (unsigned)(digit - digits);
-		if (i % 4 > 0)
-			to[size++] = (char)(bits >> (6 - 2 * (i % 4)));
-	}
-	return size;
-}
-
-/* Whether the JWT of FILE is over, and WHEN that was. Servers say so only to those who are connected just then. */
-static bool is_expired(const char *file, char when[static WHEN_SIZE])
-{
-	char *jwt = file ? find_line(file, JWT_BEGIN) : NULL;
-	char *text = jwt ? strchr(jwt, '.') : NULL, *claims;
-	size_t len = text ? strcspn(++text, ".") : 0;
-	json_int_t over = 0;
-	json_t *said;
-
-	claims = calloc(len + 1, 1);
-	said = claims ? json_loadb(claims, decode(text ? text : "", len, claims), 0, NULL) : NULL;
-	over = json_integer_value(json_object_get(said, "exp"));
-	json_decref(said);
-	free(claims);
-	free(jwt);
-	if (over <= 0 || over > clock_real_ms() / 1000)
-		return false;
-	when_rfc3339(over * 1000, when);
-	return true;
-}
-
-static void must_have(const char *option, const char *file, const char *begin, const char *what)
-{
-	char *line;
-
-	if (!file)
-		return;
-	line = find_line(file, begin);
-	if (!line)
-		errx(EX_CONFIG, "%s %s: there is no %s of a user in it", option, file, what);
-	explicit_bzero(line, strlen(line));
-	free(line);
-}
-
-static void set_secrets(natsOptions *to, const struct wire_options *options)
-{
-	must_be_readable("--creds", options->creds);
-	must_be_readable("--nkey-seed", options->seed);
-	must_have("--creds", options->creds, JWT_BEGIN, "JWT");
-	must_have("--creds", options->creds, SEED_BEGIN, "seed");
-	must_have("--nkey-seed", options->seed, SEED_BEGIN, "seed");
-	if (!options->nkey != !options->seed)
-		cli_usage("--nkey and --nkey-seed: one is nothing without the other");
-	if (options->creds && options->nkey)
-		cli_usage("--creds and --nkey: one of them is enough");
-	if (options->creds)
-		must(natsOptions_SetUserCredentialsFromFiles(to, options->creds, NULL), EX_CONFIG,
-		    options->creds);
-	if (options->nkey)
-		must(natsOptions_SetNKeyFromSeed(to, options->nkey, options->seed), EX_CONFIG,
-		    options->seed);
-}
-
-static void set_tls(natsOptions *to, const struct wire_options *options)
-{
-	must_be_readable("--tls-ca", options->ca);
-	must_be_readable("--tls-cert", options->cert);
-	must_be_readable("--tls-key", options->key);
-	if (!options->cert != !options->key)
-		cli_usage("--tls-cert and --tls-key: one is nothing without the other");
-	if (options->ca)
-		must(
-		    natsOptions_LoadCATrustedCertificates(to, options->ca), EX_CONFIG, options->ca);
-	if (options->cert)
-		must(natsOptions_LoadCertificatesChain(to, options->cert, options->key), EX_CONFIG,
-		    options->cert);
-	if (options->ca || options->cert)
-		must(natsOptions_SetSecure(to, true), EX_CONFIG, "TLS");
+		wire_must(natsOptions_SetSecure(options, true), EX_CONFIG, "TLS");
 }
 
 static void set_name(natsOptions *options, const char *role)
@@ -441,18 +265,17 @@ static void set_name(natsOptions *options, const char *role)
 
 	gethostname(host, sizeof host - 1);
 	snprintf(name, sizeof name, "qrelay %s on %s", role, host);
-	must(natsOptions_SetName(options, name), EX_SOFTWARE, "NATS");
+	wire_must(natsOptions_SetName(options, name), EX_SOFTWARE, "NATS");
 }
 
 static natsOptions *make_options(struct wire *wire, const struct wire_options *from)
 {
 	natsOptions *to = NULL;
 
-	must(natsOptions_Create(&to), EX_OSERR, "NATS");
+	wire_must(natsOptions_Create(&to), EX_OSERR, "NATS");
 	set_servers(wire, to, from->urls);
 	set_name(to, from->role);
-	set_secrets(to, from);
-	set_tls(to, from);
+	access_set(to, from);
 	natsOptions_SetClosedCB(to, closed, wire);
 	natsOptions_SetReconnectedCB(to, connected, wire);
 	natsOptions_SetDisconnectedCB(to, disconnected, wire);
@@ -479,7 +302,7 @@ static void conclude(struct wire *wire, natsStatus status, natsConnection *made,
 		wire->times++;
 		wire->links++;
 	} else {
-		snprintf(wire->said, sizeof wire->said, "%s", reason(status));
+		snprintf(wire->said, sizeof wire->said, "%s", wire_reason(status));
 		wire->unwelcome = again && status == NATS_CONNECTION_AUTH_FAILED;
 		wire->wanted = !wire->unwelcome;
 	}
@@ -633,7 +456,7 @@ static void take_inbox(struct wire *wire)
 {
 	natsInbox *inbox = NULL;
 
-	must(natsInbox_Create(&inbox), EX_OSERR, "NATS");
+	wire_must(natsInbox_Create(&inbox), EX_OSERR, "NATS");
 	snprintf(wire->prefix, sizeof wire->prefix, "%s.", inbox);
 	natsInbox_Destroy(inbox);
 }
@@ -759,7 +582,7 @@ static void tell_up(struct wire *wire)
 	char url[256] = "", shown[URL_SIZE];
 
 	natsConnection_GetConnectedUrl(wire->connection, url, sizeof url);
-	show_url(url, shown);
+	url_show(url, shown);
 	snprintf(wire->news, sizeof wire->news, "connected to %s", *shown ? shown : wire->servers);
 	pthread_mutex_lock(&wire->mutex);
 	wire->said[0] = '\0';
@@ -771,7 +594,7 @@ static void tell_down(struct wire *wire, const char *more)
 {
 	const char *why = NULL;
 	char when[WHEN_SIZE] = "";
-	bool expired = wire->over && is_expired(wire->creds, when);
+	bool expired = wire->over && access_expired(wire->creds, when);
 
 	if (wire->connection)
 		natsConnection_GetLastError(wire->connection, &why);
@@ -869,12 +692,13 @@ int wire_explain(struct wire *wire, const char *format, ...)
 int wire_fail(struct wire *wire, natsStatus status, jsErrCode error)
 {
 	if (error == JSNotEnabledErr || status == NATS_NO_RESPONDERS)
-		return wire_explain(wire, "this server has no JetStream: %s", reason(status));
+		return wire_explain(wire, "this server has no JetStream: %s", wire_reason(status));
 	if (error == JSNotEnabledForAccountErr)
 		return wire_explain(wire, "this account has no JetStream");
 	if (error != 0)
-		return wire_explain(wire, "%s (JetStream's error %d)", reason(status), (int)error);
-	return wire_explain(wire, "%s", reason(status));
+		return wire_explain(
+		    wire, "%s (JetStream's error %d)", wire_reason(status), (int)error);
+	return wire_explain(wire, "%s", wire_reason(status));
 }
 
 /* --- saying and hearing --- */

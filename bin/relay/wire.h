@@ -91,6 +91,10 @@ int wire_listen(struct wire *wire, const char *subject);
 void wire_ask_no_more(struct wire *wire);
 /* Destroys MSG, if it is short maybe later. */
 void wire_done_with(struct wire *wire, natsMsg *msg);
+/* What a call of libnats says, without where in its source. */
+const char *wire_reason(natsStatus status);
+/* Exits with EXIT_STATUS unless it is NATS_OK; WHAT may be what is wrong. */
+void wire_must(natsStatus status, int exit_status, const char *what);
 /* For the calls of libnats; fails with wire_why(). */
 jsCtx *wire_stream(const struct wire *wire);
 /* Notes why, in other words; -1. */
