@@ -807,6 +807,40 @@ make_consumers() {
 	QSPOOL=$test_dir/other assert jobs_are 0 new jobs
 }
 
+# A proxy before the server one, for one connection, that lets through a megabyte a second of what the server says. Its port
+# is in $test_dir/thin.port.
+start_thin_proxy() {
+	start python3 - "${nats_port[one]}" <<-'END' >"$test_dir/thin.port"
+		import socket, sys, threading, time
+		def up(client, server):
+		    while data := client.recv(65536): server.sendall(data)
+		listener = socket.socket()
+		listener.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 65536)
+		listener.bind(("127.0.0.1", 0))
+		listener.listen()
+		print(listener.getsockname()[1], flush=True)
+		client = listener.accept()[0]
+		server = socket.create_connection(("127.0.0.1", int(sys.argv[1])))
+		threading.Thread(target=up, args=(client, server), daemon=True).start()
+		while data := server.recv(50000):
+		    client.sendall(data)
+		    time.sleep(len(data) / 1e6)
+	END
+	wait_for 10 test -s "$test_dir/thin.port"
+}
+
+@test 'what takes long to come is not asked for twice' {
+	local i
+	start_nats one
+	for ((i = 0; i < 70; i++)); do head -c 100000 /dev/zero | on sender qsend -q jobs >/dev/null; done
+	push sender
+	start_thin_proxy
+	start_on worker qrelay pull -q jobs --room 40 "nats://127.0.0.1:$(<"$test_dir/thin.port")"
+	QSPOOL=$test_dir/worker wait_for 30 jobs_are 40 new jobs
+	wait_for 20 after_ms $(($(now_ms) + 1000))
+	relay_says in_flight 40
+}
+
 # send_all NUMBER: one qsend after the other, of all priorities; sets `took`, in milliseconds.
 send_all() {
 	local begin i
