@@ -144,7 +144,8 @@ static void send_away(struct pulling *p, int64_t now)
 
 	p->leaving = 0;
 	for (held = held_first(&p->held); held; held = held_next(held)) {
-		leave_tick(held, p->wire, now);
+		if (wire_is_up(p->wire))
+			leave_tick(held, p->wire, now);
 		any |= is_to_leave(p, held, now);
 		p->leaving += held->phase == HELD_LEAVES && !held->left;
 	}
@@ -153,13 +154,7 @@ static void send_away(struct pulling *p, int64_t now)
 			(void)spool_each(p->spool, p->queue[i].name, states[s], let_leave, p);
 }
 
-/* That they are those of which it is known when they came into being. */
-static bool streams_known(const struct pulling *p)
-{
-	return wire_is_up(p->wire) && p->ready && p->times == wire_times(p->wire);
-}
-
-/* What is said while there is no connection libnats says to whatever server comes next. */
+/* Until it is known which streams there are, it is only said that jobs are in progress. */
 static void tick(struct pulling *p, int64_t now)
 {
 	bool known = streams_known(p);
@@ -204,8 +199,10 @@ static void end_without_consumer(struct pulling *p, struct held *held)
 	if (held->confirmed > 0 ||
 	    (p->lacking++ < LACKING_MAX && stream_drop(p->wire, held->queue, held->number) == 0))
 		held_without_stream(held, now, p->lease_ms);
-	else
+	else {
+		p->lacking = LACKING_MAX; /* that may have taken long */
 		held->at = now + p->lease_ms / 3;
+	}
 }
 
 void ends_answer(struct pulling *p, const char *tag, natsMsg *msg)
@@ -216,6 +213,8 @@ void ends_answer(struct pulling *p, const char *tag, natsMsg *msg)
 		end_without_consumer(p, held);
 	else if (held && tag[0] == 'a')
 		held_confirmed(held, clock_mono_ms(), p->lease_ms);
+	if (held && tag[0] == 'b' && natsMsg_IsNoResponders(msg))
+		p->ready = false; /* the stream is to be made again */
 	if (held && tag[0] == 'b' && leave_answer(held, msg))
 		await_forget(p->await, held->id);
 }

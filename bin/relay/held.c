@@ -97,6 +97,7 @@ struct held *held_add(struct held_tree *tree, const char *id, const char *queue,
 	lease_number(lease, held->number);
 	held->queue = queue;
 	held->serial = ++serial;
+	held->phase = HELD_COMING;
 	held->at = clock_mono_ms();
 	RB_INSERT(held_tree, tree, held);
 	return held;

@@ -58,6 +58,11 @@ bool queues_in_place(struct pulling *p)
 	return !p->displaced;
 }
 
+bool streams_known(const struct pulling *p)
+{
+	return wire_is_up(p->wire) && p->ready && p->times == wire_times(p->wire);
+}
+
 bool is_of_another_stream(struct pulling *p, const struct held *held)
 {
 	const struct incoming *queue = incoming_of(p, held->queue);
@@ -190,7 +195,7 @@ static unsigned room_of(struct pulling *p, struct incoming *queue)
 
 static void ask(struct pulling *p, int64_t now)
 {
-	if (!p->ready || now < p->hold_until || p->ending)
+	if (!streams_known(p) || now < p->hold_until || p->ending)
 		return;
 	for (size_t i = 0; i < p->queues; i++)
 		fetch_step(&p->queue[i].fetch, p->wire, room_of(p, &p->queue[i]), now);

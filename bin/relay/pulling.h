@@ -53,6 +53,8 @@ void spool_trouble(struct pulling *p, const char *cause);
 bool queues_in_place(struct pulling *p);
 /* Visits the jobs of all queues, in whatever state; one that moves may be met twice, or not at all. As spool_each(). */
 int each_job(struct pulling *p, job_visit *visit);
+/* That they are those of which it is known when they came into being. */
+bool streams_known(const struct pulling *p);
 /* In a stream that took the place of an earlier one a message's number is that of another job. */
 bool is_of_another_stream(struct pulling *p, const struct held *held);
 

@@ -162,6 +162,8 @@ static void give_back_draft(struct pulling *p, struct held *held)
 	meta_init(&meta);
 	if (parse_delivery(p, msg, &d) && read_job(&d, &name, &meta, &why) == 0)
 		kept = give_back(p, held, &d, &name, &meta);
+	else /* no memory: the stream gives it out again */
+		held_remove(&p->held, held);
 	meta_release(&meta);
 	if (!kept)
 		wire_done_with(p->wire, msg);
@@ -201,6 +203,14 @@ static bool take_later(struct pulling *p, const struct delivery *d, const struct
 	return false;
 }
 
+/* With what is said of it there. */
+static bool is_too_long(struct pulling *p, natsMsg *msg)
+{
+	size_t longest = wire_longest(p->wire);
+
+	return longest > 0 && (size_t)natsMsg_GetDataLength(msg) + ROOM_FOR_HEADERS > longest;
+}
+
 /* Not to be run, and not to be lost: its number stands for its id. Without WHY that is not known yet. */
 static bool take_garbage(struct pulling *p, const struct delivery *d, const char *why)
 {
@@ -211,6 +221,13 @@ static bool take_garbage(struct pulling *p, const struct delivery *d, const char
 	held = held_find(&p->held, number, d->queue->name, number);
 	if (held) {
 		(void)held_lease(held, d->lease);
+		return false;
+	}
+	if (why && is_too_long(p, d->msg)) {
+		relay_log(WORK_NOTE, d->queue->name, number,
+		    "a message of the stream is no job, and too long to go to the buried ones",
+		    why);
+		send_back(p, d, BACK_MAX_MS);
 		return false;
 	}
 	held = add_held(p, d, number);
@@ -267,14 +284,15 @@ static bool take_twin(struct pulling *p, struct held *held, const struct deliver
 {
 	char *old = NULL;
 
-	if (held->phase == HELD_LEAVES || held->queue != d->queue->name)
+	if (held->phase == HELD_COMING || held->phase == HELD_LEAVES ||
+	    held->queue != d->queue->name)
 		return wait_with(add_held(p, d, held->id), d);
 	if (!d->again)
 		relay_log(WORK_NOTE, d->queue->name, held->id,
 		    "it was in the stream twice: once is enough", NULL);
 	if (held->phase == HELD_ENDED || held->phase == HELD_OVER)
 		return take_ended(p, d, held->id);
-	if (held->phase == HELD_ALIVE && relet(d, held->id) != 0)
+	if (relet(d, held->id) != 0)
 		return wait_with(add_held(p, d, held->id), d);
 	old = held_change(held, d->lease);
 	if (old && !is_of_another_stream(p, held))

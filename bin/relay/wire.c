@@ -23,6 +23,8 @@ enum {
 	AGAIN_FIRST_MS = 100,
 	AGAIN_DOUBLINGS = 6, /* to 6.4 s, of which the upper half is chance */
 	CALL_MS = 3000,
+	PATIENCE_MS =
+	    100000, /* with a handshake: more than 32 servers take that do not answer at all */
 	CLOSE_MS = 1000,
 	SPENT_MAX = 64,
 	SPENT_LONG = 4096,
@@ -54,9 +56,9 @@ struct wire {
 	pthread_t connector;
 	atomic_bool closing; /* nothing more is heard */
 	/* What libnats's threads and the connector write: */
-	atomic_int links; /* 1: it is connected */
-	atomic_bool lost;
+	atomic_bool lost; /* the connection, or the one that was made */
 	atomic_uint times;
+	atomic_llong since; /* ms: a connection is being made since then; or 0 */
 	pthread_mutex_t mutex;
 	pthread_cond_t changed;
 	bool wanted, unwelcome, ended;
@@ -134,26 +136,6 @@ static void wake(const struct wire *wire)
 	(void)!write(wire->event, &one, sizeof one);
 }
 
-static void connected(natsConnection *connection, void *arg)
-{
-	struct wire *wire = arg;
-
-	(void)connection;
-	wire->times++;
-	wire->links++;
-	wake(wire);
-}
-
-static void disconnected(natsConnection *connection, void *arg)
-{
-	struct wire *wire = arg;
-
-	(void)connection;
-	wire->links--;
-	wake(wire);
-}
-
-/* libnats gives up, whatever it was told, if a server refuses twice who we are, and after some other errors. */
 static void closed(natsConnection *connection, void *arg)
 {
 	struct wire *wire = arg;
@@ -177,16 +159,6 @@ static void failed(
 		snprintf(wire->said, sizeof wire->said, "%s", wire_reason(status));
 	pthread_mutex_unlock(&wire->mutex);
 	wake(wire);
-}
-
-static int64_t wait_again(natsConnection *connection, int attempts, void *wire)
-{
-	int doublings = attempts < AGAIN_DOUBLINGS ? attempts : AGAIN_DOUBLINGS;
-	uint32_t longest = (uint32_t)AGAIN_FIRST_MS << doublings;
-
-	(void)connection;
-	(void)wire;
-	return longest / 2 + arc4random_uniform(longest / 2);
 }
 
 static void hear(natsConnection *connection, natsSubscription *inbox, natsMsg *msg, void *arg)
@@ -277,11 +249,8 @@ static natsOptions *make_options(struct wire *wire, const struct wire_options *f
 	set_name(to, from->role);
 	access_set(to, from);
 	natsOptions_SetClosedCB(to, closed, wire);
-	natsOptions_SetReconnectedCB(to, connected, wire);
-	natsOptions_SetDisconnectedCB(to, disconnected, wire);
 	natsOptions_SetErrorHandler(to, failed, wire);
-	natsOptions_SetCustomReconnectDelay(to, wait_again, wire);
-	natsOptions_SetMaxReconnect(to, -1);
+	natsOptions_SetAllowReconnect(to, false);
 	natsOptions_SetPingInterval(to, PING_MS);
 	natsOptions_SetMaxPingsOut(to, PINGS_OUT);
 	/* What is written waits with the lock of the connection, for which pings and all calls would wait, too. */
@@ -292,7 +261,8 @@ static natsOptions *make_options(struct wire *wire, const struct wire_options *f
 
 /* --- connecting --- */
 
-/* In a thread of its own, and not in libnats's: that one gives up for good if the first try comes as far as a handshake. */
+/* In a thread of its own, and not in libnats's: that one gives up for good if the first try comes as far as a handshake, and has
+ * the lock for which all calls wait until the last one has ended, if it ever does. */
 static void conclude(struct wire *wire, natsStatus status, natsConnection *made, bool again)
 {
 	wire->made = made;
@@ -300,7 +270,6 @@ static void conclude(struct wire *wire, natsStatus status, natsConnection *made,
 	wire->failures = status == NATS_OK ? 0 : wire->failures + 1;
 	if (status == NATS_OK) {
 		wire->times++;
-		wire->links++;
 	} else {
 		snprintf(wire->said, sizeof wire->said, "%s", wire_reason(status));
 		wire->unwelcome = again && status == NATS_CONNECTION_AUTH_FAILED;
@@ -311,7 +280,9 @@ static void conclude(struct wire *wire, natsStatus status, natsConnection *made,
 
 static void wait_to_try(struct wire *wire)
 {
-	int64_t ms = wait_again(NULL, (int)wire->failures, NULL);
+	unsigned doublings = wire->failures < AGAIN_DOUBLINGS ? wire->failures : AGAIN_DOUBLINGS;
+	uint32_t longest = (uint32_t)AGAIN_FIRST_MS << doublings;
+	int64_t ms = longest / 2 + arc4random_uniform(longest / 2);
 	struct timespec until;
 
 	clock_gettime(CLOCK_MONOTONIC, &until);
@@ -346,7 +317,9 @@ static void *make_connections(void *arg)
 		if (wire->closing)
 			break;
 		pthread_mutex_unlock(&wire->mutex);
+		wire->since = clock_mono_ms();
 		status = natsConnection_Connect(&made, wire->options);
+		wire->since = 0;
 		pthread_mutex_lock(&wire->mutex);
 		conclude(wire, status, made, refused);
 		refused = status == NATS_CONNECTION_AUTH_FAILED;
@@ -381,23 +354,18 @@ static void release(struct wire *wire)
 	wire->connection = NULL;
 }
 
-/* What libnats has given up. Nothing is for ever but that we are not welcome. */
 static void drop(struct wire *wire)
 {
 	const char *why = NULL;
-	natsStatus status = natsConnection_GetLastError(wire->connection, &why);
 
+	natsConnection_GetLastError(wire->connection, &why);
 	pthread_mutex_lock(&wire->mutex);
 	if (!*wire->said)
 		snprintf(wire->said, sizeof wire->said, "%s", why ? why : "");
 	pthread_mutex_unlock(&wire->mutex);
 	release(wire);
 	wire->lost = false;
-	wire->links = 0;
-	if (status == NATS_CONNECTION_AUTH_FAILED)
-		wire->over = true;
-	else
-		want(wire);
+	want(wire);
 }
 
 /* To the subjects of answers that begin with AFTER, and have one more word. */
@@ -431,6 +399,15 @@ static natsStatus begin(struct wire *wire)
 	return status;
 }
 
+/* libnats has no limit of time for what comes after the first word of a server: then nobody else is tried, and nothing told. */
+static void check_patience(const struct wire *wire)
+{
+	int64_t since = wire->since;
+
+	if (since != 0 && clock_mono_ms() - since > PATIENCE_MS)
+		errx(EX_TEMPFAIL, "%s: a server begins to talk and does not go on", wire->servers);
+}
+
 /* Takes the connection that was made, and has another one made in place of one that is lost. */
 static void look(struct wire *wire)
 {
@@ -446,8 +423,9 @@ static void look(struct wire *wire)
 		if (begin(wire) != NATS_OK)
 			natsConnection_Close(made); /* by which it is lost, a little later */
 	}
-	if (wire->lost)
+	if (wire->lost && wire->connection)
 		drop(wire);
+	check_patience(wire);
 }
 
 /* --- opening and closing --- */
@@ -542,7 +520,8 @@ void wire_close(struct wire *wire)
 	while ((msg = wire_next(wire, &tag)) != NULL) /* libnats has to be there for that */
 		natsMsg_Destroy(msg);
 	destroy_spent(wire);
-	nats_CloseAndWait(CLOSE_MS); /* none of its threads is to come back to what is freed here */
+	if (nats_CloseAndWait(CLOSE_MS) != NATS_OK)
+		return; /* its threads may come back to what would be freed here */
 	close(wire->event);
 	strings_release(&wire->subjects);
 	pthread_cond_destroy(&wire->changed);
@@ -559,7 +538,7 @@ int wire_fd(const struct wire *wire)
 
 bool wire_is_up(const struct wire *wire)
 {
-	return wire->connection && wire->links > 0 && !wire->lost;
+	return wire->connection && !wire->lost;
 }
 
 bool wire_is_over(const struct wire *wire)

@@ -170,15 +170,16 @@ done_are() { (($(cat "$test_dir"/done.* 2>/dev/null | wc -l) == $1)); }
 	# The spool takes no file that is longer than that.
 	start_on small env --ignore-signal=XFSZ prlimit --fsize=4096 \
 		qrelay pull -q jobs --room 10 --lease 2s "${nats_url[one]}"
+	small=$started
 	wait_for 30 times_noted 2 'could not be taken in'
-	kill -TERM "$started"
-	exit_status 20 "$started"
-	assert_equal "$status" 0
-	QSPOOL=$test_dir/small assert_spool_empty jobs
 	start_worker large
+	start_worker small
 	start_pull large --room 10
-	wait_for 20 done_are 6
-	refute grep -v 'attempt=1' "$test_dir/done.large"
+	wait_for 30 done_are 6
+	refute grep -v 'attempt=1' "$test_dir"/done.*
+	kill -TERM "$small"
+	exit_status 20 "$small"
+	assert_equal "$status" 0
 }
 times_noted() { (($(grep -c "$2" "$test_dir/small.env.log") >= $1)); }
 
@@ -805,6 +806,22 @@ make_consumers() {
 	wait_for 20 after_ms $(($(now_ms) + 5000))
 	QSPOOL=$test_dir/worker assert jobs_are 1 new jobs
 	QSPOOL=$test_dir/other assert jobs_are 0 new jobs
+}
+
+@test 'a host has no more than it has room for also after an outage' {
+	start_nats one
+	seq 60 | on sender qsend -q jobs -p 10 --lines
+	push sender
+	start_pull worker --room 5
+	QSPOOL=$test_dir/worker wait_for 20 jobs_are 5 new jobs
+	kill_nats one
+	wait_for 20 grep -q 'not connected' "$test_dir/worker.qrelay.log"
+	on worker qdel -q jobs --all
+	wait_for 20 after_ms $(($(now_ms) + 9000)) # by then what was asked for counts as lost
+	start_nats one
+	QSPOOL=$test_dir/worker wait_for 20 jobs_are 5 new jobs
+	wait_for 20 after_ms $(($(now_ms) + 2000))
+	QSPOOL=$test_dir/worker assert jobs_are 5 new jobs
 }
 
 # A proxy before the server one, for one connection, that lets through a megabyte a second of what the server says. Its port
