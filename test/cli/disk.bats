@@ -26,7 +26,7 @@ make_disk() {
 	esac
 	start env -u QSPOOL unshare -m sleep 600
 	namespace=$started
-	wait_for 20 in_own_namespace
+	wait_for 20 is_asleep
 	inside mount -t "$type" -o "$mount_options" "$test_dir/image" "$disk" || skip "cannot mount $type"
 	inside chmod 0700 "$disk"
 	wrap_tools
@@ -34,7 +34,8 @@ make_disk() {
 }
 
 make_image() { truncate -s "$1" "$test_dir/image"; }
-in_own_namespace() { [[ $(readlink "/proc/$namespace/ns/mnt") != $(readlink /proc/self/ns/mnt) ]]; }
+# Then its namespace is its own, and what is mounted there is not seen elsewhere.
+is_asleep() { [[ $(<"/proc/$namespace/comm") == sleep ]]; }
 inside() { nsenter -m -t "$namespace" "$@"; }
 
 wrap_tools() {

@@ -132,7 +132,6 @@ now_ms() { echo $((${EPOCHREALTIME/[.,]/} / 1000)); }
 wait_for() {
 	local deadline=$((${EPOCHREALTIME/[.,]/} + $1 * 1000000)) silence
 	shift
-	"$@" && return 0 # in a trap `return` alone would return what was before it
 	exec {silence}<> <(:) # a pipe of which nothing comes, to sleep at without a process
 	until "$@"; do
 		if ((${EPOCHREALTIME/[.,]/} > deadline)); then
