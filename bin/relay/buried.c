@@ -62,7 +62,7 @@ static int visit_one(const struct buried *b, struct grave *grave, grave_visit *v
 		status = visit(b, grave);
 	} else {
 		warnx("queue %s: message %llu of the stream of buried jobs is none: %s",
-		    grave->queue, (unsigned long long)grave->number, why);
+		    grave->queue, (unsigned long long)grave->number, why ? why : strerror(ENOMEM));
 	}
 	free(grave->log);
 	meta_release(&grave->meta);

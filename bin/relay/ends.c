@@ -201,7 +201,7 @@ static void end_without_consumer(struct pulling *p, struct held *held)
 		held_without_stream(held, now, p->lease_ms);
 	else {
 		p->lacking = LACKING_MAX; /* that may have taken long */
-		held->at = now + p->lease_ms / 3;
+		held_later(held, now, p->lease_ms);
 	}
 }
 

@@ -158,11 +158,16 @@ void held_ended(struct held *held)
 	held->at = 0;
 }
 
+void held_later(struct held *held, int64_t now, int64_t lease_ms)
+{
+	held->at = now + lease_ms / RENEWALS;
+}
+
 void held_without_stream(struct held *held, int64_t now, int64_t lease_ms)
 {
 	if (held->phase == HELD_ENDED)
 		held->phase = HELD_OVER;
-	held->at = now + lease_ms / RENEWALS;
+	held_later(held, now, lease_ms);
 }
 
 void held_tick(struct held *held, struct wire *wire, int64_t now, int64_t lease_ms, bool known)
@@ -184,7 +189,7 @@ void held_confirmed(struct held *held, int64_t now, int64_t lease_ms)
 	if (held->phase != HELD_ENDED)
 		return;
 	held->confirmed++;
-	held->at = now + lease_ms / RENEWALS;
+	held_later(held, now, lease_ms);
 	if (held->confirmed > 1)
 		held->phase = HELD_OVER;
 }

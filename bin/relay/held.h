@@ -77,6 +77,8 @@ void held_ended(struct held *held);
 void held_tick(struct held *held, struct wire *wire, int64_t now, int64_t lease_ms, bool known);
 /* The same of one whose stream is not there any more: nobody is to be told. */
 void held_without_stream(struct held *held, int64_t now, int64_t lease_ms);
+/* Nothing is said of it for as long as is between renewals. */
+void held_later(struct held *held, int64_t now, int64_t lease_ms);
 /* Its acknowledgement was answered. */
 void held_confirmed(struct held *held, int64_t now, int64_t lease_ms);
 
